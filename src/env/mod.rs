@@ -1,0 +1,209 @@
+//! The outside world, as four small traits: files, background jobs, time and randomness.
+//!
+//! The engine touches nothing else (clippy's `disallowed-methods` enforces it; only the real implementations in this
+//! directory are exempt). [`Env::real`] is the machine; [`sim::SimEnv`] is a deterministic machine in memory, with a
+//! disk that loses what was not synced, fails on demand and runs background jobs in an order drawn from a seed.
+//!
+//! Callers: every layer. This module imports nothing of the engine.
+
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+mod mapping;
+mod real;
+pub mod sim;
+mod threads;
+
+pub use mapping::Mapping;
+
+/// The four parts of the outside world that an engine is built on.
+#[derive(Clone)]
+pub struct Env {
+    /// Files and directories.
+    pub fs: Arc<dyn FileSystem>,
+    /// Background work, and waiting for it.
+    pub scheduler: Arc<dyn Scheduler>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness: identities of files.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
+/// A file system, as far as the engine needs one.
+///
+/// Names that `create`, `rename` and `remove` make or unmake are durable only after [`FileSystem::sync_dir`] of the
+/// directory; contents only after [`File::sync`]. Neither implies the other.
+pub trait FileSystem: Send + Sync {
+    /// Creates a file that must not exist yet, and opens it for reading and writing.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Removes a file. Handles and mappings that are open stay good.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Renames a file, replacing the target: after a crash a reader finds the old or the new one, never neither.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents; existing ones are fine. All new names are durable when it returns.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// The entries of a directory, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Makes the directory's entries durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock that `path` stands for (the file is created if needed), held until the value is
+    /// dropped or the process dies; `WouldBlock` when somebody else has it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The name, without the directory. Names that are not UTF-8 are left out of listings: they can't be ours.
+    pub name: String,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+}
+
+/// A held lock: dropping it lets go.
+pub trait Lock: Send + Sync {}
+
+/// An open file. All methods take `&self` and may be called from several threads.
+pub trait File: Send + Sync {
+    /// Reads up to `buf.len()` bytes at `offset`; 0 means the end of the file. May read less than asked.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Writes up to `data.len()` bytes at `offset`, growing the file where needed. May write less than asked.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
+    /// Makes contents and length durable (fdatasync; F_FULLFSYNC on macOS).
+    fn sync(&self) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts the file to `len` bytes, or grows it with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Maps the file, which must not change from here on, for reading.
+    fn map(&self) -> io::Result<Mapping>;
+}
+
+impl dyn File + '_ {
+    /// Reads exactly `buf.len()` bytes; `UnexpectedEof` when the file ends before.
+    pub fn read_exact_at(&self, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_at(offset, buf) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buf = buf.get_mut(n..).unwrap_or_default();
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data`.
+    pub fn write_all_at(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match self.write_at(offset, data) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    data = data.get(n..).unwrap_or_default();
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How urgent a background job is. More urgent jobs start first; running ones are not interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Writers may be waiting for it: flushes, log syncs.
+    High,
+    /// Compactions and removal of files.
+    Low,
+}
+
+/// A piece of background work. It runs once, on any thread, with no lock held.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs background jobs and lets callers wait for what they do.
+pub trait Scheduler: Send + Sync {
+    /// Queues a job.
+    fn spawn(&self, priority: Priority, job: Job);
+    /// Queues a job that becomes due after `delay`.
+    fn spawn_after(&self, delay: Duration, priority: Priority, job: Job);
+    /// Returns once `ready` says true. `event` is notified whenever the answer may have changed. The caller holds no
+    /// lock that a job or `ready` may want. In the simulator this is where background jobs run.
+    fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool);
+}
+
+/// Something that happens again and again, and that can be waited for through [`Scheduler::wait`].
+#[derive(Debug, Default)]
+pub struct Event {
+    generation: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Event {
+    /// Tells all waiters to look again.
+    pub fn notify(&self) {
+        *self.generation.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    /// How often it has happened.
+    pub fn generation(&self) -> u64 {
+        *self.generation.lock()
+    }
+
+    /// Blocks the thread until it has happened more often than `generation`.
+    pub fn wait_past(&self, generation: u64) {
+        let mut guard = self.generation.lock();
+        while *guard <= generation {
+            self.changed.wait(&mut guard);
+        }
+    }
+}
+
+/// Time that only moves forward.
+pub trait Clock: Send + Sync {
+    /// Time since some fixed moment.
+    fn now(&self) -> Duration;
+    /// Blocks the thread (or, in the simulator, moves time on).
+    fn sleep(&self, duration: Duration);
+}
+
+/// Random bytes.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer.
+    fn fill(&self, buf: &mut [u8]) -> io::Result<()>;
+}
+
+impl dyn Entropy + '_ {
+    /// A random identity for a file.
+    pub fn identity(&self) -> io::Result<[u8; 16]> {
+        let mut identity = [0; 16];
+        self.fill(&mut identity)?;
+        Ok(identity)
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}

@@ -1,0 +1,47 @@
+//! The memtable: the newest writes of one keyspace, sorted, in memory.
+//!
+//! The trait is the seam: the engine knows nothing else of a memtable. Rules that every implementation keeps:
+//! 1. Readers never block writers, and never see a torn entry.
+//! 2. An inserted entry never changes and never goes away while the memtable lives.
+//! 3. An entry inserted before a reader starts is seen by it (the reader filters by sequence number).
+//! 4. `memory_usage` counts every byte allocated. A new memtable is small; it grows as it fills.
+//!
+//! Callers: the engine's write path inserts (several threads may call `insert`; implementations that take one writer
+//! at a time serialise inside), the read path and the flush read.
+
+use std::sync::Arc;
+
+use crate::cursor::Cursor;
+use crate::types::{EntryKind, SeqNo};
+use crate::{Result, Slice};
+
+mod arena;
+mod skip_list;
+
+/// The memtable that the engine uses.
+pub(crate) use skip_list::SkipList as Memtable;
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Value(SeqNo, Slice),
+    Tombstone(SeqNo),
+}
+
+/// What the engine asks of a memtable.
+pub(crate) trait SortedTable: Send + Sync + Sized {
+    type Cursor: Cursor + Send;
+
+    fn new() -> Self;
+    /// Adds an entry. REQUIRES: (`key`, `seq`) is not in the table; key and value are within the limits.
+    /// Fails only when the table cannot hold it (`LimitExceeded`); nothing is inserted then.
+    fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()>;
+    /// The newest entry of `key` with a number at or below `snapshot`.
+    fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found>;
+    /// A cursor that keeps the memtable alive. Entries inserted later may or may not appear.
+    fn cursor(self: &Arc<Self>) -> Self::Cursor;
+    /// Bytes allocated.
+    fn memory_usage(&self) -> usize;
+    /// Number of entries.
+    fn len(&self) -> usize;
+}

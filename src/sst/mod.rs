@@ -1,0 +1,1 @@
+//! SSTs. (format drawing and invariants go here)

@@ -1,0 +1,97 @@
+//! The words that every layer shares: numbers, kinds of entries, limits. No logic, no I/O.
+
+/// The number of one write. Every put and delete gets the next number; a batch gets a run of them.
+///
+/// A snapshot is a number: it sees the writes at or below it. Zero is the oldest number there is, and is what
+/// compaction into the last level assigns to an entry whose age no longer matters.
+pub type SeqNo = u64;
+
+/// The largest sequence number: 2^56 - 1. At a billion writes a second it lasts two years and three months, at a
+/// million two thousand years; the top byte stays free for packing a number beside a kind.
+pub const MAX_SEQ: SeqNo = (1 << 56) - 1;
+
+/// The identity of a keyspace. Never used again after the keyspace has been dropped.
+pub type KeyspaceId = u32;
+
+/// The longest key, in bytes.
+pub const MAX_KEY_LEN: usize = 65_535;
+
+/// The longest value, in bytes: 64 MiB.
+pub const MAX_VALUE_LEN: usize = 64 << 20;
+
+/// Values of at most this many bytes are stored beside their key.
+pub const MAX_INLINE_LEN: usize = 8;
+
+/// Values above [`MAX_INLINE_LEN`] and of at most this many bytes share value blocks with their neighbours; longer
+/// ones get a block of their own. The source design's figure (spec/sst.md).
+pub const MAX_SMALL_LEN: usize = 4096;
+
+/// What one entry says about its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// The key has a value.
+    Put,
+    /// The key has no value: older entries of it are hidden.
+    Tombstone,
+}
+
+/// Where the value of an entry lies, as a cursor reports it: cheap to copy, read only when asked for.
+///
+/// A `ValueRef` means something only to the cursor (or the file, or the memtable) that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueRef {
+    /// Which file of a level: set and understood by a cursor that walks several files, zero elsewhere.
+    pub source: u32,
+    /// The place inside that file or memtable.
+    pub place: ValuePlace,
+}
+
+/// The places that a value can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValuePlace {
+    /// No value: the entry is a tombstone.
+    Tombstone,
+    /// The value itself, `len <= 8` bytes of it.
+    Inline {
+        /// How many of `bytes` count.
+        len: u8,
+        /// The value, then zeros.
+        bytes: [u8; MAX_INLINE_LEN],
+    },
+    /// In a memtable; the handle is the memtable's own.
+    Memory {
+        /// Meaningful to the memtable only.
+        handle: u64,
+    },
+    /// In a shared value block of an SST.
+    Small {
+        /// Block number.
+        block: u32,
+        /// First byte within the uncompressed block.
+        offset: u32,
+        /// Length in bytes.
+        len: u32,
+    },
+    /// A value block of its own in an SST.
+    Medium {
+        /// Block number.
+        block: u32,
+        /// Uncompressed length in bytes.
+        len: u32,
+    },
+}
+
+impl ValueRef {
+    /// A reference of a source that is one file or one memtable.
+    pub fn new(place: ValuePlace) -> Self {
+        ValueRef { source: 0, place }
+    }
+
+    /// Whether the entry is a put or a tombstone.
+    pub fn kind(&self) -> EntryKind {
+        match self.place {
+            ValuePlace::Tombstone => EntryKind::Tombstone,
+            _ => EntryKind::Put,
+        }
+    }
+}
