@@ -1,5 +1,7 @@
 //! The words that every layer shares: numbers, kinds of entries, limits. No logic, no I/O.
 
+use crate::Slice;
+
 /// The number of one write. Every put and delete gets the next number; a batch gets a run of them.
 ///
 /// A snapshot is a number: it sees the writes at or below it. Zero is the oldest number there is, and is what
@@ -33,6 +35,15 @@ pub enum EntryKind {
     Put,
     /// The key has no value: older entries of it are hidden.
     Tombstone,
+}
+
+/// What a look-up of one key in one source found: its newest entry at or below the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A value, and the number of the write.
+    Value(SeqNo, Slice),
+    /// A tombstone, and the number of the delete: older sources need not be asked.
+    Tombstone(SeqNo),
 }
 
 /// Where the value of an entry lies, as a cursor reports it: cheap to copy, read only when asked for.

@@ -12,21 +12,14 @@
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::types::{EntryKind, SeqNo};
-use crate::{Result, Slice};
+use crate::Result;
+use crate::types::{EntryKind, Found, SeqNo};
 
 mod arena;
 mod skip_list;
 
 /// The memtable that the engine uses.
 pub(crate) use skip_list::SkipList as Memtable;
-
-/// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Value(SeqNo, Slice),
-    Tombstone(SeqNo),
-}
 
 /// What the engine asks of a memtable.
 pub(crate) trait SortedTable: Send + Sync + Sized {
