@@ -1,0 +1,7 @@
+//! Leveled compaction: `picker` says what is to be merged, `rules` which entries survive, `job` does it.
+
+mod job;
+mod picker;
+pub(crate) mod rules;
+
+pub(crate) use picker::COMPACT_L0;

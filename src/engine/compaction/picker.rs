@@ -1,0 +1,148 @@
+//! What to compact: the level that is furthest over its target, and in it the files that drag least along.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::engine::table::Table;
+use crate::engine::tree::{Tree, unit};
+use crate::manifest::LEVELS;
+
+/// Level-0 SSTs that start a compaction: RocksDB's and LevelDB's number. Fewer would merge level 1 too often, more cost
+/// every read one more file.
+pub(crate) const COMPACT_L0: usize = 4;
+
+/// Each level is meant to hold this many times the one above.
+const LEVEL_FACTOR: u64 = 10;
+
+/// What one compaction reads, and where it writes.
+pub(crate) struct Plan {
+    /// The inputs, with their levels.
+    pub(crate) inputs: Vec<(usize, Arc<Table>)>,
+    pub(crate) output_level: usize,
+}
+
+impl Plan {
+    pub(crate) fn level(&self, level: usize) -> Vec<Arc<Table>> {
+        self.inputs.iter().filter(|(l, _)| *l == level).map(|(_, table)| table.clone()).collect()
+    }
+}
+
+/// Bytes that level `level` is meant to hold. Level 1 holds what starts a compaction of level 0, so that the two merge
+/// at about equal sizes.
+fn target_bytes(level: usize, write_buffer_size: u64) -> u64 {
+    let base = write_buffer_size.saturating_mul(COMPACT_L0 as u64);
+    (1..level).fold(base, |bytes, _| bytes.saturating_mul(LEVEL_FACTOR))
+}
+
+/// The most urgent compaction, if any level is over its target.
+pub(crate) fn pick(tree: &Tree, write_buffer_size: u64) -> Option<Plan> {
+    let score_0 = tree.level(0).len() as f64 / COMPACT_L0 as f64;
+    let scores = (1..LEVELS - 1).map(|level| {
+        (level, tree.level_bytes(level) as f64 / target_bytes(level, write_buffer_size) as f64)
+    });
+    let (level, score) =
+        scores.fold((0, score_0), |best, next| if next.1 > best.1 { next } else { best });
+    // Level 0 counts files and is due at its number; the others are due when they exceed their bytes.
+    let due = if level == 0 { score >= 1.0 } else { score > 1.0 };
+    if !due {
+        return None;
+    }
+    Some(match level {
+        0 => plan_level_0(tree),
+        level => plan_level(tree, level),
+    })
+}
+
+/// All of level 0 (a part that is not contiguous in age would break the recency invariant), with what it overlaps.
+fn plan_level_0(tree: &Tree) -> Plan {
+    let mut inputs: Vec<_> = tree.level(0).iter().map(|table| (0, table.clone())).collect();
+    let bounds = key_bounds(tree.level(0));
+    if let Some((least, greatest)) = bounds {
+        add_run(&mut inputs, tree, 1, tree.overlapping(1, &least, &greatest));
+    }
+    Plan { inputs, output_level: 1 }
+}
+
+/// The unit of files whose overlap with the next level is smallest for its size.
+fn plan_level(tree: &Tree, level: usize) -> Plan {
+    let tables = tree.level(level);
+    let mut best: Option<(f64, Range<usize>, Range<usize>)> = None;
+    let mut at = 0;
+    while at < tables.len() {
+        let run = unit(tables, at..at + 1);
+        at = run.end;
+        let chosen = tables.get(run.clone()).unwrap_or_default();
+        let Some((least, greatest)) = key_bounds(chosen) else { continue };
+        let below = tree.overlapping(level + 1, &least, &greatest);
+        let bytes = |tables: &[Arc<Table>]| tables.iter().map(|table| table.meta.size).sum::<u64>() as f64;
+        let cost =
+            bytes(tree.level(level + 1).get(below.clone()).unwrap_or_default()) / bytes(chosen).max(1.0);
+        if best.as_ref().is_none_or(|(least_cost, ..)| cost < *least_cost) {
+            best = Some((cost, run, below));
+        }
+    }
+    let mut inputs = Vec::new();
+    if let Some((_, run, below)) = best {
+        add_run(&mut inputs, tree, level, run);
+        add_run(&mut inputs, tree, level + 1, below);
+    }
+    Plan { inputs, output_level: level + 1 }
+}
+
+/// Everything in every level that overlaps `least..=greatest`, merged into the deepest level that has anything. `None`
+/// when nothing overlaps.
+///
+/// The range is widened until no file outside overlaps one inside: else an entry could sink below an older one.
+pub(crate) fn plan_range(tree: &Tree, least: &[u8], greatest: Option<&[u8]>) -> Option<Plan> {
+    let output_level = tree.deepest()?.max(1);
+    let all = |level: usize| 0..tree.level(level).len();
+    let Some(greatest) = greatest else {
+        return plan_open_range(tree, least, output_level);
+    };
+    let (mut least, mut greatest) = (least.to_vec(), greatest.to_vec());
+    loop {
+        let mut inputs = Vec::new();
+        // Level 0 goes whole or not at all.
+        let touched = tree.level(0).iter().any(|table| overlaps(table, &least, &greatest));
+        if touched {
+            add_run(&mut inputs, tree, 0, all(0));
+        }
+        for level in 1..LEVELS {
+            add_run(&mut inputs, tree, level, tree.overlapping(level, &least, &greatest));
+        }
+        let (low, high) = key_bounds_of(inputs.iter().map(|(_, table)| table))?;
+        if low >= least && high <= greatest {
+            return Some(Plan { inputs, output_level });
+        }
+        least = least.min(low);
+        greatest = greatest.max(high);
+    }
+}
+
+/// A range without an upper bound ends with the greatest key that there is.
+fn plan_open_range(tree: &Tree, least: &[u8], output_level: usize) -> Option<Plan> {
+    let (_, greatest) = key_bounds_of(tree.tables())?;
+    if greatest[..] < *least {
+        return None;
+    }
+    plan_range(tree, least, Some(&greatest)).map(|plan| Plan { output_level, ..plan })
+}
+
+fn overlaps(table: &Table, least: &[u8], greatest: &[u8]) -> bool {
+    &table.meta.min_key[..] <= greatest && &table.meta.max_key[..] >= least
+}
+
+fn add_run(inputs: &mut Vec<(usize, Arc<Table>)>, tree: &Tree, level: usize, run: Range<usize>) {
+    let tables = tree.level(level).get(run).unwrap_or_default();
+    inputs.extend(tables.iter().map(|table| (level, table.clone())));
+}
+
+fn key_bounds(tables: &[Arc<Table>]) -> Option<(Vec<u8>, Vec<u8>)> {
+    key_bounds_of(tables.iter())
+}
+
+fn key_bounds_of<'a>(tables: impl Iterator<Item = &'a Arc<Table>> + Clone) -> Option<(Vec<u8>, Vec<u8>)> {
+    let least = tables.clone().map(|table| &table.meta.min_key).min()?;
+    let greatest = tables.map(|table| &table.meta.max_key).max()?;
+    Some((least.to_vec(), greatest.to_vec()))
+}

@@ -1,0 +1,399 @@
+//! [`Core`]: an open database. Owns the log, the manifest, the keyspaces and the background jobs; the modules beside this
+//! one each hold one of its activities (`commit`, `flush`, `compaction`, `recovery`, `pressure`, `read`).
+//!
+//! Locks, in the order in which they may be taken: `manifest`, then `writes`, then a keyspace's `jobs`, then a keyspace's
+//! view. None is held while waiting for background work. The commit leader holds `writes` while it writes to the log;
+//! syncs of the log happen outside of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::commit::CommitQueue;
+use super::keyspace::KeyspaceCore;
+use super::pressure::Pressure;
+use super::snapshots::Snapshots;
+use super::table::{Table, Trash};
+use crate::env::{Env, Event, Lock, Priority};
+use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::memtable::Memtable;
+use crate::options::{KeyspaceOptions, Options};
+use crate::sst::{Access, BlockCache, SstReadOptions};
+use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
+use crate::wal::Wal;
+use crate::{Error, Result};
+
+/// An open database.
+pub(crate) struct Core {
+    pub(crate) env: Env,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    /// `None` when opened read-only.
+    pub(crate) wal: Option<Wal>,
+    pub(crate) commits: CommitQueue,
+    pub(crate) writes: Mutex<WriteState>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) keyspaces: RwLock<BTreeMap<KeyspaceId, Arc<KeyspaceCore>>>,
+    pub(crate) manifest: Mutex<ManifestState>,
+    pub(crate) next_file_number: AtomicU64,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) trash: Arc<Trash>,
+    pub(crate) pressure: Pressure,
+    /// Notified whenever background work has made progress or failed.
+    pub(crate) progress: Event,
+    pub(crate) counters: Counters,
+    background_error: Mutex<Option<Error>>,
+    failures: AtomicU64,
+    running_jobs: AtomicUsize,
+    closed: AtomicBool,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// What only the commit leader changes.
+pub(crate) struct WriteState {
+    pub(crate) next_seq: SeqNo,
+    pub(crate) active: BTreeMap<KeyspaceId, ActiveTable>,
+    /// The number of the log file that the last group went to.
+    pub(crate) log_number: u64,
+}
+
+/// The memtable that a keyspace's writes go to.
+pub(crate) struct ActiveTable {
+    pub(crate) keyspace: Arc<KeyspaceCore>,
+    pub(crate) table: Arc<Memtable>,
+    /// The least number in it, if there is any.
+    pub(crate) min_seq: Option<SeqNo>,
+}
+
+/// The manifest and the state that it describes. `None` when opened read-only.
+pub(crate) struct ManifestState {
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) catalog: Catalog,
+}
+
+/// Totals since the database was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) entries_written: AtomicU64,
+    pub(crate) bytes_accepted: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compaction_bytes_read: AtomicU64,
+    pub(crate) compaction_bytes_written: AtomicU64,
+    pub(crate) stall_nanos: AtomicU64,
+}
+
+/// What `recovery` hands over to make a `Core` of.
+pub(crate) struct Parts {
+    pub(crate) env: Env,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) wal: Option<Wal>,
+    pub(crate) writes: WriteState,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
+    pub(crate) manifest: ManifestState,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) trash: Arc<Trash>,
+    pub(crate) lock: Option<Box<dyn Lock>>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Arc<Core> {
+        Arc::new(Core {
+            env: parts.env,
+            dir: parts.dir,
+            options: parts.options,
+            wal: parts.wal,
+            commits: CommitQueue::default(),
+            writes: Mutex::new(parts.writes),
+            snapshots: parts.snapshots,
+            keyspaces: RwLock::new(parts.keyspaces),
+            next_file_number: AtomicU64::new(parts.manifest.catalog.next_file_number),
+            manifest: Mutex::new(parts.manifest),
+            cache: parts.cache,
+            trash: parts.trash,
+            pressure: Pressure::default(),
+            progress: Event::default(),
+            counters: Counters::default(),
+            background_error: Mutex::new(None),
+            failures: AtomicU64::new(0),
+            running_jobs: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(parts.lock),
+        })
+    }
+
+    /// The log, or the error of a database that is not open for writing.
+    pub(crate) fn wal(&self) -> Result<&Wal> {
+        self.wal.as_ref().ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn new_file_number(&self) -> u64 {
+        self.next_file_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_options(&self) -> SstReadOptions {
+        SstReadOptions { access: self.options.access, cache: self.cache.clone() }
+    }
+
+    /// Flush and compaction read by pread, always: a page that can't be read is then an error and not a dead process.
+    pub(crate) fn background_access(&self) -> Access {
+        Access::Pread
+    }
+
+    pub(crate) fn keyspace_cores(&self) -> Vec<Arc<KeyspaceCore>> {
+        self.keyspaces.read().values().cloned().collect()
+    }
+
+    // ---- background jobs ----
+
+    /// Runs `job` in the background, unless the database is closed by then.
+    pub(crate) fn spawn(self: &Arc<Self>, priority: Priority, job: impl FnOnce(&Arc<Core>) + Send + 'static) {
+        let core = self.clone();
+        self.env.scheduler.spawn(priority, Box::new(move || core.run(job)));
+    }
+
+    /// The same after a delay. The job does not keep the database alive.
+    pub(crate) fn spawn_after(
+        self: &Arc<Self>,
+        delay: Duration,
+        priority: Priority,
+        job: impl FnOnce(&Arc<Core>) + Send + 'static,
+    ) {
+        let core = Arc::downgrade(self);
+        let job = move || {
+            if let Some(core) = core.upgrade() {
+                core.run(job);
+            }
+        };
+        self.env.scheduler.spawn_after(delay, priority, Box::new(job));
+    }
+
+    fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
+        self.running_jobs.fetch_add(1, Ordering::SeqCst);
+        if !self.closed.load(Ordering::SeqCst) {
+            job(self);
+        }
+        self.running_jobs.fetch_sub(1, Ordering::SeqCst);
+        self.progress.notify();
+    }
+
+    /// Blocks until `ready`, which is asked again after every piece of background progress.
+    pub(crate) fn wait(&self, ready: &mut dyn FnMut() -> bool) {
+        self.env.scheduler.wait(&self.progress, ready);
+    }
+
+    /// Remembers a failure of background work, for those who wait for it.
+    pub(crate) fn background_failed(&self, error: Error) {
+        *self.background_error.lock() = Some(error);
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        self.progress.notify();
+    }
+
+    /// Background work has succeeded: earlier failures are history.
+    pub(crate) fn background_succeeded(&self) {
+        *self.background_error.lock() = None;
+    }
+
+    /// The latest failure of background work that no success has followed.
+    pub(crate) fn background_error(&self) -> Option<Error> {
+        self.background_error.lock().clone()
+    }
+
+    /// How often background work has failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::SeqCst)
+    }
+
+    /// The error that stops all writing, if there is one.
+    pub(crate) fn poisoned(&self) -> Option<Error> {
+        self.wal.as_ref().and_then(Wal::poisoned)
+    }
+
+    // ---- versions ----
+
+    /// Makes `edit` durable and then true in memory. `install` changes the views; it runs after the point of no return
+    /// and under the manifest's lock, so that versions change in the order of their edits. The edit's tables are given in
+    /// `obsolete` when their files may go.
+    ///
+    /// REQUIRES: what the edit refers to is durable, the log included (`sync_log`).
+    pub(crate) fn commit_edit(&self, edit: Edit, obsolete: &[Arc<Table>], install: impl FnOnce(&Catalog)) -> Result<()> {
+        let mut state = self.manifest.lock();
+        self.commit_edit_locked(&mut state, edit, obsolete, install)
+    }
+
+    pub(crate) fn commit_edit_locked(
+        &self,
+        state: &mut ManifestState,
+        mut edit: Edit,
+        obsolete: &[Arc<Table>],
+        install: impl FnOnce(&Catalog),
+    ) -> Result<()> {
+        if let Some(error) = self.poisoned() {
+            return Err(error);
+        }
+        edit.push(Record::NextFileNumber(self.next_file_number.load(Ordering::Relaxed)));
+        let mut next = state.catalog.clone();
+        next.apply(&edit).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+        let manifest = state.manifest.as_mut().ok_or(Error::ReadOnly)?;
+        let committed = match manifest.commit(&edit, &next) {
+            Ok(committed) => committed,
+            Err(CommitError::Write(error)) => return Err(error),
+            Err(CommitError::Sync(error)) => return Err(self.poison(error)),
+        };
+        state.catalog = next;
+        install(&state.catalog);
+        if committed.marked {
+            for table in obsolete {
+                table.mark_obsolete();
+            }
+        }
+        if let Some(path) = committed.replaced {
+            self.trash.throw_away(path);
+        }
+        Ok(())
+    }
+
+    /// Stops all writing for good: what the disk holds is unknown.
+    pub(crate) fn poison(&self, cause: Error) -> Error {
+        if let Some(wal) = &self.wal {
+            wal.poison(cause.clone());
+        }
+        self.progress.notify();
+        self.poisoned().unwrap_or(Error::Poisoned { cause: Arc::new(cause) })
+    }
+
+    /// Makes everything in the log so far durable: before any edit that depends on it.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        let wal = self.wal()?;
+        wal.sync(wal.end())
+    }
+
+    /// Opens a finished SST.
+    pub(crate) fn open_table(&self, meta: FileMeta) -> Result<Arc<Table>> {
+        Table::open(&self.env, &self.dir, meta, &self.read_options(), &self.trash)
+    }
+
+    /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.
+    pub(crate) fn first_unflushed(&self) -> SeqNo {
+        let writes = self.writes.lock();
+        let mut first = writes.next_seq.min(MAX_SEQ);
+        for active in writes.active.values() {
+            first = active.min_seq.map_or(first, |seq| first.min(seq));
+            for frozen in &active.keyspace.view().frozen {
+                first = first.min(frozen.min_seq);
+            }
+        }
+        first
+    }
+
+    // ---- keyspaces ----
+
+    /// Creates a keyspace, or finds the one that has the name already.
+    pub(crate) fn open_or_create(
+        &self,
+        name: &str,
+        options: Option<KeyspaceOptions>,
+    ) -> Result<Arc<KeyspaceCore>> {
+        self.check_open()?;
+        if let Some(found) = self.find_keyspace(name) {
+            return Ok(found);
+        }
+        if self.wal.is_none() {
+            return Err(Error::KeyspaceNotFound { name: name.to_owned() });
+        }
+        let options = options.unwrap_or_default();
+        options.validate()?;
+        let mut state = self.manifest.lock();
+        if let Some(found) = self.find_keyspace(name) {
+            return Ok(found);
+        }
+        let id = state.catalog.next_keyspace_id;
+        if id == KeyspaceId::MAX {
+            let limit = u64::from(id);
+            return Err(Error::LimitExceeded { what: "number of keyspaces ever created", size: limit, limit });
+        }
+        let edit = Edit {
+            records: vec![Record::CreateKeyspace { id, name: name.to_owned(), options: options.clone() }],
+        };
+        let table = Arc::new(<Memtable as crate::memtable::SortedTable>::new());
+        let core = KeyspaceCore::new(id, Arc::from(name), options, table.clone(), Vec::new(), Default::default());
+        // Durable before its first frame: the keyspace takes writes only once it is in `active`.
+        self.commit_edit_locked(&mut state, edit, &[], |_| {
+            let active = ActiveTable { keyspace: core.clone(), table, min_seq: None };
+            self.writes.lock().active.insert(id, active);
+            self.keyspaces.write().insert(id, core.clone());
+        })?;
+        Ok(core)
+    }
+
+    pub(crate) fn find_keyspace(&self, name: &str) -> Option<Arc<KeyspaceCore>> {
+        self.keyspaces.read().values().find(|keyspace| &*keyspace.name == name).cloned()
+    }
+
+    /// Drops a keyspace: no writes from here on; its files go when the last snapshot or iterator that uses them does.
+    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.check_open()?;
+        self.wal()?;
+        let mut state = self.manifest.lock();
+        let keyspace =
+            self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound { name: name.to_owned() })?;
+        // Writers first: nothing may be acknowledged for it behind the synced part of the log. Put back on failure.
+        let active = self.writes.lock().active.remove(&keyspace.id);
+        let edit = Edit { records: vec![Record::DropKeyspace { id: keyspace.id }] };
+        let tables: Vec<Arc<Table>> = keyspace.view().tree.tables().cloned().collect();
+        // A batch may have written here and elsewhere: its other half must not get lost.
+        let result = self.sync_log().and_then(|()| {
+            self.commit_edit_locked(&mut state, edit, &tables, |_| {
+                keyspace.mark_dropped();
+                self.keyspaces.write().remove(&keyspace.id);
+            })
+        });
+        if let (Err(_), Some(active)) = (&result, active) {
+            self.writes.lock().active.insert(keyspace.id, active);
+        }
+        drop(state);
+        self.update_pressure();
+        result
+    }
+
+    // ---- closing ----
+
+    /// Stops background work, syncs and seals log and manifest, and gives up the lock. Later calls do nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.progress.notify();
+        self.wait(&mut || self.running_jobs.load(Ordering::SeqCst) == 0);
+        let mut result = Ok(());
+        if let Some(wal) = &self.wal {
+            result = wal.close();
+        }
+        let mut state = self.manifest.lock();
+        if let Some(mut manifest) = state.manifest.take() {
+            if result.is_ok() {
+                result = manifest.close();
+            }
+        }
+        drop(state);
+        self.trash.empty();
+        self.lock.lock().take();
+        result
+    }
+}

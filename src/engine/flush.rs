@@ -1,0 +1,224 @@
+//! Flush: frozen memtables become SSTs of level 0.
+//!
+//! All frozen memtables of a keyspace go at once, oldest to newest, into one run of SSTs. The order of durability:
+//! SST contents, SST names, log up to the numbers flushed (a batch may have its other half in a keyspace that is not
+//! flushed), edit. The point of no return is the edit's sync. Then the view changes; logs that nobody needs any more go
+//! with the marker of the edit that raised the floor.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::compaction::rules::Retention;
+use super::core::Core;
+use super::keyspace::{Frozen, KeyspaceCore};
+use super::merge::{Direction, Merge, Source};
+use super::output::{Output, discard_tables};
+use super::table::Table;
+use crate::env::Priority;
+use crate::manifest::{Edit, Record};
+use crate::memtable::SortedTable;
+use crate::sst::EntryValue;
+use crate::types::EntryKind;
+use crate::{Error, Result};
+
+/// The first retry after a failure comes after this many milliseconds, each further one after twice as many.
+const FIRST_RETRY_MS: u64 = 100;
+/// The longest time between retries, in milliseconds.
+const LAST_RETRY_MS: u64 = 10_000;
+
+impl Core {
+    /// Sees to it that the keyspace's frozen memtables get flushed.
+    pub(crate) fn schedule_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        if std::mem::replace(&mut keyspace.jobs.lock().flush, true) {
+            return;
+        }
+        let keyspace = keyspace.clone();
+        self.spawn(Priority::High, move |core| core.run_flush(&keyspace));
+    }
+
+    fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let result = self.flush_frozen(keyspace);
+        keyspace.jobs.lock().flush = false;
+        match result {
+            Ok(()) => {
+                keyspace.jobs.lock().retry_in_ms = 0;
+                self.background_succeeded();
+                self.schedule_compaction(keyspace);
+                // Something may have been frozen while the flag was still up.
+                if !keyspace.view().frozen.is_empty() && !keyspace.is_dropped() {
+                    self.schedule_flush(keyspace);
+                }
+            }
+            Err(error) => {
+                self.background_failed(error);
+                self.retry(keyspace, |core, keyspace| core.schedule_flush(keyspace));
+            }
+        }
+        self.progress.notify();
+    }
+
+    /// Tries again later, unless nothing may be written any more.
+    pub(crate) fn retry(
+        self: &Arc<Self>,
+        keyspace: &Arc<KeyspaceCore>,
+        again: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
+        if self.poisoned().is_some() || keyspace.is_dropped() {
+            return;
+        }
+        let delay = {
+            let mut jobs = keyspace.jobs.lock();
+            jobs.retry_in_ms = (jobs.retry_in_ms * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
+            Duration::from_millis(jobs.retry_in_ms)
+        };
+        let keyspace = keyspace.clone();
+        self.spawn_after(delay, Priority::High, move |core| again(core, &keyspace));
+    }
+
+    fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
+        let frozen = keyspace.view().frozen.clone();
+        let Some(newest) = frozen.first() else { return Ok(()) };
+        if keyspace.is_dropped() {
+            return Ok(());
+        }
+        let tables = self.write_frozen(keyspace, &frozen)?;
+        self.sync_log()?;
+        self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        let bytes = tables.iter().map(|table| table.meta.size).sum();
+        self.counters.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.update_pressure_of(keyspace);
+        Ok(())
+    }
+
+    /// Writes the memtables' entries to new SSTs, without the versions that nobody can see.
+    fn write_frozen(&self, keyspace: &KeyspaceCore, frozen: &[Frozen]) -> Result<Vec<Arc<Table>>> {
+        // All that is written here was published before it was frozen, so the sample comes after it.
+        let mut retention = Retention::new(self.snapshots.sample());
+        let sources = frozen.iter().map(|frozen| Source::Memory(frozen.table.cursor())).collect();
+        let mut merge = Merge::new(sources, Direction::Forward, None)?;
+        let mut output = Output::new(self, keyspace, Vec::new());
+        let mut write = || -> Result<()> {
+            while merge.valid() {
+                if self.is_closed() {
+                    return Err(Error::Closed);
+                }
+                let (seq, value) = (merge.seq(), merge.value());
+                // A tombstone stays: what it hides may lie in the levels below.
+                if retention.keeps(merge.key(), seq) {
+                    match value.value.kind() {
+                        EntryKind::Tombstone => output.add(merge.key(), seq, EntryValue::Tombstone)?,
+                        EntryKind::Put => {
+                            output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
+                        }
+                    }
+                }
+                merge.advance()?;
+            }
+            Ok(())
+        };
+        match write() {
+            Ok(()) => output.finish(),
+            Err(e) => {
+                output.discard();
+                Err(e)
+            }
+        }
+    }
+
+    /// Makes the flush durable and true.
+    fn commit_flush(
+        &self,
+        keyspace: &Arc<KeyspaceCore>,
+        upto: u64,
+        count: usize,
+        tables: &[Arc<Table>],
+    ) -> Result<()> {
+        let wal = self.wal()?;
+        let mut state = self.manifest.lock();
+        if !state.catalog.keyspaces.contains_key(&keyspace.id) {
+            drop(state);
+            discard_tables(tables);
+            return Ok(());
+        }
+        let mut edit = Edit::default();
+        for table in tables {
+            edit.push(Record::AddFile { keyspace: keyspace.id, level: 0, file: table.meta.clone() });
+        }
+        edit.push(Record::Flushed { keyspace: keyspace.id, upto });
+        edit.push(Record::LogKnown(wal.current_number()));
+        let added: Vec<_> = tables.iter().map(|table| (0, table.clone())).collect();
+        self.commit_edit_locked(&mut state, edit, &[], |_| {
+            keyspace.update(|view| {
+                view.frozen.truncate(view.frozen.len().saturating_sub(count));
+                view.tree = Arc::new(view.tree.with(&[], &added));
+            });
+        })?;
+        self.check_recency(keyspace);
+        drop(state);
+        self.drop_old_logs()
+    }
+
+    /// Raises the log floor to the oldest log that still holds something unflushed, and deletes what lies below.
+    pub(crate) fn drop_old_logs(&self) -> Result<()> {
+        let wal = self.wal()?;
+        let mut state = self.manifest.lock();
+        // Under the manifest's lock: while a keyspace is being dropped its numbers are not to be seen here.
+        let floor = wal.obsolete_below(self.first_unflushed());
+        if floor <= state.catalog.log_floor {
+            return Ok(());
+        }
+        let edit = Edit { records: vec![Record::LogFloor(floor)] };
+        self.commit_edit_locked(&mut state, edit, &[], |_| {})?;
+        drop(state);
+        wal.remove_below(floor)
+    }
+
+    /// Flushes one keyspace's writes so far, and waits for it.
+    pub(crate) fn flush_keyspaces(self: &Arc<Self>, keyspaces: &[Arc<KeyspaceCore>]) -> Result<()> {
+        self.check_open()?;
+        self.wal()?;
+        let failures = self.failures();
+        let upto = {
+            let mut writes = self.writes.lock();
+            let last = writes.next_seq.saturating_sub(1);
+            for keyspace in keyspaces {
+                self.rotate(&mut writes, keyspace.id, last);
+            }
+            last
+        };
+        for keyspace in keyspaces {
+            // Frozen earlier, after a failure that nobody has retried yet.
+            if !keyspace.view().frozen.is_empty() && !keyspace.is_dropped() {
+                self.schedule_flush(keyspace);
+            }
+        }
+        let mut outcome = Ok(());
+        self.wait(&mut || {
+            let pending = keyspaces.iter().any(|keyspace| {
+                !keyspace.is_dropped()
+                    && keyspace.view().frozen.iter().any(|frozen| frozen.upto <= upto)
+            });
+            outcome = self.background_outcome(failures);
+            !pending || outcome.is_err()
+        });
+        // What was waited for has been done, whatever else failed meanwhile.
+        let done = keyspaces.iter().all(|keyspace| {
+            keyspace.is_dropped() || keyspace.view().frozen.iter().all(|frozen| frozen.upto > upto)
+        });
+        if done { Ok(()) } else { outcome }
+    }
+
+    /// An error when the database is closed or poisoned, or background work has failed since there were `failures`.
+    pub(crate) fn background_outcome(&self, failures: u64) -> Result<()> {
+        if let Some(error) = self.poisoned() {
+            return Err(error);
+        }
+        self.check_open()?;
+        match self.background_error() {
+            Some(error) if self.failures() > failures => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! [`KeyspaceCore`]: the state of one keyspace in memory, and [`View`], what a reader pins of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::tree::Tree;
+use crate::memtable::{Memtable, SortedTable};
+use crate::options::KeyspaceOptions;
+use crate::sst::hash_key;
+use crate::types::{Found, KeyspaceId, SeqNo};
+use crate::{Error, Result};
+
+/// One keyspace. Shared by the database, its handles and its jobs.
+pub(crate) struct KeyspaceCore {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: Arc<str>,
+    pub(crate) options: KeyspaceOptions,
+    /// What readers see now. Replaced whole; a reader holds what it pinned as long as it likes.
+    view: RwLock<Arc<View>>,
+    /// Set, once and for ever, when a drop becomes durable.
+    dropped: AtomicBool,
+    pub(crate) jobs: Mutex<Jobs>,
+    /// Bytes that flush and compaction have still to deal with, see `pressure`.
+    pub(crate) debt: AtomicU64,
+}
+
+/// Which background jobs of a keyspace are queued or running: at most one of each kind, so flushes commit in order.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    pub(crate) flush: bool,
+    pub(crate) compaction: bool,
+    /// Where the next compaction of each level starts looking, so that all of its key range gets its turn.
+    pub(crate) retry_in_ms: u64,
+}
+
+/// A memtable that takes no more writes.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    pub(crate) table: Arc<Memtable>,
+    /// The least number in it.
+    pub(crate) min_seq: SeqNo,
+    /// Writes of this keyspace up to this number are in this memtable or in older places, all later ones in newer.
+    pub(crate) upto: SeqNo,
+}
+
+/// All that a reader needs: immutable but for the active memtable, which only grows.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) active: Arc<Memtable>,
+    /// Newest first.
+    pub(crate) frozen: Vec<Frozen>,
+    pub(crate) tree: Arc<Tree>,
+}
+
+impl View {
+    /// The newest entry of `key` at or below `snapshot`: newer sources first, the first that has one decides.
+    pub(crate) fn get(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
+        if let Some(found) = self.active.get(key, snapshot) {
+            return Ok(Some(found));
+        }
+        for frozen in &self.frozen {
+            if let Some(found) = frozen.table.get(key, snapshot) {
+                return Ok(Some(found));
+            }
+        }
+        self.tree.get(key, hash_key(key), snapshot)
+    }
+}
+
+impl KeyspaceCore {
+    pub(crate) fn new(
+        id: KeyspaceId,
+        name: Arc<str>,
+        options: KeyspaceOptions,
+        active: Arc<Memtable>,
+        frozen: Vec<Frozen>,
+        tree: Tree,
+    ) -> Arc<Self> {
+        Arc::new(KeyspaceCore {
+            id,
+            name,
+            options,
+            view: RwLock::new(Arc::new(View { active, frozen, tree: Arc::new(tree) })),
+            dropped: AtomicBool::new(false),
+            jobs: Mutex::new(Jobs::default()),
+            debt: AtomicU64::new(0),
+        })
+    }
+
+    /// Pins the present state. A point read loads its number after this; everything else registers one before.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.read().clone()
+    }
+
+    /// Replaces the view by what `change` makes of it, in one step.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        // The old view is dropped after the lock: it may be the last holder of tables, whose files go then.
+        let mut guard = self.view.write();
+        let mut next = View::clone(&guard);
+        let result = change(&mut next);
+        let old = std::mem::replace(&mut *guard, Arc::new(next));
+        drop(guard);
+        drop(old);
+        result
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_dropped(&self) {
+        self.dropped.store(true, Ordering::Release);
+    }
+
+    /// An error if the keyspace has been dropped.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        if self.is_dropped() {
+            return Err(Error::KeyspaceDropped { name: self.name.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Makes the active memtable a frozen one and puts a new one in its place. REQUIRES: the caller holds the write
+    /// path, and all numbers up to `upto` are in their memtables.
+    pub(crate) fn rotate(&self, min_seq: SeqNo, upto: SeqNo) -> Arc<Memtable> {
+        self.update(|view| {
+            let fresh = Arc::new(Memtable::new());
+            let full = std::mem::replace(&mut view.active, fresh.clone());
+            view.frozen.insert(0, Frozen { table: full, min_seq, upto });
+            fresh
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! The numbers that somebody still reads at.
+//!
+//! Taking a snapshot reads the newest published number and registers it under one lock, the same that a job takes to
+//! sample what must be kept: so either the job sees the snapshot, or the snapshot's number is at or above everything
+//! that the job's inputs hold, and it will read the job's outputs unharmed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::types::SeqNo;
+
+/// All open snapshots of a database, and the newest published number.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    open: Mutex<BTreeMap<SeqNo, usize>>,
+    published: AtomicU64,
+}
+
+impl Snapshots {
+    /// Every write at or below this number is in its memtable.
+    pub(crate) fn published(&self) -> SeqNo {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Declares all writes up to `seq` readable. REQUIRES: they are in their memtables, and no earlier write is missing.
+    pub(crate) fn publish(&self, seq: SeqNo) {
+        self.published.store(seq, Ordering::Release);
+    }
+
+    /// Opens a snapshot at the newest published number.
+    pub(crate) fn register(self: &Arc<Self>) -> SnapshotGuard {
+        let mut open = self.open.lock();
+        let seq = self.published();
+        *open.entry(seq).or_insert(0) += 1;
+        SnapshotGuard { snapshots: self.clone(), seq }
+    }
+
+    /// The numbers of the open snapshots, ascending. A job takes this once, after everything that it will write has been
+    /// published, and shares it with its parts.
+    pub(crate) fn sample(&self) -> Vec<SeqNo> {
+        self.open.lock().keys().copied().collect()
+    }
+
+    /// How many snapshots are open, iterators counted.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().values().sum()
+    }
+}
+
+/// An open snapshot: closed when dropped.
+#[derive(Debug)]
+pub(crate) struct SnapshotGuard {
+    snapshots: Arc<Snapshots>,
+    seq: SeqNo,
+}
+
+impl SnapshotGuard {
+    pub(crate) fn seq(&self) -> SeqNo {
+        self.seq
+    }
+}
+
+impl Clone for SnapshotGuard {
+    fn clone(&self) -> Self {
+        *self.snapshots.open.lock().entry(self.seq).or_insert(0) += 1;
+        SnapshotGuard { snapshots: self.snapshots.clone(), seq: self.seq }
+    }
+}
+
+impl Drop for SnapshotGuard {
+    fn drop(&mut self) {
+        let mut open = self.snapshots.open.lock();
+        if let Some(count) = open.get_mut(&self.seq) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.seq);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_stays_registered_until_its_last_reader_goes() {
+        let snapshots = Arc::new(Snapshots::default());
+        snapshots.publish(5);
+        let first = snapshots.register();
+        let second = first.clone();
+        snapshots.publish(9);
+        let third = snapshots.register();
+        assert_eq!(snapshots.sample(), [5, 9]);
+        drop(first);
+        assert_eq!(snapshots.sample(), [5, 9]);
+        drop(second);
+        assert_eq!(snapshots.sample(), [9]);
+        drop(third);
+        assert_eq!(snapshots.count(), 0);
+    }
+}

@@ -1,0 +1,128 @@
+//! [`Table`]: an SST that belongs to the database, open for reading, and [`Trash`], where removed ones go.
+//!
+//! A table is shared by every tree, iterator and job that needs it. A version change that makes it superfluous marks it;
+//! the file is deleted when the last holder lets go, never earlier.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::env::{Env, Priority};
+use crate::manifest::FileMeta;
+use crate::names;
+use crate::sst::{Sst, SstReadOptions, SstSummary};
+use crate::{Error, Result};
+
+/// An open SST and what the manifest says of it.
+pub(crate) struct Table {
+    pub(crate) meta: FileMeta,
+    pub(crate) sst: Arc<Sst>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+    trash: Arc<Trash>,
+}
+
+impl Table {
+    /// Opens the SST that `meta` describes, and checks that it is that one.
+    pub(crate) fn open(
+        env: &Env,
+        dir: &Path,
+        meta: FileMeta,
+        options: &SstReadOptions,
+        trash: &Arc<Trash>,
+    ) -> Result<Arc<Table>> {
+        let path = names::sst(dir, meta.number);
+        let file = env.fs.open(&path).map_err(|e| Error::io("open", &path, e))?;
+        let size = file.len().map_err(|e| Error::io("read", &path, e))?;
+        if size != meta.size {
+            let what = format!("it has {size} bytes, and the manifest says {}", meta.size);
+            return Err(Error::corruption(&path, size.min(meta.size), what));
+        }
+        let sst = Sst::open(file, &path, options)?;
+        if describe(sst.summary()) != meta {
+            return Err(Error::corruption(&path, 0, "it is not the SST that the manifest describes"));
+        }
+        Ok(Arc::new(Table {
+            meta,
+            sst: Arc::new(sst),
+            path,
+            obsolete: AtomicBool::new(false),
+            trash: trash.clone(),
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file goes with the last holder. REQUIRES: the edit that removes it is durable, with its marker.
+    pub(crate) fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.trash.throw_away(std::mem::take(&mut self.path));
+        }
+    }
+}
+
+/// What the manifest says of an SST that its writer has finished.
+pub(crate) fn describe(summary: &SstSummary) -> FileMeta {
+    FileMeta {
+        number: summary.file_number,
+        size: summary.file_size,
+        identity: summary.identity,
+        entries: summary.entry_count,
+        tombstones: summary.tombstone_count,
+        min_key: summary.min_key.clone(),
+        max_key: summary.max_key.clone(),
+        min_seq: summary.min_seq,
+        max_seq: summary.max_seq,
+    }
+}
+
+/// Deletes files in the background. What can't be deleted is a leftover, which the next open removes.
+pub(crate) struct Trash {
+    env: Env,
+    queue: Mutex<Vec<PathBuf>>,
+    failed: AtomicU64,
+}
+
+impl Trash {
+    pub(crate) fn new(env: &Env) -> Arc<Self> {
+        Arc::new(Trash { env: env.clone(), queue: Mutex::new(Vec::new()), failed: AtomicU64::new(0) })
+    }
+
+    /// Queues a file for deletion.
+    pub(crate) fn throw_away(self: &Arc<Self>, path: PathBuf) {
+        let first = {
+            let mut queue = self.queue.lock();
+            queue.push(path);
+            queue.len() == 1
+        };
+        if first {
+            let trash = self.clone();
+            self.env.scheduler.spawn(Priority::Low, Box::new(move || trash.empty()));
+        }
+    }
+
+    /// Deletes what is queued.
+    pub(crate) fn empty(&self) {
+        let paths = std::mem::take(&mut *self.queue.lock());
+        for path in paths {
+            if self.env.fs.remove(&path).is_err() {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How many files could not be deleted.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,291 @@
+//! [`Options`] of a database, [`KeyspaceOptions`] of a keyspace, and [`Durability`] of a write. Few, with defaults that
+//! need no tuning; each says when to leave it alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::coding::{Decoder, put_varint};
+use crate::env::Env;
+use crate::record_log::RecoveryMode;
+use crate::sst::{Access, Compression, SstOptions};
+use crate::{Db, Error, Result};
+
+/// How safe a write is when the call returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The write survives the death of the process, not the loss of power: it has reached the operating system. A
+    /// later synced write, [`Db::sync`], or the background sync makes it durable.
+    #[default]
+    Buffered,
+    /// The write, and every write before it, survives the loss of power.
+    Sync,
+}
+
+/// How a database is opened. Settings of this kind are not stored: they can differ from one open to the next.
+///
+/// ```
+/// # fn main() -> packstone::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = packstone::Options::new().cache_size(16 << 20).open(dir.path())?;
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) create_if_missing: bool,
+    pub(crate) cache_size: u64,
+    pub(crate) write_buffer_size: u64,
+    pub(crate) max_log_size: u64,
+    pub(crate) max_file_size: u64,
+    pub(crate) background_threads: usize,
+    pub(crate) access: Access,
+    pub(crate) sync_interval: Option<Duration>,
+    pub(crate) recovery_mode: RecoveryMode,
+    pub(crate) manifest_roll_size: u64,
+    pub(crate) env: Option<Env>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            create_if_missing: true,
+            cache_size: 64 << 20,
+            // At 64 MiB a flush writes an SST of about the size that compaction writes too (max_file_size), and the
+            // log to be replayed after a kill stays near a second's worth of work.
+            write_buffer_size: 64 << 20,
+            // Four write buffers: an idle keyspace is flushed when the log it pins has grown to this.
+            max_log_size: 256 << 20,
+            max_file_size: 64 << 20,
+            background_threads: 2,
+            access: Access::Mapped,
+            sync_interval: None,
+            recovery_mode: RecoveryMode::TornTail,
+            manifest_roll_size: 1 << 20,
+            env: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether [`Options::open`] creates a database where there is none. Default: true.
+    pub fn create_if_missing(mut self, yes: bool) -> Self {
+        self.create_if_missing = yes;
+        self
+    }
+
+    /// Bytes of the cache for decompressed blocks, shared by all keyspaces. 0 turns it off. Default: 64 MiB.
+    pub fn cache_size(mut self, bytes: u64) -> Self {
+        self.cache_size = bytes;
+        self
+    }
+
+    /// Bytes of memory that a keyspace's writes may fill before they are flushed to an SST, 4 KiB to 4 GiB. Larger
+    /// means fewer compactions, more memory and a longer replay after a kill. Default: 64 MiB.
+    pub fn write_buffer_size(mut self, bytes: u64) -> Self {
+        self.write_buffer_size = bytes;
+        self
+    }
+
+    /// Bytes of log that may pile up before the keyspaces that pin its oldest file are flushed, at least 4 KiB.
+    /// Default: 256 MiB.
+    pub fn max_log_size(mut self, bytes: u64) -> Self {
+        self.max_log_size = bytes;
+        self
+    }
+
+    /// Bytes at which compaction starts the next SST, 4 KiB to 1 GiB. Default: 64 MiB.
+    pub fn max_file_size(mut self, bytes: u64) -> Self {
+        self.max_file_size = bytes;
+        self
+    }
+
+    /// Threads for flushes and compactions, 1 to 64. Default: 2.
+    pub fn background_threads(mut self, threads: usize) -> Self {
+        self.background_threads = threads;
+        self
+    }
+
+    /// How SSTs are read. Default: [`Access::Mapped`], which is faster; choose [`Access::Pread`] where a page that
+    /// can't be read (a failing disk, a file cut short by somebody else) must be an error and not kill the process.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Sync the log in the background this often, so that a loss of power costs buffered writes of at most this age.
+    /// Default: never.
+    pub fn sync_interval(mut self, interval: Option<Duration>) -> Self {
+        self.sync_interval = interval;
+        self
+    }
+
+    /// What to do about a damaged log when opening. Default: [`RecoveryMode::TornTail`].
+    pub fn recovery_mode(mut self, mode: RecoveryMode) -> Self {
+        self.recovery_mode = mode;
+        self
+    }
+
+    /// Bytes of manifest after which it is written anew, at least 1 KiB. Default: 1 MiB.
+    pub fn manifest_roll_size(mut self, bytes: u64) -> Self {
+        self.manifest_roll_size = bytes;
+        self
+    }
+
+    /// Run on another outside world than the machine's: the simulator, or a wrapper around the real one.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Opens the database in `dir`, alone: a second writer, in this process or another, gets [`Error::Locked`].
+    ///
+    /// Every file's existence, size and footer are checked, and the log is replayed; leftovers of a crash are removed.
+    ///
+    /// # Errors
+    /// [`Error::NotADatabase`], [`Error::Locked`], [`Error::Corruption`], [`Error::NewerFormat`],
+    /// [`Error::InvalidOption`], [`Error::Io`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Db> {
+        self.validate()?;
+        Db::open_with(self, dir.as_ref(), false)
+    }
+
+    /// Opens the database in `dir` for reading, and changes nothing on disk, ever. It needs no lock, and sees the
+    /// state of this moment; REQUIRES that nobody writes to the database meanwhile.
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Db> {
+        self.validate()?;
+        Db::open_with(self, dir.as_ref(), true)
+    }
+
+    fn validate(&self) -> Result<()> {
+        check("write_buffer_size", self.write_buffer_size, 4 << 10, 4 << 30)?;
+        check("max_log_size", self.max_log_size, 4 << 10, u64::MAX)?;
+        check("max_file_size", self.max_file_size, 4 << 10, 1 << 30)?;
+        check("background_threads", self.background_threads as u64, 1, 64)?;
+        check("manifest_roll_size", self.manifest_roll_size, 1 << 10, u64::MAX)?;
+        match self.sync_interval {
+            Some(interval) if interval < Duration::from_millis(1) => Err(Error::InvalidOption {
+                name: "sync_interval",
+                what: format!("{interval:?} given; at least 1 ms, or None"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    Err(Error::InvalidOption { name, what: format!("{given} given; {least} to {most} allowed") })
+}
+
+/// How a keyspace is laid out on disk. Chosen when it is created, stored with it, and the same ever after.
+///
+/// ```
+/// # fn main() -> packstone::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = packstone::Db::open(dir.path())?;
+/// use packstone::{Compression, KeyspaceOptions};
+/// let photos = db.keyspace_with("photos", KeyspaceOptions::new().compression(Compression::None))?;
+/// assert_eq!(photos.options().get_compression(), Compression::None);
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceOptions {
+    sst: SstOptions,
+}
+
+impl Default for KeyspaceOptions {
+    fn default() -> Self {
+        KeyspaceOptions { sst: SstOptions::default() }
+    }
+}
+
+impl KeyspaceOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How blocks are compressed, each only where it saves an eighth. Default: [`Compression::Lz4`].
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.sst.compression = compression;
+        self
+    }
+
+    /// How blocks are compressed.
+    pub fn get_compression(&self) -> Compression {
+        self.sst.compression
+    }
+
+    /// Bytes of small values that share a block, 64 B to 1 MiB: larger compresses better, smaller is read faster.
+    /// Default: 8 KiB.
+    pub fn value_block_size(mut self, bytes: u32) -> Self {
+        self.sst.value_block_size = bytes;
+        self
+    }
+
+    /// Bytes of keys (and 20 more for each) in a block, 64 B to 1 MiB. Default: 16 KiB.
+    pub fn key_block_size(mut self, bytes: u32) -> Self {
+        self.sst.key_block_size = bytes;
+        self
+    }
+
+    /// Whether SSTs carry a filter that answers most look-ups of absent keys. Default: true.
+    pub fn filter(mut self, yes: bool) -> Self {
+        self.sst.filter = yes;
+        self
+    }
+
+    pub(crate) fn sst(&self) -> &SstOptions {
+        &self.sst
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        check("value_block_size", u64::from(self.sst.value_block_size), 64, 1 << 20)?;
+        check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
+    }
+
+    /// The stored form: pairs of a tag and a number, both varints. Tags are never used again for something else.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let compression = match self.sst.compression {
+            Compression::None => 0,
+            Compression::Lz4 => 1,
+        };
+        let fields = [
+            (1, compression),
+            (2, u64::from(self.sst.value_block_size)),
+            (3, u64::from(self.sst.key_block_size)),
+            (4, u64::from(self.sst.filter)),
+        ];
+        put_varint(out, fields.len() as u64);
+        for (tag, value) in fields {
+            put_varint(out, tag);
+            put_varint(out, value);
+        }
+    }
+
+    /// Reads the stored form; `None` when it is malformed or names an option or a value that this release lacks.
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Option<Self> {
+        let mut options = KeyspaceOptions::default();
+        for _ in 0..decoder.count()? {
+            let (tag, value) = (decoder.varint()?, decoder.varint()?);
+            match (tag, value) {
+                (1, 0) => options.sst.compression = Compression::None,
+                (1, 1) => options.sst.compression = Compression::Lz4,
+                (2, size) => options.sst.value_block_size = u32::try_from(size).ok()?,
+                (3, size) => options.sst.key_block_size = u32::try_from(size).ok()?,
+                (4, 0 | 1) => options.sst.filter = value == 1,
+                _ => return None,
+            }
+        }
+        options.validate().ok()?;
+        Some(options)
+    }
+}
