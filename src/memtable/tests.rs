@@ -39,8 +39,13 @@ fn tricky_key(random: &mut Random) -> Vec<u8> {
 }
 
 fn put(list: &SkipList, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
-    let kind = if value.is_some() { EntryKind::Put } else { EntryKind::Tombstone };
-    list.insert(&key, seq, kind, value.as_deref().unwrap_or_default()).unwrap();
+    let kind = if value.is_some() {
+        EntryKind::Put
+    } else {
+        EntryKind::Tombstone
+    };
+    list.insert(&key, seq, kind, value.as_deref().unwrap_or_default())
+        .unwrap();
     model.insert((key, std::cmp::Reverse(seq)), value);
 }
 
@@ -63,7 +68,9 @@ fn current(cursor: &SkipListCursor) -> Option<Entry> {
     let value = cursor.value();
     let bytes = cursor.load(value).unwrap().to_vec();
     let value = (value.kind() == EntryKind::Put).then_some(bytes);
-    cursor.valid().then(|| (cursor.key().to_vec(), cursor.seq(), value))
+    cursor
+        .valid()
+        .then(|| (cursor.key().to_vec(), cursor.seq(), value))
 }
 
 fn flat(entry: (&(Vec<u8>, std::cmp::Reverse<SeqNo>), &Option<Vec<u8>>)) -> Entry {
@@ -102,7 +109,11 @@ fn seeks_land_where_a_sorted_map_says() {
     let mut cursor = list.cursor();
     for _ in 0..MODEL_ENTRIES {
         let key = tricky_key(&mut random);
-        let seq = if random.below(2) == 0 { MAX_SEQ } else { random.next() % (MODEL_ENTRIES + 2) };
+        let seq = if random.below(2) == 0 {
+            MAX_SEQ
+        } else {
+            random.next() % (MODEL_ENTRIES + 2)
+        };
         let at = (key.clone(), std::cmp::Reverse(seq));
         cursor.seek(&key, seq).unwrap();
         assert_eq!(current(&cursor), model.range(at.clone()..).next().map(flat));
@@ -155,12 +166,17 @@ fn ascending_descending_and_interleaved_inserts_keep_the_order() {
 #[test]
 fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys() {
     let list = Arc::new(SkipList::new());
-    let keys: Vec<Vec<u8>> = (0..12).map(|zeros| [&b"a"[..], &vec![0; zeros]].concat()).collect();
+    let keys: Vec<Vec<u8>> = (0..12)
+        .map(|zeros| [&b"a"[..], &vec![0; zeros]].concat())
+        .collect();
     for (i, key) in keys.iter().enumerate().rev() {
         list.insert(key, 1, EntryKind::Put, &[i as u8]).unwrap();
     }
     for (i, key) in keys.iter().enumerate() {
-        assert_eq!(list.get(key, MAX_SEQ), Some(Found::Value(1, Slice::from(&[i as u8][..]))));
+        assert_eq!(
+            list.get(key, MAX_SEQ),
+            Some(Found::Value(1, Slice::from(&[i as u8][..])))
+        );
     }
     assert_eq!(list.get(b"a\0\x01", MAX_SEQ), None);
     assert_eq!(list.get(b"", MAX_SEQ), None);
@@ -179,24 +195,40 @@ fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused() {
     value[size - 1] = 4;
     if size == MAX_VALUE_LEN {
         list.insert(b"huge", 4, EntryKind::Put, &value).unwrap();
-        assert_eq!(list.get(b"huge", 4), Some(Found::Value(4, Slice::from(&value[..]))));
+        assert_eq!(
+            list.get(b"huge", 4),
+            Some(Found::Value(4, Slice::from(&value[..])))
+        );
         value.push(0);
         let refused = list.insert(b"more", 5, EntryKind::Put, &value);
         assert!(matches!(refused, Err(Error::LimitExceeded { what: "value", .. })));
     }
-    assert_eq!(list.get(&longest, 9), Some(Found::Value(2, Slice::from(&b"one"[..]))));
-    assert_eq!(list.get(&sibling, 9), Some(Found::Value(3, Slice::from(&b"two"[..]))));
+    assert_eq!(
+        list.get(&longest, 9),
+        Some(Found::Value(2, Slice::from(&b"one"[..])))
+    );
+    assert_eq!(
+        list.get(&sibling, 9),
+        Some(Found::Value(3, Slice::from(&b"two"[..])))
+    );
     assert_eq!(list.get(b"", 9), Some(Found::Value(1, Slice::default())));
     let before = (list.len(), list.memory_usage());
     let refused = list.insert(&vec![0; MAX_KEY_LEN + 1], 6, EntryKind::Put, b"");
     assert!(matches!(refused, Err(Error::LimitExceeded { what: "key", .. })));
-    assert_eq!((list.len(), list.memory_usage()), before, "a refused insert leaves nothing behind");
+    assert_eq!(
+        (list.len(), list.memory_usage()),
+        before,
+        "a refused insert leaves nothing behind"
+    );
 }
 
 #[test]
 fn memory_usage_starts_small_and_follows_what_is_stored() {
     let list = SkipList::new();
-    assert!(list.memory_usage() <= 4096, "a hundred idle keyspaces cost next to nothing");
+    assert!(
+        list.memory_usage() <= 4096,
+        "a hundred idle keyspaces cost next to nothing"
+    );
     list.insert(b"key", 1, EntryKind::Put, b"value").unwrap();
     assert!(list.memory_usage() <= 32 << 10);
     if cfg!(miri) {
@@ -204,19 +236,27 @@ fn memory_usage_starts_small_and_follows_what_is_stored() {
     }
     let mut stored = 0;
     for seq in 2..100_000u64 {
-        let key = format!("{:016}", seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 10_000_000_000_000_000);
-        list.insert(key.as_bytes(), seq, EntryKind::Put, &[0; 100]).unwrap();
+        let key = format!(
+            "{:016}",
+            seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 10_000_000_000_000_000
+        );
+        list.insert(key.as_bytes(), seq, EntryKind::Put, &[0; 100])
+            .unwrap();
         stored += 116;
     }
     let usage = list.memory_usage();
     assert!(usage > stored, "every byte is counted");
-    assert!(usage < stored * 3 / 2 + (1 << 20), "{usage} bytes for {stored} bytes of keys and values");
+    assert!(
+        usage < stored * 3 / 2 + (1 << 20),
+        "{usage} bytes for {stored} bytes of keys and values"
+    );
 }
 
 #[test]
 fn a_value_can_be_loaded_after_the_cursor_has_moved() {
     let list = Arc::new(SkipList::new());
-    list.insert(b"a", 1, EntryKind::Put, b"longer than eight bytes").unwrap();
+    list.insert(b"a", 1, EntryKind::Put, b"longer than eight bytes")
+        .unwrap();
     list.insert(b"b", 2, EntryKind::Put, b"short").unwrap();
     list.insert(b"c", 3, EntryKind::Tombstone, b"").unwrap();
     let mut cursor = list.cursor();
@@ -229,7 +269,10 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved() {
     assert!(matches!(values[0].place, ValuePlace::Memory { .. }));
     assert!(matches!(values[1].place, ValuePlace::Inline { len: 5, .. }));
     assert_eq!(values[2].place, ValuePlace::Tombstone);
-    let loaded: Vec<Slice> = values.into_iter().map(|value| cursor.load(value).unwrap()).collect();
+    let loaded: Vec<Slice> = values
+        .into_iter()
+        .map(|value| cursor.load(value).unwrap())
+        .collect();
     assert_eq!(loaded[0], b"longer than eight bytes");
     assert_eq!(loaded[1], b"short");
     assert!(loaded[2].is_empty());
@@ -241,12 +284,24 @@ fn a_made_up_value_reference_is_an_error() {
     list.insert(b"a", 1, EntryKind::Put, &[0xff; 100]).unwrap();
     let mut cursor = list.cursor();
     let load = |cursor: &SkipListCursor, handle| cursor.load(ValueRef::new(ValuePlace::Memory { handle }));
-    assert!(load(&cursor, 0).is_err(), "a cursor that stands nowhere has no value either");
+    assert!(
+        load(&cursor, 0).is_err(),
+        "a cursor that stands nowhere has no value either"
+    );
     cursor.seek_to_first().unwrap();
     let ValuePlace::Memory { handle: good } = cursor.value().place else {
         panic!("a value of 100 bytes lies in memory");
     };
-    for handle in [0, 1, good - 1, good + 1, good << 1, u64::from(u32::MAX), good | 1 << 32, u64::MAX] {
+    for handle in [
+        0,
+        1,
+        good - 1,
+        good + 1,
+        good << 1,
+        u64::from(u32::MAX),
+        good | 1 << 32,
+        u64::MAX,
+    ] {
         assert!(load(&cursor, handle).is_err());
     }
     assert_eq!(load(&cursor, good).unwrap().len(), 100);
@@ -268,7 +323,8 @@ fn a_cursor_that_stands_nowhere_answers_harmlessly() {
 #[test]
 fn a_cursor_keeps_the_memtable_alive() {
     let list = Arc::new(SkipList::new());
-    list.insert(b"key", 1, EntryKind::Put, b"a value of some length").unwrap();
+    list.insert(b"key", 1, EntryKind::Put, b"a value of some length")
+        .unwrap();
     let mut cursor = list.cursor();
     drop(list);
     cursor.seek_to_first().unwrap();
@@ -292,7 +348,10 @@ fn the_same_inserts_build_the_same_list() {
     assert_eq!(first, heights(&random_list(6, MODEL_ENTRIES).0));
     if !cfg!(miri) {
         let share = first.iter().filter(|height| **height > 1).count() as f64 / first.len() as f64;
-        assert!((0.2..0.3).contains(&share), "one node in four rises a level, here {share}");
+        assert!(
+            (0.2..0.3).contains(&share),
+            "one node in four rises a level, here {share}"
+        );
     }
 }
 
@@ -313,7 +372,12 @@ fn concurrent_value(n: u64) -> Vec<u8> {
 fn scan_beside_writers(list: &Arc<SkipList>, done: &AtomicU64, backwards: bool) -> u64 {
     let floor = done.load(Ordering::Acquire);
     let mut cursor = list.cursor();
-    if backwards { cursor.seek_to_last() } else { cursor.seek_to_first() }.unwrap();
+    if backwards {
+        cursor.seek_to_last()
+    } else {
+        cursor.seek_to_first()
+    }
+    .unwrap();
     let (mut seen, mut previous) = (0, None::<Vec<u8>>);
     while cursor.valid() {
         let n = cursor.seq();
@@ -353,7 +417,8 @@ fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before()
             });
         }
         for n in 1..=total {
-            list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n)).unwrap();
+            list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n))
+                .unwrap();
             done.store(n, Ordering::Release);
         }
     });
@@ -368,11 +433,15 @@ fn several_writers_lose_nothing() {
             let list = &list;
             scope.spawn(move || {
                 for n in writer * each + 1..=(writer + 1) * each {
-                    list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n)).unwrap();
+                    list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n))
+                        .unwrap();
                 }
             });
         }
     });
     assert_eq!(list.len() as u64, 4 * each);
-    assert_eq!(scan_beside_writers(&list, &AtomicU64::new(4 * each), false), 4 * each);
+    assert_eq!(
+        scan_beside_writers(&list, &AtomicU64::new(4 * each), false),
+        4 * each
+    );
 }
