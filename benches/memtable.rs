@@ -1,7 +1,14 @@
 //! What the memtable costs an entry: `cargo bench --bench memtable`.
 //!
 //! The memtable is internal, so this file compiles its sources as modules of its own: measuring it makes nothing public.
-#![allow(missing_docs, dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::hint::black_box;
@@ -63,10 +70,17 @@ fn memtable_benches(c: &mut Criterion) {
         // Look up in an order other than that of the inserts, whose neighbours share cache lines.
         let mut shuffled = keys.clone();
         shuffled.sort_unstable_by_key(|key| {
-            key.iter().rev().fold(0u64, |sum, byte| sum.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(*byte)))
+            key.iter().rev().fold(0u64, |sum, byte| {
+                sum.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(*byte))
+            })
         });
         group.bench_function(BenchmarkId::new("find", count), |b| {
-            b.iter(|| shuffled.iter().filter(|key| table.get(&key[..], MAX_SEQ).is_some()).count());
+            b.iter(|| {
+                shuffled
+                    .iter()
+                    .filter(|key| table.get(&key[..], MAX_SEQ).is_some())
+                    .count()
+            });
         });
         group.bench_function(BenchmarkId::new("walk forward", count), |b| {
             b.iter(|| {
