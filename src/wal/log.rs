@@ -59,6 +59,9 @@ struct State {
     next_number: u64,
     /// Everything below is known to be synced.
     synced: LogPosition,
+    /// Behind `synced` and below this there is at most a marker, which nobody waits for. Without this an idle log that is
+    /// synced at intervals would grow by a marker each time.
+    settled: LogPosition,
     sync_running: bool,
     poison: Option<Error>,
     closed: bool,
@@ -84,6 +87,10 @@ impl Wal {
         options: WalOptions,
     ) -> Result<Wal> {
         let last_seq = predecessor.as_ref().map_or(0, |end| end.last_seq);
+        let begin = LogPosition {
+            number,
+            offset: HEADER_LEN,
+        };
         let writer = create_file(env, dir, number, predecessor)?;
         let older = recovered
             .into_iter()
@@ -95,10 +102,8 @@ impl Wal {
             retired: false,
             older,
             next_number: number.saturating_add(1),
-            synced: LogPosition {
-                number,
-                offset: HEADER_LEN,
-            },
+            synced: begin,
+            settled: begin,
             sync_running: false,
             poison: None,
             closed: false,
@@ -149,7 +154,7 @@ impl Wal {
         let upto = upto.min(state.end());
         loop {
             state.check_poison()?;
-            if state.synced >= upto {
+            if state.settled >= upto {
                 return Ok(());
             }
             if !state.sync_running {
@@ -158,7 +163,7 @@ impl Wal {
             drop(state);
             self.env.scheduler.wait(&self.sync_ended, &mut || {
                 let state = self.state.lock();
-                !state.sync_running || state.synced >= upto || state.poison.is_some()
+                !state.sync_running || state.settled >= upto || state.poison.is_some()
             });
             state = self.state.lock();
         }
@@ -274,20 +279,23 @@ impl Wal {
             return Ok(());
         }
         state.closed = true;
+        // Where a write has failed, only a successor can say where the good part of the file ends.
+        let begun = if state.retired {
+            self.begin_file(&mut state)
+        } else {
+            Ok(())
+        };
+        let begun = self.note_sync_failure(&mut state, begun);
         let end = state.end();
         drop(state);
         self.sync(end)?;
+        begun?;
         let mut state = self.state.lock();
         state.check_poison()?;
-        if state.retired {
-            // Only a successor can say where the good part of this file ends.
-            let begun = self.begin_file(&mut state);
-            self.note_sync_failure(&mut state, begun)?;
-        }
         let sealed = state.writer.seal();
         self.note_sync_failure(&mut state, sealed)?;
-        let end = state.end();
-        state.synced = end;
+        state.synced = state.end();
+        state.settled = state.synced;
         Ok(())
     }
 
@@ -323,7 +331,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Poisons the log if the result is that of a failed sync.
+    /// Passes the result on; poisons the log first if it is that of a failed sync.
     fn note_sync_failure(&self, state: &mut State, result: Result<()>) -> Result<()> {
         match result {
             Err(error) if is_sync_failure(&error) => {
@@ -383,6 +391,7 @@ impl State {
 
     fn note_synced(&mut self, target: LogPosition) {
         self.synced = self.synced.max(target);
+        self.settled = self.settled.max(target);
         for older in &mut self.older {
             let end = LogPosition {
                 number: older.log.end.number,
@@ -400,7 +409,11 @@ impl State {
         if self.retired || self.poison.is_some() {
             return;
         }
+        let alone = self.settled == self.end();
         self.retired = self.writer.mark(target.number, target.offset).is_err();
+        if alone {
+            self.settled = self.end();
+        }
     }
 }
 

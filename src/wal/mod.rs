@@ -40,6 +40,10 @@ pub(crate) use log::{Frame, Wal, WalOptions};
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use replay::{ReplayOptions, Replayed, replay, sync_recovered};
 
+/// No log has a greater number: a stranger's file with an absurd one must not use up all that follow. A thousand files a
+/// second reach it after thirty thousand years.
+const MAX_NUMBER: u64 = 1_000_000_000_000_000;
+
 /// A place in the series of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LogPosition {
@@ -76,5 +80,5 @@ pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
         return None;
     }
     let number = digits.parse().ok()?;
-    (file_name(number) == name).then_some(number)
+    (number <= MAX_NUMBER && file_name(number) == name).then_some(number)
 }
