@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use crate::cursor::Cursor;
 use crate::Result;
+use crate::cursor::Cursor;
 use crate::types::{EntryKind, Found, SeqNo};
 
 mod arena;

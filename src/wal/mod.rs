@@ -1,1 +1,84 @@
-//! The write-ahead log. (protocol and invariants go here)
+//! The write-ahead log: one for all keyspaces, a series of files `000007.log`, each a record log.
+//!
+//! ```text
+//! 000007.log                 000008.log                        000010.log  (000009 failed to be created)
+//! [header|data|data|marker]  [header: 7 ends at o|data|...]    [header: 8 ends at p|data ...
+//!                        ^o
+//! ```
+//!
+//! Invariants:
+//! 1. Files form a chain: each header names its predecessor's number, identity, end and last sequence number. Numbers grow;
+//!    a number whose file could not be created stays unused.
+//! 2. Frames carry growing, disjoint runs of sequence numbers; gaps are allowed.
+//! 3. `append` returning means: this group and all earlier ones are whole in the log, and survive the process.
+//! 4. A sync covers all older files before the current one, and everything that was appended before it began; the
+//!    marker that it appends names exactly that and no byte more.
+//! 5. A file is never written again after a failed write to it, after a failed attempt to create its successor, or after
+//!    recovery. The next frame goes into a new file whose header says where the good part of the old one ends.
+//! 6. A failed sync is final: every later append and sync is refused with [`Error::Poisoned`](crate::Error::Poisoned).
+//!
+//! Callers: the engine's write path (`Wal`), and its open (`replay`, `sync_recovered`, then `Wal::create`).
+
+#![deny(clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, unused_imports, reason = "the engine's calls come with the engine")
+)]
+
+use std::path::{Path, PathBuf};
+
+use crate::record_log::LogEnd;
+
+mod chain;
+mod log;
+mod payload;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use log::{Frame, Wal, WalOptions};
+pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
+pub(crate) use replay::{ReplayOptions, Replayed, replay, sync_recovered};
+
+/// No log has a greater number: a stranger's file with an absurd one must not use up all that follow. A thousand files a
+/// second reach it after thirty thousand years.
+const MAX_NUMBER: u64 = 1_000_000_000_000_000;
+
+/// A place in the series of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LogPosition {
+    /// The file's number.
+    pub(crate) number: u64,
+    /// The offset in it, in bytes.
+    pub(crate) offset: u64,
+}
+
+/// A log file that is not written any more and may still be needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiveLog {
+    /// Its number, identity, good end and last sequence number.
+    pub(crate) end: LogEnd,
+    /// Its size on disk, bytes behind the good end included.
+    pub(crate) bytes: u64,
+    /// Its path.
+    pub(crate) path: PathBuf,
+}
+
+/// The name of the log file of that number: at least six digits.
+pub(crate) fn file_name(number: u64) -> String {
+    format!("{number:06}.log")
+}
+
+fn file_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(file_name(number))
+}
+
+/// The number in a log file's name; `None` for every other name, other spellings of a number included.
+pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log")?;
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = digits.parse().ok()?;
+    (number <= MAX_NUMBER && file_name(number) == name).then_some(number)
+}

@@ -1,0 +1,127 @@
+//! The seam between a log and the way its bytes reach the file.
+//!
+//! Writing is three steps, so that one trait fits both a buffer that is written by one call and a mapped file that
+//! several writers fill at once:
+//! 1. `reserve` hands out the next run of bytes. One caller at a time.
+//! 2. `copy` fills a reserved run, or a part of it. Several callers may copy at once, into runs of their own.
+//! 3. `publish(upto)` makes everything below `upto` survive the death of the process. In order, one caller at a time, and
+//!    only when all of it has been copied.
+//!
+//! After a failed `publish` the bytes between the last published offset and the end of the file are unknown; the medium
+//! is not used for writing again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::env::File;
+use crate::{Error, Result};
+
+use super::SYNC;
+
+/// How the bytes of one log file reach it.
+pub(crate) trait LogMedium: Send + Sync {
+    /// Hands out the next `len` bytes of the file and returns their offset.
+    fn reserve(&self, len: u64) -> Result<u64>;
+    /// Puts `parts`, one behind the other, at `offset` within a reserved run.
+    fn copy(&self, offset: u64, parts: &[&[u8]]);
+    /// Makes everything below `upto` survive the death of the process.
+    fn publish(&self, upto: u64) -> Result<()>;
+    /// Makes everything that was published before the call survive the loss of power.
+    fn sync(&self) -> Result<()>;
+}
+
+/// A buffer keeps no more than this many bytes between groups: one huge batch should not stay allocated. Far above
+/// an ordinary group of writes, which is some kilobytes.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Plain writes: copies gather in a buffer, publication is one `write_at`.
+pub(crate) struct PlainMedium {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    pending: Mutex<Pending>,
+}
+
+struct Pending {
+    /// Offset of the first byte that is not published: that of `bytes[0]`.
+    start: u64,
+    /// Offset behind the last reserved byte.
+    reserved: u64,
+    bytes: Vec<u8>,
+}
+
+impl PlainMedium {
+    /// Writes to `file` from `end` on.
+    pub(crate) fn new(file: Arc<dyn File>, path: &Path, end: u64) -> Self {
+        let pending = Mutex::new(Pending {
+            start: end,
+            reserved: end,
+            bytes: Vec::new(),
+        });
+        PlainMedium {
+            file,
+            path: path.to_owned(),
+            pending,
+        }
+    }
+}
+
+impl Pending {
+    fn index(&self, offset: u64) -> usize {
+        offset.saturating_sub(self.start) as usize
+    }
+}
+
+impl LogMedium for PlainMedium {
+    fn reserve(&self, len: u64) -> Result<u64> {
+        let mut pending = self.pending.lock();
+        let offset = pending.reserved;
+        pending.reserved = offset.saturating_add(len);
+        Ok(offset)
+    }
+
+    fn copy(&self, offset: u64, parts: &[&[u8]]) {
+        let mut pending = self.pending.lock();
+        let mut at = pending.index(offset);
+        for part in parts {
+            if at == pending.bytes.len() {
+                pending.bytes.extend_from_slice(part); // the ordinary case: in order
+            } else {
+                let end = at.saturating_add(part.len());
+                if pending.bytes.len() < end {
+                    pending.bytes.resize(end, 0);
+                }
+                if let Some(room) = pending.bytes.get_mut(at..end) {
+                    room.copy_from_slice(part);
+                }
+            }
+            at = at.saturating_add(part.len());
+        }
+    }
+
+    fn publish(&self, upto: u64) -> Result<()> {
+        let mut pending = self.pending.lock();
+        let len = pending.index(upto).min(pending.bytes.len());
+        let written = self
+            .file
+            .write_all_at(pending.start, pending.bytes.get(..len).unwrap_or_default());
+        if let Err(error) = written {
+            // Whole frames of a failed group must not come back if the process dies before a successor's header
+            // bounds this file. Only an attempt: nothing relies on it.
+            let _ = self.file.set_len(pending.start);
+            pending.bytes = Vec::new();
+            return Err(Error::io("write", &self.path, error));
+        }
+        pending.bytes.drain(..len);
+        pending.bytes.shrink_to(KEPT_BUFFER_BYTES);
+        pending.start = upto;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file
+            .sync()
+            .map_err(|error| Error::io(SYNC, &self.path, error))
+    }
+}

@@ -1,0 +1,304 @@
+//! Reading a record log: by pread, in bounded memory, trusting no byte.
+//!
+//! The buffer holds [`CHUNK`] bytes, or one frame where that is longer; a frame's length is checked against the rest of the
+//! file before anything is allocated for it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::coding::{array_at, u32_at};
+use crate::env::{File, FileSystem};
+use crate::{Error, Result};
+
+use super::format::{
+    Decoded, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
+    decode_marker,
+};
+use super::{
+    FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome, RecoveryMode,
+};
+
+/// Bytes read by one call. Large enough that the call costs little beside the checksums of what it brings.
+const CHUNK: usize = 256 << 10;
+
+/// Reads and judges the first bytes of a file. Errors: the file can't be read, or [`Error::NewerFormat`].
+pub(crate) fn read_header(fs: &dyn FileSystem, path: &Path, kind: LogKind) -> Result<HeaderOutcome> {
+    let mut window = Window::open(fs, path)?;
+    window.header(kind)
+}
+
+/// Reads a log from its header to its end, and hands each data payload with its frame's offset to `sink`.
+///
+/// At a bad frame: if the file is known to have been synced beyond it (from `options`, or from a marker or seal that
+/// is found behind it), that is [`Error::Corruption`]; else it is a torn tail, which ends the log. `options.mode`
+/// changes both. Nothing on disk is changed.
+pub(crate) fn read(
+    fs: &dyn FileSystem,
+    path: &Path,
+    kind: LogKind,
+    options: &ReadOptions,
+    sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<ReadOutcome> {
+    let mut window = Window::open(fs, path)?;
+    let header = window.header(kind)?.into_header(path)?;
+    let stop = options
+        .stop_at
+        .unwrap_or(u64::MAX)
+        .min(options.successor_end.unwrap_or(u64::MAX));
+    let mut reader = Reader {
+        sum: FrameSum::new(&header.identity),
+        limit: window.len.min(stop),
+        stop,
+        window,
+        outcome: ReadOutcome {
+            header,
+            end: HEADER_LEN,
+            sealed: false,
+            torn_bytes: 0,
+            markers: None,
+            damage: None,
+        },
+    };
+    match reader.walk(sink)? {
+        None => Ok(reader.outcome),
+        Some(bad) => reader.judge(&bad, options),
+    }
+}
+
+struct Reader<'a> {
+    window: Window<'a>,
+    sum: FrameSum,
+    /// Where the outside says that the log ends, if it does.
+    stop: u64,
+    /// Nothing is read from here on: `stop` or the file's end.
+    limit: u64,
+    outcome: ReadOutcome,
+}
+
+/// Why the bytes at `outcome.end` are not the next frame.
+struct BadPlace {
+    what: String,
+    /// The bytes follow a seal, so they are damage whatever they are.
+    sealed: bool,
+}
+
+enum Frame<'b> {
+    Good(FrameKind, &'b [u8]),
+    Bad(String),
+}
+
+impl Reader<'_> {
+    /// Hands on good frames up to the end or the first bad place.
+    fn walk(&mut self, sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Option<BadPlace>> {
+        loop {
+            let at = self.outcome.end;
+            if at == self.limit && (self.stop == u64::MAX || self.limit == self.stop) {
+                return Ok(None);
+            }
+            if self.outcome.sealed {
+                let what = "expected nothing behind the seal, found more bytes".to_owned();
+                return Ok(Some(BadPlace { what, sealed: true }));
+            }
+            if at >= self.limit {
+                let what = format!(
+                    "expected frames up to offset {}, found the end of the file",
+                    self.stop
+                );
+                return Ok(Some(BadPlace { what, sealed: false }));
+            }
+            let (kind, payload) = match frame_at(&mut self.window, &self.sum, at, self.limit)? {
+                Frame::Good(kind, payload) => (kind, payload),
+                Frame::Bad(what) => return Ok(Some(BadPlace { what, sealed: false })),
+            };
+            let next = at + FRAME_HEADER_LEN + payload.len() as u64;
+            match kind {
+                FrameKind::Data => sink(at, payload)?,
+                FrameKind::Marker | FrameKind::Seal => {
+                    let Some(place) = decode_marker(payload) else {
+                        let what = "expected 16 bytes in a marker or seal".to_owned();
+                        return Ok(Some(BadPlace { what, sealed: false }));
+                    };
+                    self.outcome.markers = self.outcome.markers.max(Some(place));
+                    self.outcome.sealed = kind == FrameKind::Seal;
+                }
+            }
+            self.outcome.end = next;
+        }
+    }
+
+    /// Decides what a bad place is: a torn tail, or damage.
+    fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
+        let at = self.outcome.end;
+        self.outcome.torn_bytes = self.limit.saturating_sub(at);
+        let behind = self.scan_markers(at)?;
+        self.outcome.markers = self.outcome.markers.max(behind);
+        let proof = if bad.sealed {
+            Some("the log was closed in order".to_owned())
+        } else if options.stop_at.is_some_and(|stop| at < stop) {
+            Some("its end was recorded after it had been synced".to_owned())
+        } else if at < options.synced_to {
+            Some("a later log says that it had been synced".to_owned())
+        } else {
+            behind
+                .filter(|place| *place > (self.outcome.header.number, at))
+                .map(|(_, offset)| format!("the log had been synced up to offset {offset}"))
+        };
+        let path = self.window.path;
+        let damage = match (proof, options.mode) {
+            (None, RecoveryMode::TornTail | RecoveryMode::PointInTime) => return Ok(self.outcome),
+            (None, RecoveryMode::Absolute) => Error::corruption(
+                path,
+                at,
+                format!("{}; the recovery mode allows no torn tail", bad.what),
+            ),
+            (Some(proof), _) => Error::corruption(path, at, format!("{}; {proof}", bad.what)),
+        };
+        if options.mode != RecoveryMode::PointInTime {
+            return Err(damage);
+        }
+        self.outcome.damage = Some(damage);
+        Ok(self.outcome)
+    }
+
+    /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names.
+    fn scan_markers(&mut self, from: u64) -> Result<Option<(u64, u64)>> {
+        let mut best = None;
+        let mut at = from;
+        while self.limit.saturating_sub(at) >= MARKER_SIZE as u64 {
+            let chunk = self.window.chunk(at, MARKER_SIZE, self.limit)?;
+            for (index, candidate) in chunk.windows(MARKER_SIZE).enumerate() {
+                best = best.max(marker_in(&self.sum, at + index as u64, candidate));
+            }
+            at += (chunk.len() - MARKER_SIZE + 1) as u64;
+        }
+        Ok(best)
+    }
+}
+
+/// The place that a marker or seal at `offset` names, if these bytes are one.
+fn marker_in(sum: &FrameSum, offset: u64, bytes: &[u8]) -> Option<(u64, u64)> {
+    let kind = FrameKind::from_byte(*bytes.get(8)?).filter(|kind| *kind != FrameKind::Data)?;
+    if u32_at(bytes, 0)? as usize != MARKER_PAYLOAD_SIZE {
+        return None;
+    }
+    let payload = bytes.get(FRAME_HEADER_SIZE..MARKER_SIZE)?;
+    if u32_at(bytes, 4)? != sum.of(offset, kind.to_byte(), payload) {
+        return None;
+    }
+    decode_marker(payload)
+}
+
+/// Reads and checks the frame at `at`, which must end at or before `limit`.
+fn frame_at<'w>(window: &'w mut Window<'_>, sum: &FrameSum, at: u64, limit: u64) -> Result<Frame<'w>> {
+    let rest = limit.saturating_sub(at);
+    if rest < FRAME_HEADER_LEN {
+        return Ok(Frame::Bad(format!("expected a frame, found {rest} bytes")));
+    }
+    let front: Option<[u8; FRAME_HEADER_SIZE]> = array_at(window.chunk(at, FRAME_HEADER_SIZE, limit)?, 0);
+    let [l0, l1, l2, l3, c0, c1, c2, c3, kind] = front.unwrap_or_default();
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
+    if u64::from(len) > rest - FRAME_HEADER_LEN {
+        return Ok(Frame::Bad(format!(
+            "a frame's length is {len} and only {rest} bytes are left"
+        )));
+    }
+    if kind == 0 {
+        return Ok(Frame::Bad("expected a frame, found kind 0".to_owned()));
+    }
+    let path = window.path;
+    let size = FRAME_HEADER_SIZE + len as usize;
+    let payload = window
+        .chunk(at, size, limit)?
+        .get(FRAME_HEADER_SIZE..size)
+        .unwrap_or_default();
+    if u32::from_le_bytes([c0, c1, c2, c3]) != sum.of(at, kind, payload) {
+        return Ok(Frame::Bad("a frame's checksum does not match".to_owned()));
+    }
+    match FrameKind::from_byte(kind) {
+        Some(kind) => Ok(Frame::Good(kind, payload)),
+        None => Err(Error::NewerFormat {
+            path: path.to_owned(),
+            what: format!("a frame of kind {kind} at offset {at}, and this release knows kinds 1 to 3"),
+        }),
+    }
+}
+
+/// A sliding buffer over a file.
+struct Window<'p> {
+    file: Arc<dyn File>,
+    path: &'p Path,
+    len: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'p> Window<'p> {
+    fn open(fs: &dyn FileSystem, path: &'p Path) -> Result<Window<'p>> {
+        let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
+        let len = file
+            .len()
+            .map_err(|error| Error::io("read the length of", path, error))?;
+        Ok(Window {
+            file,
+            path,
+            len,
+            start: 0,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// At least `need` bytes from `at` on, more if they are there at no cost. REQUIRES: `at + need <= limit <= len`.
+    fn chunk(&mut self, at: u64, need: usize, limit: u64) -> Result<&[u8]> {
+        let held_to = self.start + self.bytes.len() as u64;
+        if at < self.start || at + need as u64 > held_to {
+            let size = (need.max(CHUNK) as u64).min(limit.saturating_sub(at)) as usize;
+            self.bytes.clear();
+            self.bytes.shrink_to(CHUNK);
+            self.bytes.resize(size, 0);
+            self.start = at;
+            if let Err(error) = self.file.read_exact_at(at, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(Error::io("read", self.path, error));
+            }
+        }
+        let from = (at - self.start) as usize;
+        let to = self.bytes.len().min(limit.saturating_sub(self.start) as usize);
+        Ok(self.bytes.get(from..to).unwrap_or_default())
+    }
+
+    fn header(&mut self, kind: LogKind) -> Result<HeaderOutcome> {
+        let (path, len) = (self.path, self.len);
+        let size = len.min(HEADER_LEN);
+        let front = self.chunk(0, size as usize, size)?;
+        let what = match decode_header(path, kind, front)? {
+            Decoded::Header(header) => return Ok(HeaderOutcome::Whole(header)),
+            Decoded::Damaged(what) => what,
+            Decoded::Foreign => {
+                let what = format!("expected a {kind:?} log's header, found something else");
+                return Ok(HeaderOutcome::Foreign(Error::corruption(path, 0, what)));
+            }
+        };
+        let mut at = size;
+        while at < len {
+            let chunk = self.chunk(at, 1, len)?;
+            if chunk.iter().any(|byte| *byte != 0) {
+                let what = format!("{what}, and frames follow it");
+                return Ok(HeaderOutcome::Damaged(Error::corruption(path, 0, what)));
+            }
+            at += chunk.len() as u64;
+        }
+        Ok(HeaderOutcome::Unborn)
+    }
+}
+
+impl Header {
+    /// The file's number and identity, with where it ends.
+    pub(crate) fn ended(&self, offset: u64, last_seq: crate::SeqNo) -> super::LogEnd {
+        super::LogEnd {
+            number: self.number,
+            identity: self.identity,
+            offset,
+            last_seq,
+        }
+    }
+}
