@@ -1,16 +1,54 @@
 //! Packstone: an embedded, crash-safe, log-structured key-value engine.
+//!
+//! A database is a directory that holds named, ordered maps (keyspaces) from bytes to bytes. Writes go to a log and to
+//! memory, and from there in the background to sorted files (SSTs), which compaction keeps few. What has been
+//! acknowledged survives the death of the process, and with [`Durability::Sync`] the loss of power.
+//!
+//! ```
+//! # fn main() -> packstone::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! use packstone::{Db, Durability};
+//!
+//! let db = Db::open(path)?;
+//! let users = db.keyspace("users")?;
+//! users.put("alice", "1")?;
+//!
+//! let mut batch = db.batch(); // atomic, across keyspaces
+//! batch.put(&users, "bob", "2");
+//! batch.delete(&users, "alice");
+//! batch.commit(Durability::Sync)?;
+//!
+//! for entry in users.prefix("b") {
+//!     let (key, value) = entry?;
+//!     assert_eq!((key, value), (b"bob"[..].into(), b"2"[..].into()));
+//! }
+//! db.close()
+//! # }
+//! ```
+//!
+//! The design, with every format byte by byte, is in `DESIGN.md`.
 
-pub mod env;
+mod api;
 mod coding;
 mod cursor;
+mod engine;
+pub mod env;
 mod error;
-pub(crate) mod record_log;
+mod manifest;
 mod memtable;
+mod names;
+mod options;
+mod record_log;
 mod slice;
 pub mod sst;
 mod types;
-pub(crate) mod wal;
+mod wal;
 
+pub use api::{Batch, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, Metrics, Range, Snapshot};
 pub use error::{Error, Result};
+pub use options::{Durability, KeyspaceOptions, Options};
+pub use record_log::RecoveryMode;
 pub use slice::Slice;
+pub use sst::{Access, Compression};
 pub use types::{KeyspaceId, SeqNo};

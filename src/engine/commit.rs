@@ -28,11 +28,14 @@ use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
-use crate::wal::{Frame, LogPosition, Op, Payload, PayloadBuilder};
+use crate::wal::{Frame, LogPosition, Op, Ops, PayloadBuilder};
 use crate::{Error, Result};
 
 /// A group takes no more requests past this many bytes: it bounds the time that its first writer waits.
 const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// Stands for a position that is not known yet.
+const NOWHERE: LogPosition = LogPosition { number: 0, offset: 0 };
 
 /// Writers that wait for their turn.
 #[derive(Default)]
@@ -52,6 +55,14 @@ pub(crate) struct Request {
     pub(crate) payload: PayloadBuilder,
     /// The keyspaces written to, each once.
     pub(crate) keyspaces: Vec<Arc<KeyspaceCore>>,
+    /// Given by the leader.
+    first_seq: SeqNo,
+}
+
+impl Request {
+    pub(crate) fn new(payload: PayloadBuilder, keyspaces: Vec<Arc<KeyspaceCore>>) -> Self {
+        Request { payload, keyspaces, first_seq: 0 }
+    }
 }
 
 /// A request whose writer waits.
@@ -81,7 +92,7 @@ impl Core {
                 Durability::Sync => wal.sync(wal.end()),
             };
         }
-        self.throttle(request.payload.len() as u64)?;
+        self.throttle(request.payload.byte_size() as u64)?;
         let end = self.commit_in_group(request)?;
         match durability {
             Durability::Buffered => Ok(()),
@@ -128,14 +139,14 @@ impl Core {
 
     /// The requests of one group: the leader's first.
     fn gather(&self, own: Request) -> (Vec<Arc<Follower>>, Vec<Request>) {
-        let mut bytes = own.payload.len();
+        let mut bytes = own.payload.byte_size();
         let (mut followers, mut group) = (Vec::new(), vec![own]);
         let mut queue = self.commits.state.lock();
         while bytes < MAX_GROUP_BYTES {
             let Some(follower) = queue.waiting.pop_front() else { break };
             let slot = std::mem::replace(&mut *follower.slot.lock(), Slot::Taken);
             if let Slot::Waiting(request) = slot {
-                bytes += request.payload.len();
+                bytes += request.payload.byte_size();
                 group.push(request);
                 followers.push(follower);
             }
@@ -168,7 +179,7 @@ impl Core {
             outcomes.push(match checked {
                 Ok((first_seq, last_seq)) => {
                     frames.push(Frame { first_seq, last_seq, payload: request.payload.as_bytes() });
-                    Ok(LogPosition::default())
+                    Ok(NOWHERE)
                 }
                 Err(e) => Err(e),
             });
@@ -206,6 +217,7 @@ impl Core {
         if next > MAX_SEQ {
             return Err(Error::LimitExceeded { what: "sequence number", size: next, limit: MAX_SEQ });
         }
+        request.first_seq = first;
         request.payload.set_first_seq(first);
         writes.next_seq = next;
         Ok((first, next - 1))
@@ -213,9 +225,7 @@ impl Core {
 
     /// Puts a written request's entries into the memtables.
     fn apply(&self, writes: &mut WriteState, request: &Request) -> Result<()> {
-        let payload = Payload::parse(request.payload.as_bytes())
-            .map_err(|what| Error::LimitExceeded { what, size: request.payload.len() as u64, limit: 0 })?;
-        apply_payload(writes, &payload, |_, _| true)
+        apply_ops(writes, request.first_seq, request.payload.ops(), |_, _| true)
     }
 
     /// Rotates the memtables that are full, and those that pin too much log.
@@ -267,15 +277,16 @@ impl Core {
     }
 }
 
-/// Puts a payload's entries into the active memtables, as far as `wanted` (keyspace, number) says so.
-pub(crate) fn apply_payload(
+/// Puts operations, numbered from `first_seq` on, into the active memtables, as far as `wanted` (keyspace, number) says so.
+pub(crate) fn apply_ops(
     writes: &mut WriteState,
-    payload: &Payload<'_>,
+    first_seq: SeqNo,
+    ops: Ops<'_>,
     mut wanted: impl FnMut(KeyspaceId, SeqNo) -> bool,
 ) -> Result<()> {
-    let mut seq = payload.first_seq();
-    for op in payload.ops() {
-        let (keyspace, key, kind, value) = match op.map_err(malformed)? {
+    let mut seq = first_seq;
+    for op in ops {
+        let (keyspace, key, kind, value) = match op? {
             Op::Put { keyspace, key, value } => (keyspace, key, EntryKind::Put, value),
             Op::Delete { keyspace, key } => (keyspace, key, EntryKind::Tombstone, &[][..]),
         };
@@ -288,8 +299,4 @@ pub(crate) fn apply_payload(
         seq += 1;
     }
     Ok(())
-}
-
-fn malformed(what: &'static str) -> Error {
-    Error::LimitExceeded { what, size: 0, limit: 0 }
 }

@@ -27,6 +27,9 @@ use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::Wal;
 use crate::{Error, Result};
 
+/// An open SST, as `metrics` reads it.
+pub(crate) type OpenTable = Table;
+
 /// An open database.
 pub(crate) struct Core {
     pub(crate) env: Env,
@@ -223,6 +226,18 @@ impl Core {
     /// The error that stops all writing, if there is one.
     pub(crate) fn poisoned(&self) -> Option<Error> {
         self.wal.as_ref().and_then(Wal::poisoned)
+    }
+
+    /// Waits until no keyspace has a flush or compaction queued, running or due.
+    pub(crate) fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
+        self.check_open()?;
+        let failures = self.failures();
+        let mut outcome = Ok(());
+        self.wait(&mut || {
+            outcome = self.background_outcome(failures);
+            outcome.is_err() || self.keyspace_cores().iter().all(|keyspace| keyspace.is_settled())
+        });
+        outcome
     }
 
     // ---- versions ----

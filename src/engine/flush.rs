@@ -39,12 +39,15 @@ impl Core {
 
     fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let result = self.flush_frozen(keyspace);
+        if result.is_ok() {
+            // Before the flag goes down: a keyspace between the two jobs is not settled.
+            self.schedule_compaction(keyspace);
+        }
         keyspace.jobs.lock().flush = false;
         match result {
             Ok(()) => {
                 keyspace.jobs.lock().retry_in_ms = 0;
                 self.background_succeeded();
-                self.schedule_compaction(keyspace);
                 // Something may have been frozen while the flag was still up.
                 if !keyspace.view().frozen.is_empty() && !keyspace.is_dropped() {
                     self.schedule_flush(keyspace);

@@ -31,7 +31,7 @@ pub(crate) struct KeyspaceCore {
 pub(crate) struct Jobs {
     pub(crate) flush: bool,
     pub(crate) compaction: bool,
-    /// Where the next compaction of each level starts looking, so that all of its key range gets its turn.
+    /// The delay before the last retry, in milliseconds; zero after a success.
     pub(crate) retry_in_ms: u64,
 }
 
@@ -92,6 +92,14 @@ impl KeyspaceCore {
     /// Pins the present state. A point read loads its number after this; everything else registers one before.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.read().clone()
+    }
+
+    /// Whether no flush or compaction is queued or running, and nothing waits to be flushed.
+    pub(crate) fn is_settled(&self) -> bool {
+        let jobs = self.jobs.lock();
+        let idle = !jobs.flush && !jobs.compaction;
+        drop(jobs);
+        idle && self.view().frozen.is_empty()
     }
 
     /// Replaces the view by what `change` makes of it, in one step.

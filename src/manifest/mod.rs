@@ -73,7 +73,7 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Resul
     let Some(number) = current::read(fs, dir)? else { return Ok(None) };
     let path = names::manifest(dir, number);
     let mut catalog: Option<Catalog> = None;
-    let options = ReadOptions { stop_at: None, mode };
+    let options = ReadOptions { mode, ..ReadOptions::default() };
     let outcome = record_log::read(fs, &path, LogKind::Manifest, &options, &mut |offset, payload| {
         let edit = Edit::decode(payload).map_err(|e| match e {
             DecodeError::Malformed(what) => Error::corruption(&path, offset, what),

@@ -24,31 +24,49 @@ use crate::{Error, Result};
 impl Core {
     /// Starts a compaction of the keyspace, if one is due and none is running.
     pub(crate) fn schedule_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
-        if picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_none() || keyspace.is_dropped() {
-            return;
+        let mut jobs = keyspace.jobs.lock();
+        if !jobs.compaction && self.compaction_is_due(keyspace) {
+            jobs.compaction = true;
+            drop(jobs);
+            self.spawn_compaction(keyspace);
         }
-        if std::mem::replace(&mut keyspace.jobs.lock().compaction, true) {
-            return;
-        }
+    }
+
+    fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
+        !keyspace.is_dropped() && picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_some()
+    }
+
+    fn spawn_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let keyspace = keyspace.clone();
         self.spawn(Priority::Low, move |core| core.run_compaction(&keyspace));
     }
 
     fn run_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let plan = picker::pick(&keyspace.view().tree, self.options.write_buffer_size);
-        let result = plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan));
-        keyspace.jobs.lock().compaction = false;
-        match result {
+        match plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan)) {
             Ok(()) => {
                 self.background_succeeded();
-                self.schedule_compaction(keyspace);
+                self.end_compaction(keyspace);
             }
             Err(error) => {
+                keyspace.jobs.lock().compaction = false;
                 self.background_failed(error);
                 self.retry(keyspace, |core, keyspace| core.schedule_compaction(keyspace));
             }
         }
         self.progress.notify();
+    }
+
+    /// Gives up the keyspace's turn, or goes on with the next compaction that is due. One step under the lock: so a flush
+    /// that finds a compaction running can leave the look at the new tree to it, and nobody sees a settled keyspace in
+    /// between.
+    fn end_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let mut jobs = keyspace.jobs.lock();
+        jobs.compaction = self.compaction_is_due(keyspace);
+        if jobs.compaction {
+            drop(jobs);
+            self.spawn_compaction(keyspace);
+        }
     }
 
     /// Merges everything in a range of keys into the deepest level, and waits for it. Bounds are inclusive.
@@ -69,8 +87,7 @@ impl Core {
         outcome?;
         let plan = picker::plan_range(&keyspace.view().tree, least, greatest);
         let result = plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan));
-        keyspace.jobs.lock().compaction = false;
-        self.schedule_compaction(keyspace);
+        self.end_compaction(keyspace);
         self.progress.notify();
         result
     }

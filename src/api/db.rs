@@ -1,0 +1,164 @@
+//! [`Db`]: an open database.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::keyspace::Keyspace;
+use super::metrics::{self, Metrics};
+use super::snapshot::Snapshot;
+use crate::engine::core::Core;
+use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::recovery::{self, RecoveryReport};
+use crate::options::{KeyspaceOptions, Options};
+use crate::{Error, Result};
+
+/// The longest name of a keyspace, in bytes.
+const MAX_NAME_LEN: usize = 255;
+
+/// An open database: a set of named, ordered maps (keyspaces) in one directory, with one log.
+///
+/// A handle is cheap to clone, `Send` and `Sync`. The database closes when [`Db::close`] is called, or when the last
+/// handle to it (keyspaces, batches, snapshots and ranges count) is dropped; dropping can't report errors.
+///
+/// ```
+/// # fn main() -> packstone::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = packstone::Db::open(dir.path())?;
+/// let users = db.keyspace("users")?;
+/// users.put("alice", "1")?;
+/// assert_eq!(users.get("alice")?.unwrap(), b"1");
+/// db.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    pub(super) handle: Arc<Handle>,
+}
+
+/// What all handles share; the last one closes the database.
+pub(super) struct Handle {
+    pub(super) core: Arc<Core>,
+    report: RecoveryReport,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`.
+        let _ = self.core.close();
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("dir", &self.handle.core.dir).finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    /// Opens the database in `dir` with the default [`Options`]; creates it if there is none.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Db> {
+        Options::new().open(dir)
+    }
+
+    pub(crate) fn open_with(options: Options, dir: &Path, read_only: bool) -> Result<Db> {
+        let (core, report) = recovery::open(dir, options, read_only)?;
+        Ok(Db { handle: Arc::new(Handle { core, report }) })
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+
+    /// The keyspace of that name, created with default options if there is none. A name has 1 to 255 bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKeyspaceName`]; [`Error::KeyspaceNotFound`] when the database is open read-only.
+    pub fn keyspace(&self, name: &str) -> Result<Keyspace> {
+        self.open_keyspace(name, None)
+    }
+
+    /// The keyspace of that name, created with these options if there is none. An existing one keeps the options that it
+    /// was created with ([`Keyspace::options`] tells).
+    pub fn keyspace_with(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        self.open_keyspace(name, Some(options))
+    }
+
+    fn open_keyspace(&self, name: &str, options: Option<KeyspaceOptions>) -> Result<Keyspace> {
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            let what = format!("{} bytes given; 1 to {MAX_NAME_LEN} allowed", name.len());
+            return Err(Error::InvalidKeyspaceName { what });
+        }
+        let core = self.core().open_or_create(name, options)?;
+        Ok(Keyspace { handle: self.handle.clone(), core })
+    }
+
+    /// The names of all keyspaces, sorted.
+    pub fn keyspaces(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.core().keyspace_cores().iter().map(|keyspace| keyspace.name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// Drops a keyspace with all that is in it. Handles to it refuse reads and writes from then on, but snapshots taken
+    /// before and ranges begun before go on seeing what they saw; its files go when the last of them does.
+    ///
+    /// # Errors
+    /// [`Error::KeyspaceNotFound`].
+    pub fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.core().drop_keyspace(name)
+    }
+
+    /// An empty batch: writes to any keyspaces that become visible, and durable, together or not at all.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.handle.clone())
+    }
+
+    /// A view of all keyspaces as they are at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.handle.clone())
+    }
+
+    /// Writes all memtables to SSTs, and waits for it. Not needed for durability (see [`Db::sync`]); it shortens the log.
+    pub fn flush(&self) -> Result<()> {
+        let keyspaces: Vec<Arc<KeyspaceCore>> = self.core().keyspace_cores();
+        self.core().flush_keyspaces(&keyspaces)
+    }
+
+    /// Makes all writes so far survive the loss of power.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when a sync has failed, now or before: what is on disk is unknown until the database is
+    /// opened again.
+    pub fn sync(&self) -> Result<()> {
+        self.core().check_open()?;
+        self.core().sync_log()
+    }
+
+    /// Waits until no flush or compaction is due any more.
+    ///
+    /// # Errors
+    /// The error of background work that fails meanwhile.
+    pub fn wait_for_background(&self) -> Result<()> {
+        self.core().wait_until_settled()
+    }
+
+    /// What the database is made of and what it has done since it was opened.
+    pub fn metrics(&self) -> Metrics {
+        metrics::collect(self.core(), &self.handle.report)
+    }
+
+    /// Syncs the log and closes the database, also for all other handles, which get [`Error::Closed`] from then on.
+    /// Memtables are not flushed: the next open replays them from the log.
+    ///
+    /// # Errors
+    /// What kept the last writes from being made durable.
+    pub fn close(self) -> Result<()> {
+        self.core().close()
+    }
+}

@@ -1,0 +1,160 @@
+//! [`Keyspace`]: one ordered map.
+
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use super::batch::{check_key, check_value};
+use super::db::Handle;
+use super::range::{self, Range};
+use crate::engine::commit::Request;
+use crate::engine::keyspace::KeyspaceCore;
+use crate::options::{Durability, KeyspaceOptions};
+use crate::wal::PayloadBuilder;
+use crate::{Error, Result, Slice};
+
+/// One ordered map of a database: from keys of 0 to 65,535 bytes to values of up to 64 MiB.
+///
+/// A handle is cheap to clone, `Send` and `Sync`.
+///
+/// ```
+/// # fn main() -> packstone::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = packstone::Db::open(dir.path())?;
+/// let users = db.keyspace("users")?;
+/// users.put("alice", "1")?;
+/// users.put("albert", "2")?;
+/// for entry in users.prefix("al").rev() {
+///     let (key, value) = entry?;
+///     println!("{key:?} = {value:?}");
+/// }
+/// users.delete("alice")?;
+/// assert!(!users.contains_key("alice")?);
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Keyspace {
+    pub(super) handle: Arc<Handle>,
+    pub(super) core: Arc<KeyspaceCore>,
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyspace").field("name", &self.core.name).finish_non_exhaustive()
+    }
+}
+
+impl Keyspace {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// The options that it was created with.
+    pub fn options(&self) -> &KeyspaceOptions {
+        &self.core.options
+    }
+
+    /// Sets the value of a key, with [`Durability::Buffered`].
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] for a key above 65,535 bytes or a value above 64 MiB; [`Error::KeyspaceDropped`];
+    /// [`Error::ReadOnly`]; an I/O error, after which the write has not happened (a failed write to the log may
+    /// nevertheless be found there after a crash that follows at once).
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.put_with(key, value, Durability::Buffered)
+    }
+
+    /// Sets the value of a key.
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        durability: Durability,
+    ) -> Result<()> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        check_key(key)?;
+        check_value(value)?;
+        let mut payload = PayloadBuilder::new();
+        payload.put(self.core.id, key, value);
+        self.commit(payload, durability)
+    }
+
+    /// Removes a key; no error if there is none. With [`Durability::Buffered`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.delete_with(key, Durability::Buffered)
+    }
+
+    /// Removes a key; no error if there is none.
+    pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
+        let key = key.as_ref();
+        check_key(key)?;
+        let mut payload = PayloadBuilder::new();
+        payload.delete(self.core.id, key);
+        self.commit(payload, durability)
+    }
+
+    fn commit(&self, payload: PayloadBuilder, durability: Durability) -> Result<()> {
+        self.handle.core.commit(Request::new(payload, vec![self.core.clone()]), durability)
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when the bytes that the answer depends on are damaged; never a wrong value.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
+        self.handle.core.get(&self.core, key.as_ref(), None)
+    }
+
+    /// Whether the key has a value.
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.handle.core.contains_key(&self.core, key.as_ref(), None)
+    }
+
+    /// The entry of the least key.
+    pub fn first(&self) -> Result<Option<(Slice, Slice)>> {
+        self.iter().next().transpose()
+    }
+
+    /// The entry of the greatest key.
+    pub fn last(&self) -> Result<Option<(Slice, Slice)>> {
+        self.iter().next_back().transpose()
+    }
+
+    /// All entries in key order, as they are at this moment.
+    pub fn iter(&self) -> Range {
+        self.range::<&[u8], _>(..)
+    }
+
+    /// The entries of a range of keys, as they are at this moment. An empty or inverted range has none.
+    pub fn range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Range {
+        self.bounded(range::bounds(&bounds))
+    }
+
+    /// The entries whose keys begin with `prefix`, as they are at this moment.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
+        self.bounded(range::prefix_bounds(prefix.as_ref()))
+    }
+
+    fn bounded(&self, bounds: range::Bounds) -> Range {
+        let alive = self.handle.core.check_open().and_then(|()| self.core.check_alive());
+        let snapshot = self.handle.core.snapshots.register();
+        Range::new(self.handle.clone(), &self.core, snapshot, bounds, alive)
+    }
+
+    /// Merges all SSTs that hold keys of a range, tombstones and old versions dropped as far as no snapshot needs them.
+    /// Flushes first. For after mass deletes; ordinary work needs no such call.
+    pub fn compact_range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Result<()> {
+        let bounds = range::bounds(&bounds);
+        self.handle.core.compact_range(&self.core, &bounds.lower, bounds.upper.as_deref())
+    }
+}
+
+impl IntoIterator for &Keyspace {
+    type Item = Result<(Slice, Slice), Error>;
+    type IntoIter = Range;
+    fn into_iter(self) -> Range {
+        self.iter()
+    }
+}

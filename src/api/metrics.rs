@@ -1,0 +1,159 @@
+//! [`Metrics`]: what a database is made of and what it has done.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use crate::engine::core::Core;
+use crate::engine::recovery::RecoveryReport;
+use crate::memtable::SortedTable;
+
+/// A reading of the database's counters and sizes. Totals count from the opening.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Puts and deletes accepted.
+    pub entries_written: u64,
+    /// Bytes of log written, frames' headers not counted.
+    pub log_bytes_written: u64,
+    /// Bytes of log on disk that may still be needed.
+    pub log_bytes_live: u64,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Bytes of SSTs written by them.
+    pub flush_bytes: u64,
+    /// Compactions done.
+    pub compactions: u64,
+    /// Bytes of SSTs read by them.
+    pub compaction_bytes_read: u64,
+    /// Bytes of SSTs written by them.
+    pub compaction_bytes_written: u64,
+    /// Nanoseconds that writers were held back.
+    pub stall_nanos: u64,
+    /// How often background work has failed.
+    pub background_failures: u64,
+    /// Superfluous files that could not be deleted; the next open tries again.
+    pub undeleted_files: u64,
+    /// Bytes in the block cache.
+    pub cache_bytes: u64,
+    /// Look-ups in the block cache that found their block.
+    pub cache_hits: u64,
+    /// Look-ups in the block cache that did not.
+    pub cache_misses: u64,
+    /// Snapshots open, those of ranges counted.
+    pub open_snapshots: u64,
+    /// Bytes of the log's torn tail that the opening cut off: writes that had not been synced when power or process was
+    /// lost.
+    pub torn_log_bytes: u64,
+    /// Entries that the opening replayed from the log.
+    pub replayed_entries: u64,
+    /// By keyspace, sorted by name.
+    pub keyspaces: Vec<KeyspaceMetrics>,
+}
+
+/// One keyspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyspaceMetrics {
+    /// Its name.
+    pub name: String,
+    /// Bytes allocated for memtables, frozen ones counted.
+    pub memtable_bytes: u64,
+    /// Memtables that wait to be flushed.
+    pub frozen_memtables: u64,
+    /// By level, from 0 on.
+    pub levels: Vec<LevelMetrics>,
+}
+
+/// One level of one keyspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LevelMetrics {
+    /// SSTs.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries, tombstones and old versions counted.
+    pub entries: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+}
+
+impl Metrics {
+    /// Bytes of all SSTs.
+    pub fn sst_bytes(&self) -> u64 {
+        self.keyspaces.iter().flat_map(|keyspace| &keyspace.levels).map(|level| level.bytes).sum()
+    }
+
+    /// Bytes written to SSTs by flushes and compactions for each byte that flushes wrote; 0 before the first flush.
+    pub fn compaction_write_amplification(&self) -> f64 {
+        if self.flush_bytes == 0 {
+            return 0.0;
+        }
+        (self.flush_bytes + self.compaction_bytes_written) as f64 / self.flush_bytes as f64
+    }
+}
+
+pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
+    let counters = &core.counters;
+    let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let mut keyspaces: Vec<KeyspaceMetrics> = core
+        .keyspace_cores()
+        .iter()
+        .map(|keyspace| {
+            let view = keyspace.view();
+            let memtables = std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
+            let level = |tables: &[std::sync::Arc<crate::engine::core::OpenTable>]| LevelMetrics {
+                files: tables.len() as u64,
+                bytes: tables.iter().map(|table| table.meta.size).sum(),
+                entries: tables.iter().map(|table| table.meta.entries).sum(),
+                tombstones: tables.iter().map(|table| table.meta.tombstones).sum(),
+            };
+            KeyspaceMetrics {
+                name: keyspace.name.to_string(),
+                memtable_bytes: memtables.map(|table| table.memory_usage() as u64).sum(),
+                frozen_memtables: view.frozen.len() as u64,
+                levels: view.tree.levels().map(|(_, tables)| level(tables)).collect(),
+            }
+        })
+        .collect();
+    keyspaces.sort_by(|a, b| a.name.cmp(&b.name));
+    Metrics {
+        entries_written: total(&counters.entries_written),
+        log_bytes_written: total(&counters.log_bytes),
+        log_bytes_live: core.wal.as_ref().map_or(0, |wal| wal.total_bytes()),
+        flushes: total(&counters.flushes),
+        flush_bytes: total(&counters.flush_bytes),
+        compactions: total(&counters.compactions),
+        compaction_bytes_read: total(&counters.compaction_bytes_read),
+        compaction_bytes_written: total(&counters.compaction_bytes_written),
+        stall_nanos: total(&counters.stall_nanos),
+        background_failures: core.failures(),
+        undeleted_files: core.trash.failed(),
+        cache_bytes: core.cache.used_bytes(),
+        cache_hits: core.cache.hits(),
+        cache_misses: core.cache.misses(),
+        open_snapshots: core.snapshots.count() as u64,
+        torn_log_bytes: report.torn_log_bytes,
+        replayed_entries: report.replayed,
+        keyspaces,
+    }
+}
+
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: f64 = (1 << 20) as f64;
+        let mib = |bytes: u64| bytes as f64 / MIB;
+        writeln!(f, "entries written {}, log {:.1} MiB ({:.1} MiB live)", self.entries_written, mib(self.log_bytes_written), mib(self.log_bytes_live))?;
+        writeln!(f, "flushes {} ({:.1} MiB), compactions {} ({:.1} MiB read, {:.1} MiB written)", self.flushes, mib(self.flush_bytes), self.compactions, mib(self.compaction_bytes_read), mib(self.compaction_bytes_written))?;
+        writeln!(f, "stalls {:.3} s, background failures {}", self.stall_nanos as f64 / 1e9, self.background_failures)?;
+        writeln!(f, "cache {:.1} MiB, {} hits, {} misses", mib(self.cache_bytes), self.cache_hits, self.cache_misses)?;
+        writeln!(f, "{:<20} {:>5} {:>8} {:>12} {:>14} {:>12}", "keyspace", "level", "files", "MiB", "entries", "tombstones")?;
+        for keyspace in &self.keyspaces {
+            writeln!(f, "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}", keyspace.name, "mem", keyspace.frozen_memtables + 1, mib(keyspace.memtable_bytes), "", "")?;
+            for (number, level) in keyspace.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {
+                writeln!(f, "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}", "", number, level.files, mib(level.bytes), level.entries, level.tombstones)?;
+            }
+        }
+        Ok(())
+    }
+}

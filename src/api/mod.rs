@@ -1,0 +1,15 @@
+//! The public handles. Thin: they check limits and states, and call the engine.
+
+mod batch;
+mod db;
+mod keyspace;
+mod metrics;
+mod range;
+mod snapshot;
+
+pub use batch::Batch;
+pub use db::Db;
+pub use keyspace::Keyspace;
+pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};
+pub use range::{Keys, Range};
+pub use snapshot::Snapshot;

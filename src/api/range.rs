@@ -1,0 +1,224 @@
+//! [`Range`]: a double-ended run over the entries of a keyspace at one moment, and [`Keys`], the same without values.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use super::db::Handle;
+use crate::engine::keyspace::{KeyspaceCore, View};
+use crate::engine::merge::Direction;
+use crate::engine::read::visible;
+use crate::engine::snapshots::SnapshotGuard;
+use crate::engine::visible::Visible;
+use crate::{Error, Result, Slice};
+
+/// A half-open range of keys: `lower` belongs to it, `upper` does not.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    pub(super) lower: Vec<u8>,
+    pub(super) upper: Option<Vec<u8>>,
+}
+
+/// The least key above `key`.
+fn successor(key: &[u8]) -> Vec<u8> {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next
+}
+
+pub(super) fn bounds<K: AsRef<[u8]>>(range: &impl RangeBounds<K>) -> Bounds {
+    let lower = match range.start_bound() {
+        Bound::Included(key) => key.as_ref().to_vec(),
+        Bound::Excluded(key) => successor(key.as_ref()),
+        Bound::Unbounded => Vec::new(),
+    };
+    let upper = match range.end_bound() {
+        Bound::Included(key) => Some(successor(key.as_ref())),
+        Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+        Bound::Unbounded => None,
+    };
+    Bounds { lower, upper }
+}
+
+pub(super) fn prefix_bounds(prefix: &[u8]) -> Bounds {
+    // The least key above all that begin with the prefix: its last byte that can be raised is.
+    let raised = prefix.iter().rposition(|byte| *byte != 0xff).and_then(|at| {
+        let mut upper = prefix.get(..=at)?.to_vec();
+        *upper.last_mut()? += 1;
+        Some(upper)
+    });
+    Bounds { lower: prefix.to_vec(), upper: raised }
+}
+
+/// The entries of a range of keys, as they were when the range was made. An iterator from both ends.
+///
+/// Values are read when an entry is returned; [`Range::keys`] reads none. While a range is alive it pins the memtables
+/// and files that it reads. After an error it ends.
+pub struct Range {
+    // In this order: what reads the files goes before what keeps the database open.
+    front: Option<Visible>,
+    back: Option<Visible>,
+    view: Arc<View>,
+    snapshot: SnapshotGuard,
+    bounds: Bounds,
+    /// The last keys given at either end: the ends must not pass each other.
+    front_key: Option<Slice>,
+    back_key: Option<Slice>,
+    failed: Option<Error>,
+    done: bool,
+    _handle: Arc<Handle>,
+}
+
+impl fmt::Debug for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Range").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+impl Range {
+    /// `checked` is the error to report first, if any. The snapshot is registered before the view is pinned here.
+    pub(super) fn new(
+        handle: Arc<Handle>,
+        keyspace: &KeyspaceCore,
+        snapshot: SnapshotGuard,
+        bounds: Bounds,
+        checked: Result<()>,
+    ) -> Self {
+        let inverted = bounds.upper.as_ref().is_some_and(|upper| *upper <= bounds.lower);
+        Range {
+            front: None,
+            back: None,
+            view: keyspace.view(),
+            snapshot,
+            bounds,
+            front_key: None,
+            back_key: None,
+            done: inverted && checked.is_ok(),
+            failed: checked.err(),
+            _handle: handle,
+        }
+    }
+
+    /// Only the keys: no value is read.
+    pub fn keys(self) -> Keys {
+        Keys(self)
+    }
+
+    fn advance<T>(&mut self, direction: Direction, take: fn(&Visible) -> Result<T>) -> Option<Result<T>> {
+        if self.done {
+            return None;
+        }
+        let result = match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.step(direction).and_then(|more| {
+                let run = match direction {
+                    Direction::Forward => &self.front,
+                    Direction::Backward => &self.back,
+                };
+                match run {
+                    Some(run) if more => take(run).map(Some),
+                    _ => Ok(None),
+                }
+            }),
+        };
+        self.done = !matches!(result, Ok(Some(_)));
+        result.transpose()
+    }
+
+    /// Goes one entry on at one end; false when the ends have met.
+    fn step(&mut self, direction: Direction) -> Result<bool> {
+        let (run, bound) = match direction {
+            Direction::Forward => (&mut self.front, Some(&self.bounds.lower[..])),
+            Direction::Backward => (&mut self.back, self.bounds.upper.as_deref()),
+        };
+        let run = match run {
+            Some(run) => run,
+            None => run.insert(visible(&self.view, self.snapshot.seq(), direction, bound)?),
+        };
+        if !run.step()? {
+            return Ok(false);
+        }
+        let key = run.key();
+        let inside = match direction {
+            Direction::Forward => {
+                self.bounds.upper.as_ref().is_none_or(|upper| key < &upper[..])
+                    && self.back_key.as_ref().is_none_or(|back| key < &back[..])
+            }
+            Direction::Backward => {
+                key >= &self.bounds.lower[..] && self.front_key.as_ref().is_none_or(|front| key > &front[..])
+            }
+        };
+        if inside {
+            let key = Some(Slice::from(key));
+            match direction {
+                Direction::Forward => self.front_key = key,
+                Direction::Backward => self.back_key = key,
+            }
+        }
+        Ok(inside)
+    }
+}
+
+fn take_entry(run: &Visible) -> Result<(Slice, Slice)> {
+    Ok((Slice::from(run.key()), run.load()?))
+}
+
+fn take_key(run: &Visible) -> Result<Slice> {
+    Ok(Slice::from(run.key()))
+}
+
+impl Iterator for Range {
+    type Item = Result<(Slice, Slice)>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Forward, take_entry)
+    }
+}
+
+impl DoubleEndedIterator for Range {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Backward, take_entry)
+    }
+}
+
+impl std::iter::FusedIterator for Range {}
+
+/// The keys of a [`Range`].
+#[derive(Debug)]
+pub struct Keys(Range);
+
+impl Iterator for Keys {
+    type Item = Result<Slice>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.advance(Direction::Forward, take_key)
+    }
+}
+
+impl DoubleEndedIterator for Keys {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.advance(Direction::Backward, take_key)
+    }
+}
+
+impl std::iter::FusedIterator for Keys {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_last_raisable_byte_is_raised() {
+        assert_eq!(prefix_bounds(b"al").upper.unwrap(), b"am");
+        assert_eq!(prefix_bounds(b"a\xff\xff").upper.unwrap(), b"b");
+        assert_eq!(prefix_bounds(b"\xff\xff").upper, None);
+        assert_eq!(prefix_bounds(b"").upper, None);
+    }
+
+    #[test]
+    fn bounds_are_made_half_open() {
+        let open = bounds::<&[u8]>(&(Bound::Excluded(&b"a"[..]), Bound::Included(&b"b"[..])));
+        assert_eq!((open.lower, open.upper.unwrap()), (b"a\0".to_vec(), b"b\0".to_vec()));
+        let all = bounds::<&[u8]>(&..);
+        assert_eq!((all.lower, all.upper), (vec![], None));
+    }
+}

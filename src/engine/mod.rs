@@ -1,0 +1,29 @@
+//! The engine: what happens to an open database. The API stands on it, the formats and the outside world lie below.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `core` | the open database: locks, jobs, version commits, keyspaces, close |
+//! | `recovery` | from a directory to a `Core` |
+//! | `commit` | the write path: group commit, memtable rotation |
+//! | `pressure` | slows writers by what flush and compaction owe |
+//! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
+//! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
+//! | `read`, `merge`, `level_cursor`, `visible`, `snapshots` | the read path |
+//! | `check` | self-checks of debug builds |
+
+mod check;
+pub(crate) mod commit;
+mod compaction;
+pub(crate) mod core;
+mod flush;
+pub(crate) mod keyspace;
+mod level_cursor;
+pub(crate) mod merge;
+mod output;
+mod pressure;
+pub(crate) mod read;
+pub(crate) mod recovery;
+pub(crate) mod snapshots;
+mod table;
+mod tree;
+pub(crate) mod visible;

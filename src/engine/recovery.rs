@@ -1,0 +1,353 @@
+//! Opening a database: what is on disk becomes a `Core`.
+//!
+//! ```text
+//! 1  lock the directory                                             (not when read-only)
+//! 2  CURRENT -> manifest -> catalog; open every SST and check that it is the one described
+//! 3  replay the logs into memtables, without what is in SSTs already
+//! 4  sync what was replayed: a killed process may have left it in the page cache only
+//! 5  new manifest with the whole state and the ends of the logs found; CURRENT      <- point of no return
+//! 6  new log; the manifest learns its number
+//! 7  remove leftovers: files that no version names
+//! ```
+//!
+//! Nothing is acknowledged before 6 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
+//! old manifest and the old logs are untouched, and afterwards the new manifest names the same files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::commit::apply_ops;
+use super::core::{ActiveTable, Core, ManifestState, Parts, WriteState};
+use super::keyspace::KeyspaceCore;
+use super::snapshots::Snapshots;
+use super::table::{Table, Trash};
+use super::tree::Tree;
+use crate::env::{Env, Lock, Priority};
+use crate::manifest::{self, Catalog, CommitError, Edit, Manifest, Record};
+use crate::memtable::{Memtable, SortedTable};
+use crate::names::{self, FileKind};
+use crate::options::Options;
+use crate::sst::{BlockCache, SstReadOptions};
+use crate::types::KeyspaceId;
+use crate::wal::{self, ReplayOptions, Replayed, Wal, WalOptions};
+use crate::{Error, Result};
+
+/// A log file is rotated at a quarter of the bytes that logs may pile up to, so that old ones can go one by one.
+const LOG_FILES: u64 = 4;
+
+/// No database has more log files alive: a manifest that says so is damaged.
+const MAX_LOGS: u64 = 1 << 20;
+
+/// What was found on the way in, for `metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecoveryReport {
+    /// Bytes of the log's torn tail that were cut off.
+    pub(crate) torn_log_bytes: u64,
+    /// Entries replayed from the log.
+    pub(crate) replayed: u64,
+}
+
+/// Opens the database in `dir`.
+pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc<Core>, RecoveryReport)> {
+    let env = options.env.clone().unwrap_or_else(|| Env::real(options.background_threads));
+    let lock = if read_only { None } else { Some(lock_directory(&env, dir, &options)?) };
+    let names = list(&env, dir)?;
+    let catalog = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
+        Some(loaded) => loaded.catalog,
+        None => fresh(&env, dir, &options, read_only, &names)?,
+    };
+    let mut opening = Opening::new(env, dir, options, catalog)?;
+    let replayed = opening.replay()?;
+    let report = RecoveryReport { torn_log_bytes: replayed.torn_bytes, replayed: opening.replayed };
+    let core = if read_only {
+        opening.finish_read_only()
+    } else {
+        opening.finish(&names, replayed, lock)?
+    };
+    Ok((core, report))
+}
+
+fn lock_directory(env: &Env, dir: &Path, options: &Options) -> Result<Box<dyn Lock>> {
+    if options.create_if_missing {
+        env.fs.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+    }
+    env.fs.lock(&dir.join(names::LOCK)).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
+        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
+        _ => Error::io("lock", dir, e),
+    })
+}
+
+/// Our files in the directory.
+fn list(env: &Env, dir: &Path) -> Result<Vec<(String, FileKind)>> {
+    let entries = env.fs.list(dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
+        std::io::ErrorKind::NotADirectory => no_database(dir, "it is not a directory"),
+        _ => Error::io("list", dir, e),
+    })?;
+    let files = entries.into_iter().filter(|entry| entry.is_file);
+    Ok(files.filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind))).collect())
+}
+
+fn no_database(dir: &Path, what: &str) -> Error {
+    Error::NotADatabase { path: dir.to_owned(), what: what.to_owned() }
+}
+
+/// The state of a database that is about to be created. Where there are data files without a `CURRENT`, something has been
+/// lost, and starting anew would finish the job.
+fn fresh(
+    env: &Env,
+    dir: &Path,
+    options: &Options,
+    read_only: bool,
+    names: &[(String, FileKind)],
+) -> Result<Catalog> {
+    // A manifest alone is what a crash during the creation leaves.
+    if let Some((name, _)) = names.iter().find(|(_, kind)| !matches!(kind, FileKind::Manifest(_))) {
+        return Err(no_database(
+            dir,
+            &format!("CURRENT is missing, but there is {name}; restore CURRENT, or move the files away"),
+        ));
+    }
+    if read_only || !options.create_if_missing {
+        return Err(no_database(dir, "there is no CURRENT in it"));
+    }
+    let identity = env.entropy.identity().map_err(|e| Error::io("create", dir, e))?;
+    Ok(Catalog::new(identity))
+}
+
+/// A database on its way in.
+struct Opening {
+    env: Env,
+    dir: std::path::PathBuf,
+    options: Options,
+    catalog: Catalog,
+    cache: Arc<BlockCache>,
+    trash: Arc<Trash>,
+    writes: WriteState,
+    replayed: u64,
+}
+
+impl Opening {
+    /// Opens every SST of the catalog.
+    fn new(env: Env, dir: &Path, options: Options, catalog: Catalog) -> Result<Self> {
+        let cache = Arc::new(BlockCache::new(options.cache_size));
+        let trash = Trash::new(&env);
+        let read_options = SstReadOptions { access: options.access, cache: cache.clone() };
+        let mut active = BTreeMap::new();
+        for (id, entry) in &catalog.keyspaces {
+            let mut tables = Vec::new();
+            for (level, files) in entry.levels.iter().enumerate() {
+                for meta in files.values() {
+                    tables.push((level, Table::open(&env, dir, meta.clone(), &read_options, &trash)?));
+                }
+            }
+            let tree = Tree::new(tables);
+            tree.check().map_err(|what| Error::corruption(dir, 0, what))?;
+            let table = Arc::new(Memtable::new());
+            let keyspace = KeyspaceCore::new(
+                *id,
+                entry.name.clone(),
+                entry.options.clone(),
+                table.clone(),
+                Vec::new(),
+                tree,
+            );
+            active.insert(*id, ActiveTable { keyspace, table, min_seq: None });
+        }
+        let writes = WriteState { next_seq: catalog.last_seq + 1, active, log_number: 0 };
+        Ok(Opening { env, dir: dir.to_owned(), options, catalog, cache, trash, writes, replayed: 0 })
+    }
+
+    /// Replays the logs into the memtables.
+    fn replay(&mut self) -> Result<Replayed> {
+        let (floor, known) = (self.catalog.log_floor, self.catalog.log_known);
+        if known.saturating_sub(floor) > MAX_LOGS {
+            let what = format!("the manifest names logs {floor} to {known}, more than {MAX_LOGS}");
+            return Err(Error::corruption(&self.dir, 0, what));
+        }
+        let options = ReplayOptions {
+            floor: self.catalog.log_floor,
+            must_exist: (self.catalog.log_floor..=self.catalog.log_known).collect(),
+            ends: self.catalog.log_ends.clone(),
+            mode: self.options.recovery_mode,
+        };
+        let (catalog, writes, replayed) = (&self.catalog, &mut self.writes, &mut self.replayed);
+        let write_buffer_size = self.options.write_buffer_size;
+        let dir = &self.dir;
+        let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
+            let mut unknown = None;
+            apply_ops(writes, first_seq, payload.ops(), |id, seq| {
+                let wanted = is_wanted(catalog, id, seq).unwrap_or_else(|id| {
+                    unknown = Some(id);
+                    false
+                });
+                *replayed += u64::from(wanted);
+                wanted
+            })?;
+            if let Some(id) = unknown {
+                return Err(Error::corruption(
+                    dir,
+                    0,
+                    format!("the log writes to keyspace {id}, which the manifest has never created"),
+                ));
+            }
+            let last = payload.last_seq();
+            for active in writes.active.values_mut() {
+                if active.table.memory_usage() as u64 >= write_buffer_size
+                    && let Some(min_seq) = active.min_seq.take()
+                {
+                    active.table = active.keyspace.rotate(min_seq, last);
+                }
+            }
+            Ok(())
+        })?;
+        self.writes.next_seq = self.writes.next_seq.max(found.last_seq + 1);
+        Ok(found)
+    }
+
+    fn finish_read_only(self) -> Arc<Core> {
+        let manifest = ManifestState { manifest: None, catalog: self.catalog.clone() };
+        self.into_core(None, manifest, None)
+    }
+
+    fn finish(
+        mut self,
+        names: &[(String, FileKind)],
+        replayed: Replayed,
+        lock: Option<Box<dyn Lock>>,
+    ) -> Result<Arc<Core>> {
+        wal::sync_recovered(&*self.env.fs, &self.dir, &replayed)?;
+        let predecessor = replayed.logs.last().map(|log| log.end.clone());
+        let mut found = Edit::default();
+        for log in &replayed.logs {
+            found.push(Record::LogEnd(log.end.clone()));
+        }
+        found.push(Record::LastSeq(self.writes.next_seq - 1));
+        let highest_file = names.iter().map(|(_, kind)| if let FileKind::Sst(n) = kind { *n } else { 0 }).max();
+        found.push(Record::NextFileNumber(highest_file.unwrap_or(0).saturating_add(1)));
+        let mut catalog = std::mem::take(&mut self.catalog);
+        catalog.apply(&found).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+
+        let highest_manifest =
+            names.iter().map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 }).max();
+        let number = highest_manifest.unwrap_or(0).saturating_add(1);
+        let roll_size = self.options.manifest_roll_size;
+        let failed = |e: CommitError| match e {
+            CommitError::Write(e) | CommitError::Sync(e) => e,
+        };
+        let mut manifest =
+            Manifest::create(&self.env, &self.dir, number, roll_size, &catalog).map_err(failed)?;
+
+        let log_number = replayed.next_number.max(catalog.log_known + 1).max(catalog.log_floor);
+        let wal_options = WalOptions { max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10) };
+        let wal =
+            Wal::create(&self.env, &self.dir, log_number, predecessor, replayed.logs.clone(), wal_options)?;
+        self.writes.log_number = log_number;
+        let known = Edit { records: vec![Record::LogKnown(log_number)] };
+        catalog.apply(&known).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+        manifest.commit(&known, &catalog).map_err(failed)?;
+
+        self.remove_leftovers(names, &replayed, &catalog, manifest.number());
+        let core = self.into_core(Some(wal), ManifestState { manifest: Some(manifest), catalog }, lock);
+        start(&core);
+        Ok(core)
+    }
+
+    /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
+    /// stays, and does no harm.
+    fn remove_leftovers(
+        &self,
+        names: &[(String, FileKind)],
+        replayed: &Replayed,
+        catalog: &Catalog,
+        manifest: u64,
+    ) {
+        let live = |number: u64| {
+            let mut levels = catalog.keyspaces.values().flat_map(|keyspace| &keyspace.levels);
+            levels.any(|files| files.contains_key(&number))
+        };
+        for (name, kind) in names {
+            let path = self.dir.join(name);
+            let superfluous = match *kind {
+                FileKind::Sst(number) => !live(number) && self.begins_like_ours(&path, &crate::sst::MAGIC),
+                FileKind::Manifest(number) => {
+                    number != manifest && self.begins_like_ours(&path, &crate::record_log::MANIFEST_MAGIC)
+                }
+                FileKind::Log(_) => false,
+            };
+            if superfluous {
+                let _ = self.env.fs.remove(&path);
+            }
+        }
+        for path in &replayed.leftovers {
+            let _ = self.env.fs.remove(path);
+        }
+        let _ = self.env.fs.remove(&self.dir.join(names::CURRENT_TMP));
+    }
+
+    /// Whether a file can be one that this engine began to write: it starts with the magic, or with the zeros of a first
+    /// block that a crash took, or is empty. Somebody else's file that happens to have such a name stays.
+    fn begins_like_ours(&self, path: &Path, magic: &[u8; 8]) -> bool {
+        let Ok(file) = self.env.fs.open(path) else { return false };
+        let Ok(len) = file.len() else { return false };
+        let mut front = vec![0; len.min(magic.len() as u64) as usize];
+        if file.read_exact_at(0, &mut front).is_err() {
+            return false;
+        }
+        magic.starts_with(&front) || front.iter().all(|byte| *byte == 0)
+    }
+
+    fn into_core(self, wal: Option<Wal>, manifest: ManifestState, lock: Option<Box<dyn Lock>>) -> Arc<Core> {
+        let snapshots = Arc::new(Snapshots::default());
+        snapshots.publish(self.writes.next_seq - 1);
+        let keyspaces =
+            self.writes.active.iter().map(|(id, active)| (*id, active.keyspace.clone())).collect();
+        Core::new(Parts {
+            env: self.env,
+            dir: self.dir,
+            options: self.options,
+            wal,
+            writes: self.writes,
+            snapshots,
+            keyspaces,
+            manifest,
+            cache: self.cache,
+            trash: self.trash,
+            lock,
+        })
+    }
+}
+
+/// Whether a logged write is still needed: its keyspace lives and has not flushed it. An error names a keyspace that has
+/// never been created.
+fn is_wanted(catalog: &Catalog, id: KeyspaceId, seq: u64) -> Result<bool, KeyspaceId> {
+    match catalog.keyspaces.get(&id) {
+        Some(keyspace) => Ok(seq > keyspace.flushed),
+        None if id < catalog.next_keyspace_id => Ok(false),
+        None => Err(id),
+    }
+}
+
+/// Starts what was due when the database was closed, and the background sync.
+fn start(core: &Arc<Core>) {
+    for keyspace in core.keyspace_cores() {
+        core.update_pressure_of(&keyspace);
+        if !keyspace.view().frozen.is_empty() {
+            core.schedule_flush(&keyspace);
+        }
+        core.schedule_compaction(&keyspace);
+    }
+    arm_background_sync(core);
+}
+
+fn arm_background_sync(core: &Arc<Core>) {
+    let Some(interval) = core.options.sync_interval else { return };
+    core.spawn_after(interval, Priority::High, |core| {
+        // A failure poisons the log: the next write says so.
+        if core.sync_log().is_ok() {
+            arm_background_sync(core);
+        }
+    });
+}
