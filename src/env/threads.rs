@@ -1,0 +1,257 @@
+//! [`ThreadPool`]: the real scheduler, a few threads that run background jobs.
+//!
+//! Invariants:
+//! 1. A job that has been taken from the queue runs with no lock of the pool held. Jobs may spawn and wait.
+//! 2. High before Low, and first in, first out inside a priority. A delayed job queues up when it becomes due.
+//! 3. With two or more threads, one never runs Low jobs: a flush never waits behind compactions.
+//! 4. Idle threads sleep on the condition variable, until a job comes or the earliest delayed one becomes due. Whoever
+//!    takes a job while there is more to do or to wait for wakes another, so no wake-up is lost.
+//! 5. A job that panics ends alone; its thread goes on with the next job.
+//!
+//! Dropping the pool drops the jobs that have not started and waits for the running ones, unless the drop itself runs
+//! inside of a job. A delayed job that keeps the pool alive (through an `Env`) keeps it alive until it has run: jobs that
+//! re-arm themselves hold a weak reference.
+//!
+//! Callers: [`super::Env::real`].
+#![allow(clippy::disallowed_methods)] // the one place where threads are started and the time of delays is read
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Event, Job, Priority, Scheduler};
+
+/// A pool of threads; see the module.
+pub(super) struct ThreadPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// How many threads there may be.
+    threads: usize,
+    /// Moment zero of the due times.
+    start: Instant,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    high: VecDeque<Job>,
+    low: VecDeque<Job>,
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Number of delayed jobs so far: keeps those with equal due times in order.
+    delayed_count: u64,
+    workers: Vec<JoinHandle<()>>,
+    /// Threads that run a job, and those of them that run a Low one.
+    busy: usize,
+    busy_low: usize,
+    stopping: bool,
+}
+
+/// A job that waits for its time.
+struct Delayed {
+    due: Duration,
+    number: u64,
+    priority: Priority,
+    job: Job,
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
+}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Delayed {}
+
+impl State {
+    fn push(&mut self, priority: Priority, job: Job) {
+        match priority {
+            Priority::High => self.high.push_back(job),
+            Priority::Low => self.low.push_back(job),
+        }
+    }
+
+    /// Queues up the delayed jobs whose time has come.
+    fn queue_due(&mut self, now: Duration) {
+        while self.delayed.peek().is_some_and(|Reverse(first)| first.due <= now) {
+            if let Some(Reverse(delayed)) = self.delayed.pop() {
+                self.push(delayed.priority, delayed.job);
+            }
+        }
+    }
+
+    /// Takes the job that may start next.
+    fn take(&mut self, threads: usize) -> Option<(Priority, Job)> {
+        if let Some(job) = self.high.pop_front() {
+            return Some((Priority::High, job));
+        }
+        if self.busy_low >= threads.saturating_sub(1).max(1) {
+            return None;
+        }
+        Some((Priority::Low, self.low.pop_front()?))
+    }
+
+    fn has_queued(&self) -> bool {
+        !self.high.is_empty() || !self.low.is_empty()
+    }
+}
+
+impl Shared {
+    /// A worker's life.
+    fn work(&self) {
+        let mut state = self.state.lock();
+        while !state.stopping {
+            let now = self.start.elapsed();
+            state.queue_due(now);
+            let Some((priority, job)) = state.take(self.threads) else {
+                match state.delayed.peek().map(|Reverse(first)| first.due) {
+                    Some(due) => drop(self.wake.wait_for(&mut state, due.saturating_sub(now))),
+                    None => self.wake.wait(&mut state),
+                }
+                continue;
+            };
+            let low = usize::from(priority == Priority::Low);
+            state.busy += 1;
+            state.busy_low += low;
+            if state.has_queued() || !state.delayed.is_empty() {
+                self.wake.notify_one();
+            }
+            drop(state);
+            run(job);
+            state = self.state.lock();
+            state.busy -= 1;
+            state.busy_low -= low;
+        }
+    }
+
+    /// Starts one more thread if there is more to do than threads to do it. A failure is not one yet: the threads that
+    /// there are do the work, and `wait` does it when there are none.
+    fn start_worker(self: &Arc<Self>, state: &mut State) {
+        let wanted = state.busy + state.high.len() + state.low.len() + usize::from(!state.delayed.is_empty());
+        if state.workers.len() >= wanted.min(self.threads) || state.stopping {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let name = format!("packstone-{}", state.workers.len());
+        if let Ok(worker) = thread::Builder::new().name(name).spawn(move || shared.work()) {
+            state.workers.push(worker);
+        }
+    }
+
+    /// Adds work and sees to it that somebody does it.
+    fn add(self: &Arc<Self>, add: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        add(&mut state);
+        self.start_worker(&mut state);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// When the system refuses to start even one thread: takes a job for the caller to run.
+    fn take_if_no_workers(self: &Arc<Self>) -> Option<Job> {
+        let mut state = self.state.lock();
+        if !state.workers.is_empty() || !state.has_queued() {
+            return None;
+        }
+        self.start_worker(&mut state);
+        if !state.workers.is_empty() {
+            return None;
+        }
+        state.take(self.threads).map(|(_, job)| job)
+    }
+}
+
+/// Runs a job. A panic has been reported by the panic hook when it arrives here; it is the job's alone.
+fn run(job: Job) {
+    let _ = catch_unwind(AssertUnwindSafe(job));
+}
+
+impl ThreadPool {
+    /// A pool of up to `threads` threads, at least one. They are started as jobs come.
+    pub(super) fn new(threads: usize) -> Self {
+        let shared = Shared {
+            threads: threads.max(1),
+            start: Instant::now(),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        };
+        ThreadPool {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Scheduler for ThreadPool {
+    fn spawn(&self, priority: Priority, job: Job) {
+        self.shared.add(|state| state.push(priority, job));
+    }
+
+    fn spawn_after(&self, delay: Duration, priority: Priority, job: Job) {
+        let due = self.shared.start.elapsed().saturating_add(delay);
+        self.shared.add(|state| {
+            let number = state.delayed_count;
+            state.delayed_count += 1;
+            state.delayed.push(Reverse(Delayed {
+                due,
+                number,
+                priority,
+                job,
+            }));
+        });
+    }
+
+    fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool) {
+        loop {
+            // Read before asking: a notification that comes after the answer makes `wait_past` return at once.
+            let generation = event.generation();
+            if ready() {
+                return;
+            }
+            match self.shared.take_if_no_workers() {
+                Some(job) => run(job),
+                None => event.wait_past(generation),
+            }
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.stopping = true;
+        let workers = std::mem::take(&mut state.workers);
+        let not_started = (
+            std::mem::take(&mut state.high),
+            std::mem::take(&mut state.low),
+            std::mem::take(&mut state.delayed),
+        );
+        drop(state);
+        self.shared.wake.notify_all();
+        drop(not_started); // without the lock: what a job holds may do anything when dropped
+        let this = thread::current().id();
+        if workers.iter().all(|worker| worker.thread().id() != this) {
+            for worker in workers {
+                let _ = worker.join();
+            }
+        }
+    }
+}
