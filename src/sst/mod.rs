@@ -1,1 +1,59 @@
-//! SSTs. (format drawing and invariants go here)
+//! SSTs: immutable, sorted, self-describing files of entries.
+//!
+//! ```text
+//! header | block | block | ... | filter | index | properties | offset table | footer
+//! ```
+//!
+//! | part | what | drawn in |
+//! | --- | --- | --- |
+//! | header | magic, version, identity | `footer.rs` |
+//! | block | a frame with a seeded checksum, and the stored bytes | `frame.rs` |
+//! | key block | keys and columns | `key_block.rs`, `column.rs` |
+//! | shared value block | values of 9 to 4096 bytes, back to back | |
+//! | medium block | one value of more than 4096 bytes | |
+//! | filter | quotient filters of the keys' hashes | `filter.rs` |
+//! | index | one separator per key block, never compressed | `key_block.rs` |
+//! | properties | counts, bounds, origin | `properties.rs` |
+//! | offset table, footer | where everything lies | `footer.rs` |
+//!
+//! Blocks are addressed by number. A number is reserved when a block is opened, so that an entry's reference to a value is
+//! known at once, although the value block is written later: blocks lie in the order in which they were *closed*, and
+//! the offset table says where. Nothing waits, so the writer's memory is bounded by one open value block and one open
+//! key block, whatever mixture of values comes.
+//!
+//! Invariants:
+//! 1. Entries ascend by key, then descend by sequence number, strictly. Versions of one key may straddle key blocks.
+//! 2. Every byte of the file is covered by a checksum that depends on the file's identity (and the block's number).
+//! 3. A file never changes once it is finished.
+//! 4. Nothing read from a file is trusted for memory or time: every access is bounds-checked, also after verification.
+//!
+//! In mapped mode a raw block is verified once per open file and then read from the mapping: decay of a page after
+//! that goes unseen until the file is opened again. Pread mode verifies whenever a block enters the cache.
+//!
+//! Callers: the engine (flush, compaction, reads), the tools. This module knows nothing of levels.
+
+mod builder;
+mod cache;
+mod column;
+mod cursor;
+mod filter;
+mod footer;
+mod frame;
+mod key_block;
+mod properties;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
+pub use cache::BlockCache;
+pub use cursor::{CursorOptions, SstCursor};
+pub use filter::hash_key;
+pub use frame::{BlockKind, Codec};
+pub use properties::{BlockTotals, Properties};
+pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
+pub use verify::VerifyReport;
+
+pub use crate::cursor::Cursor;
+pub use crate::types::{Found, ValuePlace, ValueRef};

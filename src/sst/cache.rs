@@ -1,0 +1,183 @@
+//! [`BlockCache`]: decompressed blocks, shared by all files, bounded in bytes.
+//!
+//! Wraps quick_cache. Hasher and number of shards are fixed, so that the same calls evict the same blocks in every run
+//! (the simulator relies on it). Blocks are immutable and verified before they enter.
+//!
+//! Callers: `reader` and `cursor`; the engine makes one and hands it to every file.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+
+/// A cache's file id and the block's number.
+type Key = (u64, u32);
+
+/// What an entry costs besides the block's bytes: the counts in front of them, and the cache's own slot. An estimate.
+const ENTRY_OVERHEAD: u64 = 80;
+/// Locks that threads spread over. More than cores commonly are; each shard holds its share of the capacity, so that the
+/// largest block that a cache takes is a sixteenth of it.
+const SHARDS: usize = 16;
+/// What a block weighs on average, in bytes, to size the cache's tables: the default target of a value block.
+const USUAL_BLOCK: u64 = 8 << 10;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<[u8]>> for ByBytes {
+    fn weight(&self, _: &Key, block: &Arc<[u8]>) -> u64 {
+        block.len() as u64 + ENTRY_OVERHEAD
+    }
+}
+
+/// Hashes a [`Key`] by multiplication: file ids and block numbers are small and dense.
+#[derive(Clone, Default)]
+struct FixedHash;
+
+struct FixedHasher(u64);
+
+impl BuildHasher for FixedHash {
+    type Hasher = FixedHasher;
+    fn build_hasher(&self) -> FixedHasher {
+        FixedHasher(0)
+    }
+}
+
+impl Hasher for FixedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+    fn write_u64(&mut self, word: u64) {
+        // An odd constant (the golden ratio), full product folded: every input bit reaches the high and the low bits.
+        let product = u128::from(self.0 ^ word ^ 0x5851_f42d_4c95_7f2d) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+/// Decompressed blocks of any number of files. Thread-safe.
+///
+/// ```
+/// let cache = std::sync::Arc::new(packstone::sst::BlockCache::new(64 << 20));
+/// assert_eq!(cache.used_bytes(), 0);
+/// ```
+pub struct BlockCache {
+    /// `None`: the capacity is zero, nothing is kept.
+    blocks: Option<Cache<Key, Arc<[u8]>, ByBytes, FixedHash>>,
+    next_file: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl std::fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockCache").field("used_bytes", &self.used_bytes()).finish_non_exhaustive()
+    }
+}
+
+impl BlockCache {
+    /// A cache of at most `capacity` bytes; 0 keeps nothing.
+    pub fn new(capacity: u64) -> Self {
+        let items = usize::try_from(capacity / USUAL_BLOCK).unwrap_or(usize::MAX).max(1);
+        let options =
+            OptionsBuilder::new().shards(SHARDS).estimated_items_capacity(items).weight_capacity(capacity).build();
+        let blocks = options
+            .ok()
+            .filter(|_| capacity > 0)
+            .map(|options| Cache::with_options(options, ByBytes, FixedHash, DefaultLifecycle::default()));
+        BlockCache {
+            blocks,
+            next_file: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The id that an opened file caches its blocks under, never given twice.
+    pub(crate) fn new_file(&self) -> u64 {
+        self.next_file.fetch_add(1, Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, file: u64, block: u32) -> Option<Arc<[u8]>> {
+        let found = self.blocks.as_ref()?.get(&(file, block));
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    pub(crate) fn insert(&self, file: u64, block: u32, bytes: &Arc<[u8]>) {
+        if let Some(blocks) = &self.blocks {
+            blocks.insert((file, block), Arc::clone(bytes));
+        }
+    }
+
+    /// Lets go of one file's blocks: they will not be asked for again.
+    pub(crate) fn remove(&self, file: u64, blocks: u32) {
+        if let Some(cache) = &self.blocks
+            && !cache.is_empty()
+        {
+            for block in 0..blocks {
+                cache.remove(&(file, block));
+            }
+        }
+    }
+
+    /// Changes the capacity, in bytes. A cache made with capacity 0 stays off.
+    pub fn set_capacity(&self, capacity: u64) {
+        if let Some(blocks) = &self.blocks {
+            blocks.set_capacity(capacity);
+        }
+    }
+
+    /// Bytes held, entries' overhead included.
+    pub fn used_bytes(&self) -> u64 {
+        self.blocks.as_ref().map_or(0, Cache::weight)
+    }
+
+    /// Look-ups that found their block.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Look-ups that did not.
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_keeps_within_its_capacity_and_counts() {
+        let cache = BlockCache::new(1 << 20);
+        let file = cache.new_file();
+        for block in 0..1000 {
+            cache.insert(file, block, &Arc::from(vec![0; 8192]));
+        }
+        assert!(cache.used_bytes() <= 1 << 20);
+        assert!(cache.used_bytes() > 1 << 18);
+        let found = (0..1000).filter(|&block| cache.get(file, block).is_some()).count() as u64;
+        assert_eq!((cache.hits(), cache.misses()), (found, 1000 - found));
+        cache.remove(file, 1000);
+        assert_eq!(cache.used_bytes(), 0);
+        assert_ne!(cache.new_file(), file);
+    }
+
+    #[test]
+    fn a_cache_of_no_capacity_keeps_nothing() {
+        let cache = BlockCache::new(0);
+        cache.insert(0, 0, &Arc::from(vec![1, 2, 3]));
+        assert_eq!(cache.get(0, 0), None);
+        assert_eq!(cache.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,309 @@
+//! The two ends of a file: the header, by which a file is known even without its footer, and the footer, which says
+//! where everything else lies.
+//!
+//! ```text
+//! header, 40 bytes:                        footer, the last 128 bytes:
+//!   0  magic "PKSTSST\0"                     0  magic "PKSTFTR\0"
+//!   8  format version u32                    8  format version u32
+//!  12  feature bits u32                     12  feature bits u32
+//!  16  identity [u8; 16]                    16  order u8: 0 by key, 1 by hash (reserved); [u8; 3] = 0
+//!  32  reserved u32 = 0                     20  blocks u32
+//!  36  crc32 of the 36 bytes above          24  entries u64
+//!                                           32  identity [u8; 16]
+//!                                           48  filter            \
+//!                                           64  index              > offset u64, length u32,
+//!                                           80  properties         > seeded crc32
+//!                                           96  offset table      /
+//!                                          112  file length u64
+//!                                          120  reserved u32 = 0
+//!                                          124  crc32 of the 124 bytes above
+//! ```
+//!
+//! The sections follow one another without gaps from the end of the blocks to the footer. The offset table holds for
+//! every block number, in order:
+//!
+//! ```text
+//! start u32 | length with frame (bits 0 to 27), codec (bit 28), kind (bits 29 to 30), reserved (bit 31) u32
+//! ```
+//!
+//! The length makes reading any block one call; kind and codec are there so that a reader knows, without touching the
+//! block, whether to look in the mapping or in the cache. The block's frame must agree.
+//!
+//! Callers: `builder` writes; `reader` and `verify` read.
+
+use super::frame::{BlockKind, Codec};
+use crate::coding::{Decoder, u32_at};
+
+pub(crate) const HEADER_LEN: usize = 40;
+pub(crate) const FOOTER_LEN: usize = 128;
+/// Bytes of one entry of the offset table.
+pub(crate) const PLACE_LEN: usize = 8;
+
+const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
+const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
+const VERSION: u32 = 1;
+/// The feature bits that this release understands: none yet.
+const KNOWN_FEATURES: u32 = 0;
+const ORDER_KEY: u8 = 0;
+const ORDER_HASH: u8 = 1;
+
+/// Why a header or footer is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Damage, or not an SST: what was expected.
+    Damaged(&'static str),
+    /// A newer release wrote it.
+    Newer(String),
+}
+
+/// Where a section lies, and the checksum of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SectionPlace {
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+}
+
+/// The footer's contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) block_count: u32,
+    pub(crate) entry_count: u64,
+    pub(crate) identity: [u8; 16],
+    pub(crate) filter: SectionPlace,
+    pub(crate) index: SectionPlace,
+    pub(crate) properties: SectionPlace,
+    pub(crate) offset_table: SectionPlace,
+    pub(crate) file_len: u64,
+}
+
+pub(crate) fn encode_header(identity: &[u8; 16]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_LEN);
+    out.extend_from_slice(HEADER_MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
+    out.extend_from_slice(identity);
+    out.extend_from_slice(&[0; 4]);
+    append_crc(out)
+}
+
+/// The identity in a header.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<[u8; 16], Refusal> {
+    const SHORT: Refusal = Refusal::Damaged("an SST header of 40 bytes");
+    let mut decoder = checked(bytes, HEADER_LEN, HEADER_MAGIC, "the magic of an SST header", "an intact SST header")?;
+    let identity = decoder.array().ok_or(SHORT)?;
+    match decoder.u32() {
+        Some(0) => Ok(identity),
+        _ => Err(Refusal::Damaged("zeros in the header's reserved bytes")),
+    }
+}
+
+impl Footer {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FOOTER_LEN);
+        out.extend_from_slice(FOOTER_MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
+        out.extend_from_slice(&[ORDER_KEY, 0, 0, 0]);
+        out.extend_from_slice(&self.block_count.to_le_bytes());
+        out.extend_from_slice(&self.entry_count.to_le_bytes());
+        out.extend_from_slice(&self.identity);
+        for section in self.sections() {
+            out.extend_from_slice(&section.offset.to_le_bytes());
+            out.extend_from_slice(&section.len.to_le_bytes());
+            out.extend_from_slice(&section.crc.to_le_bytes());
+        }
+        out.extend_from_slice(&self.file_len.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        append_crc(out)
+    }
+
+    /// In the order of the file.
+    fn sections(&self) -> [SectionPlace; 4] {
+        [self.filter, self.index, self.properties, self.offset_table]
+    }
+
+    /// Reads the footer and checks that the sections tile what they must tile.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Footer, Refusal> {
+        let mut decoder =
+            checked(bytes, FOOTER_LEN, FOOTER_MAGIC, "the magic of an SST footer", "an intact SST footer")?;
+        let order = decoder.array::<4>().unwrap_or_default();
+        match order {
+            [ORDER_KEY, 0, 0, 0] => {}
+            [ORDER_HASH, 0, 0, 0] => return Err(Refusal::Newer("the file is ordered by hash".into())),
+            _ => return Err(Refusal::Damaged("a known order and zeros")),
+        }
+        let footer = Self::decode_fields(&mut decoder).ok_or(Refusal::Damaged("a footer of 128 bytes"))?;
+        let mut at = footer.filter.offset;
+        for section in footer.sections() {
+            if section.offset != at {
+                return Err(Refusal::Damaged("sections that follow one another"));
+            }
+            at = at.saturating_add(u64::from(section.len));
+        }
+        if at.saturating_add(FOOTER_LEN as u64) != footer.file_len || footer.filter.offset < HEADER_LEN as u64 {
+            return Err(Refusal::Damaged("sections that end at the footer"));
+        }
+        if u64::from(footer.offset_table.len) != u64::from(footer.block_count) * PLACE_LEN as u64 {
+            return Err(Refusal::Damaged("one entry of the offset table per block"));
+        }
+        Ok(footer)
+    }
+
+    fn decode_fields(decoder: &mut Decoder<'_>) -> Option<Footer> {
+        let (block_count, entry_count, identity) = (decoder.u32()?, decoder.u64()?, decoder.array()?);
+        let mut section =
+            || Some(SectionPlace { offset: decoder.u64()?, len: decoder.u32()?, crc: decoder.u32()? });
+        let (filter, index, properties, offset_table) = (section()?, section()?, section()?, section()?);
+        let (file_len, reserved) = (decoder.u64()?, decoder.u32()?);
+        (reserved == 0).then_some(Footer {
+            block_count,
+            entry_count,
+            identity,
+            filter,
+            index,
+            properties,
+            offset_table,
+            file_len,
+        })
+    }
+}
+
+fn append_crc(mut out: Vec<u8>) -> Vec<u8> {
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Checks magic, checksum, version and features of a header or footer; returns what follows them.
+fn checked<'a>(
+    bytes: &'a [u8],
+    len: usize,
+    magic: &[u8; 8],
+    magic_expected: &'static str,
+    intact_expected: &'static str,
+) -> Result<Decoder<'a>, Refusal> {
+    let mut decoder = Decoder::new(bytes);
+    if decoder.array() != Some(*magic) {
+        return Err(Refusal::Damaged(magic_expected));
+    }
+    let sum = bytes.get(..len - 4).map(crc32fast::hash);
+    if bytes.len() != len || sum.is_none() || sum != u32_at(bytes, len - 4) {
+        return Err(Refusal::Damaged(intact_expected));
+    }
+    match (decoder.u32(), decoder.u32()) {
+        (Some(VERSION), Some(features)) if features & !KNOWN_FEATURES == 0 => Ok(decoder),
+        (Some(VERSION), features) => {
+            Err(Refusal::Newer(format!("feature bits {:#x}, and this release knows none", features.unwrap_or(0))))
+        }
+        (version, _) => Err(Refusal::Newer(format!(
+            "SST format version {}, and this release reads version {VERSION}",
+            version.unwrap_or(0)
+        ))),
+    }
+}
+
+/// Where a block lies, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockPlace {
+    pub(crate) start: u32,
+    /// Frame and stored bytes.
+    pub(crate) len: u32,
+    pub(crate) kind: BlockKind,
+    pub(crate) codec: Codec,
+}
+
+impl BlockPlace {
+    pub(crate) fn encode(&self, out: &mut [u8; PLACE_LEN]) {
+        let packed =
+            self.len | u32::from(self.codec.to_bits()) << 28 | u32::from(self.kind.to_bits()) << 29;
+        let all = u64::from(self.start) | u64::from(packed) << 32;
+        *out = all.to_le_bytes();
+    }
+
+    #[inline]
+    pub(crate) fn decode(bytes: [u8; PLACE_LEN]) -> Option<BlockPlace> {
+        let all = u64::from_le_bytes(bytes);
+        let packed = (all >> 32) as u32;
+        Some(BlockPlace {
+            start: all as u32,
+            len: packed & ((1 << 28) - 1),
+            kind: BlockKind::from_bits((packed >> 29) as u8)?,
+            codec: Codec::from_bits((packed >> 28) as u8 & 1)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn footer() -> Footer {
+        let place = |offset, len| SectionPlace { offset, len, crc: 7 };
+        Footer {
+            block_count: 3,
+            entry_count: 99,
+            identity: [5; 16],
+            filter: place(100, 10),
+            index: place(110, 0),
+            properties: place(110, 20),
+            offset_table: place(130, 24),
+            file_len: 154 + 128,
+        }
+    }
+
+    fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.truncate(bytes.len() - 4);
+        append_crc(bytes)
+    }
+
+    #[test]
+    fn header_and_footer_round_trip_and_notice_every_flip() {
+        assert_eq!(decode_header(&encode_header(&[9; 16])), Ok([9; 16]));
+        let bytes = footer().encode();
+        assert_eq!(bytes.len(), FOOTER_LEN);
+        assert_eq!(Footer::decode(&bytes), Ok(footer()));
+        for bit in 0..FOOTER_LEN * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(Footer::decode(&bad), Err(Refusal::Damaged(_))));
+        }
+    }
+
+    #[test]
+    fn what_newer_releases_write_is_named_as_newer() {
+        for (at, value) in [(8, 2), (12, 1), (16, 1)] {
+            let mut bytes = footer().encode();
+            bytes[at] = value;
+            assert!(matches!(Footer::decode(&with_crc(bytes)), Err(Refusal::Newer(_))), "byte {at}");
+        }
+        let mut header = encode_header(&[0; 16]);
+        header[8] = 2;
+        assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
+    }
+
+    #[test]
+    fn sections_that_overlap_or_leave_gaps_are_refused() {
+        let mut gap = footer();
+        gap.index.offset += 1;
+        let mut beyond = footer();
+        beyond.offset_table.len = u32::MAX;
+        let mut count = footer();
+        count.block_count = 4;
+        for footer in [gap, beyond, count] {
+            assert!(matches!(Footer::decode(&footer.encode()), Err(Refusal::Damaged(_))));
+        }
+    }
+
+    #[test]
+    fn block_places_round_trip() {
+        for kind in [BlockKind::Key, BlockKind::Value, BlockKind::Medium] {
+            for codec in [Codec::Raw, Codec::Lz4] {
+                let place = BlockPlace { start: u32::MAX, len: (1 << 28) - 1, kind, codec };
+                let mut bytes = [0; PLACE_LEN];
+                place.encode(&mut bytes);
+                assert_eq!(BlockPlace::decode(bytes), Some(place));
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The properties section: what tools, repair and the compaction's bookkeeping want to know of a file.
+//!
+//! ```text
+//! version varint = 1 | fields in ascending order of tag: tag varint, length varint, bytes
+//! ```
+//!
+//! A number is a varint; a list is varints back to back; a key is its bytes. Unknown tags are skipped, so that a later
+//! release can add some; every tag listed here must be there.
+//!
+//! Callers: `builder` writes; `reader` reads.
+
+use crate::KeyspaceId;
+use crate::Slice;
+use crate::coding::{Decoder, put_length_prefixed, put_varint};
+use crate::types::SeqNo;
+
+const VERSION: u64 = 1;
+
+/// Blocks of one kind, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockTotals {
+    /// How many.
+    pub count: u64,
+    /// Their bytes as stored, frames not counted.
+    pub stored_bytes: u64,
+    /// Their bytes after decompression.
+    pub uncompressed_bytes: u64,
+}
+
+/// What a file says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// The keyspace that the file was written for.
+    pub keyspace: KeyspaceId,
+    /// The number that the file was given when it was written.
+    pub file_number: u64,
+    /// The first key.
+    pub min_key: Slice,
+    /// The last key.
+    pub max_key: Slice,
+    /// The smallest sequence number.
+    pub min_seq: SeqNo,
+    /// The largest sequence number.
+    pub max_seq: SeqNo,
+    /// Entries of all kinds.
+    pub entry_count: u64,
+    /// Different keys.
+    pub key_count: u64,
+    /// Values of at most 8 bytes.
+    pub inline_count: u64,
+    /// Values of 9 to 4096 bytes.
+    pub small_count: u64,
+    /// Longer values.
+    pub medium_count: u64,
+    /// Tombstones.
+    pub tombstone_count: u64,
+    /// Bytes of all keys, once per entry.
+    pub raw_key_bytes: u64,
+    /// Bytes of all values, uncompressed.
+    pub raw_value_bytes: u64,
+    /// Key blocks.
+    pub key_blocks: BlockTotals,
+    /// Shared value blocks.
+    pub value_blocks: BlockTotals,
+    /// Medium value blocks.
+    pub medium_blocks: BlockTotals,
+    /// Whether the writer compressed blocks: 0 no, 1 LZ4.
+    pub compression: u64,
+    /// The numbers of the files whose contents this one took over.
+    pub replaces: Vec<u64>,
+}
+
+impl Properties {
+    fn numbers(&self) -> [u64; 22] {
+        let [key, value, medium] = [&self.key_blocks, &self.value_blocks, &self.medium_blocks];
+        [
+            u64::from(self.keyspace),
+            self.file_number,
+            self.min_seq,
+            self.max_seq,
+            self.entry_count,
+            self.key_count,
+            self.inline_count,
+            self.small_count,
+            self.medium_count,
+            self.tombstone_count,
+            self.raw_key_bytes,
+            self.raw_value_bytes,
+            key.count,
+            key.stored_bytes,
+            key.uncompressed_bytes,
+            value.count,
+            value.stored_bytes,
+            value.uncompressed_bytes,
+            medium.count,
+            medium.stored_bytes,
+            medium.uncompressed_bytes,
+            self.compression,
+        ]
+    }
+
+    /// Tags: 1 min key, 2 max key, 3 replaces; the numbers from 16 on, in the order of `numbers`.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, VERSION);
+        let mut field = |tag: u64, bytes: &[u8]| {
+            put_varint(&mut out, tag);
+            put_length_prefixed(&mut out, bytes);
+        };
+        field(1, &self.min_key);
+        field(2, &self.max_key);
+        let mut list = Vec::new();
+        self.replaces.iter().for_each(|&number| put_varint(&mut list, number));
+        field(3, &list);
+        for (i, &number) in self.numbers().iter().enumerate() {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, number);
+            field(16 + i as u64, &bytes);
+        }
+        out
+    }
+
+    /// `None` when the bytes are not properties, or a field is missing.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Properties> {
+        let mut decoder = Decoder::new(bytes);
+        if decoder.varint()? != VERSION {
+            return None;
+        }
+        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 22]);
+        let mut last_tag = 0;
+        while !decoder.is_empty() {
+            let (tag, mut value) = (decoder.varint()?, Decoder::new(decoder.length_prefixed()?));
+            if tag <= last_tag {
+                return None;
+            }
+            last_tag = tag;
+            match tag {
+                1 => keys[0] = value.bytes(value.remaining()),
+                2 => keys[1] = value.bytes(value.remaining()),
+                3 => {
+                    let mut list = Vec::new();
+                    while !value.is_empty() {
+                        list.push(value.varint()?);
+                    }
+                    replaces = Some(list);
+                }
+                16.. => {
+                    let place = usize::try_from(tag - 16).ok().and_then(|i| numbers.get_mut(i));
+                    if let Some(place) = place {
+                        *place = Some(value.varint()?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut numbers = numbers.into_iter();
+        let mut number = || numbers.next().flatten();
+        Some(Properties {
+            keyspace: KeyspaceId::try_from(number()?).ok()?,
+            file_number: number()?,
+            min_seq: number()?,
+            max_seq: number()?,
+            entry_count: number()?,
+            key_count: number()?,
+            inline_count: number()?,
+            small_count: number()?,
+            medium_count: number()?,
+            tombstone_count: number()?,
+            raw_key_bytes: number()?,
+            raw_value_bytes: number()?,
+            key_blocks: BlockTotals { count: number()?, stored_bytes: number()?, uncompressed_bytes: number()? },
+            value_blocks: BlockTotals { count: number()?, stored_bytes: number()?, uncompressed_bytes: number()? },
+            medium_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
+            compression: number()?,
+            min_key: Slice::from(keys[0]?),
+            max_key: Slice::from(keys[1]?),
+            replaces: replaces?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_round_trip_and_skip_what_later_releases_add() {
+        let properties = Properties {
+            keyspace: 7,
+            file_number: 1 << 40,
+            max_key: Slice::from(&[255; 40][..]),
+            medium_blocks: BlockTotals { count: 1, stored_bytes: 2, uncompressed_bytes: 3 },
+            replaces: vec![5, 900],
+            ..Properties::default()
+        };
+        let mut bytes = properties.encode();
+        assert_eq!(Properties::decode(&bytes), Some(properties.clone()));
+        put_varint(&mut bytes, 1000);
+        put_length_prefixed(&mut bytes, b"new");
+        assert_eq!(Properties::decode(&bytes), Some(properties));
+        for len in 0..bytes.len() - 6 {
+            assert_eq!(Properties::decode(&bytes[..len]), None, "cut to {len}");
+        }
+    }
+}
