@@ -51,4 +51,4 @@ pub use options::{Durability, KeyspaceOptions, Options};
 pub use record_log::RecoveryMode;
 pub use slice::Slice;
 pub use sst::{Access, Compression};
-pub use types::{KeyspaceId, SeqNo};
+pub use types::{KeyspaceId, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo};

@@ -82,7 +82,6 @@ pub(crate) struct ManifestState {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) entries_written: AtomicU64,
-    pub(crate) bytes_accepted: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_bytes: AtomicU64,
@@ -243,16 +242,11 @@ impl Core {
     // ---- versions ----
 
     /// Makes `edit` durable and then true in memory. `install` changes the views; it runs after the point of no return
-    /// and under the manifest's lock, so that versions change in the order of their edits. The edit's tables are given in
-    /// `obsolete` when their files may go.
+    /// and under the manifest's lock (which the caller holds), so that versions change in the order of their edits.
+    /// `obsolete` are the tables that the edit makes superfluous: their files go when the last reader does.
     ///
     /// REQUIRES: what the edit refers to is durable, the log included (`sync_log`).
-    pub(crate) fn commit_edit(&self, edit: Edit, obsolete: &[Arc<Table>], install: impl FnOnce(&Catalog)) -> Result<()> {
-        let mut state = self.manifest.lock();
-        self.commit_edit_locked(&mut state, edit, obsolete, install)
-    }
-
-    pub(crate) fn commit_edit_locked(
+    pub(crate) fn commit_edit(
         &self,
         state: &mut ManifestState,
         mut edit: Edit,
@@ -349,7 +343,7 @@ impl Core {
         let table = Arc::new(<Memtable as crate::memtable::SortedTable>::new());
         let core = KeyspaceCore::new(id, Arc::from(name), options, table.clone(), Vec::new(), Default::default());
         // Durable before its first frame: the keyspace takes writes only once it is in `active`.
-        self.commit_edit_locked(&mut state, edit, &[], |_| {
+        self.commit_edit(&mut state, edit, &[], |_| {
             let active = ActiveTable { keyspace: core.clone(), table, min_seq: None };
             self.writes.lock().active.insert(id, active);
             self.keyspaces.write().insert(id, core.clone());
@@ -374,7 +368,7 @@ impl Core {
         let tables: Vec<Arc<Table>> = keyspace.view().tree.tables().cloned().collect();
         // A batch may have written here and elsewhere: its other half must not get lost.
         let result = self.sync_log().and_then(|()| {
-            self.commit_edit_locked(&mut state, edit, &tables, |_| {
+            self.commit_edit(&mut state, edit, &tables, |_| {
                 keyspace.mark_dropped();
                 self.keyspaces.write().remove(&keyspace.id);
             })

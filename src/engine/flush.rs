@@ -152,7 +152,7 @@ impl Core {
         edit.push(Record::Flushed { keyspace: keyspace.id, upto });
         edit.push(Record::LogKnown(wal.current_number()));
         let added: Vec<_> = tables.iter().map(|table| (0, table.clone())).collect();
-        self.commit_edit_locked(&mut state, edit, &[], |_| {
+        self.commit_edit(&mut state, edit, &[], |_| {
             keyspace.update(|view| {
                 view.frozen.truncate(view.frozen.len().saturating_sub(count));
                 view.tree = Arc::new(view.tree.with(&[], &added));
@@ -173,7 +173,7 @@ impl Core {
             return Ok(());
         }
         let edit = Edit { records: vec![Record::LogFloor(floor)] };
-        self.commit_edit_locked(&mut state, edit, &[], |_| {})?;
+        self.commit_edit(&mut state, edit, &[], |_| {})?;
         drop(state);
         wal.remove_below(floor)
     }

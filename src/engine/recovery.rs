@@ -28,6 +28,7 @@ use crate::manifest::{self, Catalog, CommitError, Edit, Manifest, Record};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names::{self, FileKind};
 use crate::options::Options;
+use crate::record_log::LogKind;
 use crate::sst::{BlockCache, SstReadOptions};
 use crate::types::KeyspaceId;
 use crate::wal::{self, ReplayOptions, Replayed, Wal, WalOptions};
@@ -54,7 +55,7 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     let lock = if read_only { None } else { Some(lock_directory(&env, dir, &options)?) };
     let names = list(&env, dir)?;
     let catalog = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
-        Some(loaded) => loaded.catalog,
+        Some(catalog) => catalog,
         None => fresh(&env, dir, &options, read_only, &names)?,
     };
     let mut opening = Opening::new(env, dir, options, catalog)?;
@@ -271,9 +272,9 @@ impl Opening {
         for (name, kind) in names {
             let path = self.dir.join(name);
             let superfluous = match *kind {
-                FileKind::Sst(number) => !live(number) && self.begins_like_ours(&path, &crate::sst::MAGIC),
+                FileKind::Sst(number) => !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC),
                 FileKind::Manifest(number) => {
-                    number != manifest && self.begins_like_ours(&path, &crate::record_log::MANIFEST_MAGIC)
+                    number != manifest && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
                 }
                 FileKind::Log(_) => false,
             };

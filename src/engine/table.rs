@@ -53,10 +53,6 @@ impl Table {
         }))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The file goes with the last holder. REQUIRES: the edit that removes it is durable, with its marker.
     pub(crate) fn mark_obsolete(&self) {
         self.obsolete.store(true, Ordering::Release);

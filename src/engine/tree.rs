@@ -72,7 +72,7 @@ impl Tree {
         self.levels.iter().enumerate().map(|(level, tables)| (level, tables.as_slice()))
     }
 
-    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> + Clone {
         self.levels.iter().flatten()
     }
 

@@ -25,7 +25,7 @@ mod catalog;
 mod current;
 mod edit;
 
-pub(crate) use catalog::{Catalog, KeyspaceEntry, LEVELS};
+pub(crate) use catalog::{Catalog, LEVELS};
 pub(crate) use edit::{DecodeError, Edit, FileMeta, Record};
 
 /// The manifest being written.
@@ -61,15 +61,8 @@ pub(crate) struct Committed {
     pub(crate) replaced: Option<PathBuf>,
 }
 
-/// What [`load`] found.
-pub(crate) struct Loaded {
-    pub(crate) catalog: Catalog,
-    /// Bytes of a torn tail that were ignored.
-    pub(crate) torn_bytes: u64,
-}
-
 /// Reads the state that `CURRENT` leads to; `None` when there is no `CURRENT`. Changes nothing.
-pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Loaded>> {
+pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Catalog>> {
     let Some(number) = current::read(fs, dir)? else { return Ok(None) };
     let path = names::manifest(dir, number);
     let mut catalog: Option<Catalog> = None;
@@ -88,7 +81,7 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Resul
     // CURRENT names a manifest only once its first edit is durable.
     let catalog =
         catalog.ok_or_else(|| Error::corruption(&path, outcome.end, "no state in it, and at least one expected"))?;
-    Ok(Some(Loaded { catalog, torn_bytes: outcome.torn_bytes }))
+    Ok(Some(catalog))
 }
 
 impl Manifest {

@@ -62,7 +62,7 @@ impl FrameKind {
     }
 }
 
-pub(super) fn magic(kind: LogKind) -> &'static [u8; MAGIC_SIZE] {
+pub(crate) fn magic(kind: LogKind) -> &'static [u8; MAGIC_SIZE] {
     match kind {
         LogKind::Wal => b"PKSTWAL\0",
         LogKind::Manifest => b"PKSTMAN\0",

@@ -53,7 +53,7 @@ mod reader;
 mod tests;
 mod writer;
 
-pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure};
+pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure, magic};
 pub(crate) use medium::{LogMedium, PlainMedium};
 pub(crate) use reader::{read, read_header};
 pub(crate) use writer::LogWriter;

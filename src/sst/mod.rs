@@ -46,6 +46,7 @@ mod reader;
 mod tests;
 mod verify;
 
+pub(crate) use footer::HEADER_MAGIC;
 pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};

@@ -191,7 +191,7 @@ impl Core {
         let inputs: Vec<Arc<Table>> = plan.inputs.iter().map(|(_, table)| table.clone()).collect();
         let removed: Vec<_> = plan.inputs.iter().map(|(level, table)| (*level, table.meta.number)).collect();
         let added: Vec<_> = outputs.iter().map(|table| (plan.output_level, table.clone())).collect();
-        self.commit_edit_locked(&mut state, edit, &inputs, |_| {
+        self.commit_edit(&mut state, edit, &inputs, |_| {
             keyspace.update(|view| view.tree = Arc::new(view.tree.with(&removed, &added)));
         })?;
         self.check_recency(keyspace);

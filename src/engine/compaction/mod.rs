@@ -3,5 +3,3 @@
 mod job;
 mod picker;
 pub(crate) mod rules;
-
-pub(crate) use picker::COMPACT_L0;
