@@ -257,7 +257,7 @@ mod tests {
 
     impl Stingy {
         fn interrupted(&self) -> io::Result<()> {
-            if self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             Ok(())

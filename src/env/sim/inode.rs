@@ -46,7 +46,7 @@ pub(super) struct Inode {
 #[derive(Debug, Default)]
 struct Dirty {
     /// States between the medium's and the present one, oldest first.
-    older: Vec<Box<Sector>>,
+    older: Vec<Sector>,
     lossy: bool,
 }
 
@@ -174,7 +174,7 @@ impl Inode {
             } else {
                 let pick = loss.draw(1 + state.older.len() as u64) as usize; // 0 is the medium's
                 let older = pick.checked_sub(1).and_then(|pick| state.older.get(pick));
-                older.map_or_else(|| sector_of(&self.medium, number), |older| **older)
+                older.map_or_else(|| sector_of(&self.medium, number), |older| *older)
             };
             put_sector(&mut self.data, number, &survivor);
             put_sector(&mut self.medium, number, &survivor);
@@ -222,7 +222,7 @@ impl Inode {
             Some(state) => {
                 state.lossy = false;
                 if state.older.len() < OLDER_KEPT {
-                    state.older.push(Box::new(before));
+                    state.older.push(before);
                 }
             }
             None => {
