@@ -12,6 +12,10 @@
 //! inside of a job. A delayed job that keeps the pool alive (through an `Env`) keeps it alive until it has run: jobs that
 //! re-arm themselves hold a weak reference.
 //!
+//! A job that waits for another job keeps its thread: when all threads do that, nobody is left to run the others. Jobs
+//! that need parts of their work done elsewhere do what is left themselves instead of waiting for a part that has not
+//! started.
+//!
 //! Callers: [`super::Env::real`].
 #![allow(clippy::disallowed_methods)] // the one place where threads are started and the time of delays is read
 
