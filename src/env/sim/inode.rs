@@ -46,7 +46,7 @@ pub(super) struct Inode {
 #[derive(Debug, Default)]
 struct Dirty {
     /// States between the medium's and the present one, oldest first.
-    older: Vec<Box<Sector>>,
+    older: Vec<Sector>,
     lossy: bool,
 }
 
@@ -115,9 +115,9 @@ impl Inode {
         if len == self.len() {
             return;
         }
-        let first = len as usize / SECTOR;
-        for sector in first..self.data.len().div_ceil(SECTOR) {
-            let cut = (sector * SECTOR).max(len as usize);
+        let kept = self.data.len().min(len as usize);
+        for sector in kept / SECTOR..self.data.len().div_ceil(SECTOR) {
+            let cut = (sector * SECTOR).max(kept);
             let end = ((sector + 1) * SECTOR).min(self.data.len());
             if self.data[cut..end].iter().any(|byte| *byte != 0) {
                 self.touch(sector as u64); // its tail becomes zeros
@@ -174,7 +174,7 @@ impl Inode {
             } else {
                 let pick = loss.draw(1 + state.older.len() as u64) as usize; // 0 is the medium's
                 let older = pick.checked_sub(1).and_then(|pick| state.older.get(pick));
-                older.map_or_else(|| sector_of(&self.medium, number), |older| **older)
+                older.map_or_else(|| sector_of(&self.medium, number), |older| *older)
             };
             put_sector(&mut self.data, number, &survivor);
             put_sector(&mut self.medium, number, &survivor);
@@ -222,7 +222,7 @@ impl Inode {
             Some(state) => {
                 state.lossy = false;
                 if state.older.len() < OLDER_KEPT {
-                    state.older.push(Box::new(before));
+                    state.older.push(before);
                 }
             }
             None => {
@@ -392,5 +392,29 @@ mod tests {
         assert!(!inode.flip_bit(1, 1));
         inode.crash(Loss::All);
         assert_eq!(inode.data(), b"c");
+    }
+
+    #[test]
+    fn sectors_that_are_not_dirty_are_the_same_on_the_medium() {
+        let mut rng = Rng::new(11, 0);
+        let mut inode = Inode::default();
+        for _ in 0..5000 {
+            let (at, len) = (rng.below(4000), rng.below(1200) as usize);
+            match rng.below(8) {
+                0 => inode.sync(),
+                1 => inode.fail_sync(Some(&mut rng)),
+                2 => inode.crash(Loss::Random {
+                    rng: &mut rng,
+                    kept: 8,
+                }),
+                3 | 4 => inode.set_len(at),
+                _ => inode.write(at, &vec![rng.next_u64() as u8; len]),
+            }
+            for sector in (0..12).filter(|sector| !inode.dirty.contains_key(sector)) {
+                assert_eq!(sector_of(&inode.data, sector), sector_of(&inode.medium, sector));
+            }
+            let (least, most) = inode.len_range;
+            assert!((least..=most).contains(&inode.len()) && (least..=most).contains(&inode.durable_len));
+        }
     }
 }

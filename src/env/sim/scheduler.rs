@@ -202,3 +202,133 @@ impl Scheduler for SimScheduler {
 fn fault(message: &str) -> ! {
     panic!("{message}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::super::{CrashStyle, SimEnv};
+    use super::*;
+
+    /// Runs 20 jobs and returns their order.
+    fn job_order(seed: u64) -> Vec<usize> {
+        let env = SimEnv::new(seed).env();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for i in 0..20 {
+            let order = Arc::clone(&order);
+            let priority = if i % 2 == 0 { Priority::High } else { Priority::Low };
+            env.scheduler
+                .spawn(priority, Box::new(move || order.lock().push(i)));
+        }
+        env.scheduler
+            .wait(&Event::default(), &mut || order.lock().len() == 20);
+        order.lock().clone()
+    }
+
+    #[test]
+    fn the_order_of_jobs_depends_on_the_seed_alone() {
+        assert_eq!(job_order(1), job_order(1));
+        let orders: BTreeSet<_> = (0..10).map(job_order).collect();
+        assert_eq!(orders.len(), 10);
+    }
+
+    #[test]
+    fn a_wait_runs_no_more_jobs_than_it_needs() {
+        let sim = SimEnv::new(1);
+        let env = sim.env();
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..5 {
+            let ran = Arc::clone(&ran);
+            env.scheduler.spawn(
+                Priority::Low,
+                Box::new(move || _ = ran.fetch_add(1, Ordering::Relaxed)),
+            );
+        }
+        env.scheduler
+            .wait(&Event::default(), &mut || ran.load(Ordering::Relaxed) == 2);
+        assert_eq!(sim.pending(), 3);
+        assert!(sim.run_one());
+        sim.run_until_idle();
+        assert_eq!((sim.pending(), ran.load(Ordering::Relaxed)), (0, 5));
+        assert!(!sim.run_one());
+    }
+
+    #[test]
+    fn time_moves_on_to_the_next_delayed_job_when_nothing_else_is_left() {
+        let sim = SimEnv::new(1);
+        let env = sim.env();
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        for secs in [30, 10, 20] {
+            let ran = Arc::clone(&ran);
+            let job = Box::new(move || ran.lock().push(secs));
+            env.scheduler
+                .spawn_after(Duration::from_secs(secs), Priority::Low, job);
+        }
+        sim.run_until_idle();
+        assert_eq!(sim.pending(), 3);
+        env.scheduler
+            .wait(&Event::default(), &mut || ran.lock().len() == 2);
+        assert_eq!(*ran.lock(), [10, 20]);
+        assert_eq!(env.clock.now(), Duration::from_secs(20));
+        sim.advance(Duration::from_secs(15));
+        sim.run_until_idle();
+        assert_eq!(*ran.lock(), [10, 20, 30]);
+        env.clock.sleep(Duration::from_secs(5));
+        assert_eq!(env.clock.now(), Duration::from_secs(40));
+    }
+
+    #[test]
+    fn a_job_may_wait_for_another() {
+        let env = SimEnv::new(3).env();
+        let done = Arc::new(AtomicUsize::new(0));
+        let (inner, first, second) = (env.clone(), Arc::clone(&done), Arc::clone(&done));
+        env.scheduler.spawn(
+            Priority::High,
+            Box::new(move || {
+                let job = Box::new(move || _ = second.fetch_add(1, Ordering::Relaxed));
+                inner.scheduler.spawn(Priority::Low, job);
+                inner
+                    .scheduler
+                    .wait(&Event::default(), &mut || first.load(Ordering::Relaxed) == 1);
+                first.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
+        env.scheduler
+            .wait(&Event::default(), &mut || done.load(Ordering::Relaxed) == 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock: nothing can make this wait ready")]
+    fn a_wait_that_nothing_can_end_is_reported() {
+        SimEnv::new(1)
+            .env()
+            .scheduler
+            .wait(&Event::default(), &mut || false);
+    }
+
+    #[test]
+    fn a_wait_on_a_crashed_machine_returns() {
+        let sim = SimEnv::new(1);
+        let env = sim.env();
+        sim.crash(CrashStyle::KeepAll);
+        env.scheduler.wait(&Event::default(), &mut || false);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // the promise is about real threads
+    fn with_threads_allowed_a_wait_sleeps_until_another_thread_acts() {
+        let sim = SimEnv::new(1);
+        sim.allow_threads();
+        let env = sim.env();
+        let event = Arc::new(Event::default());
+        let flag = Arc::new(AtomicBool::new(false));
+        let (their_event, their_flag) = (Arc::clone(&event), Arc::clone(&flag));
+        let other = std::thread::spawn(move || {
+            their_flag.store(true, Ordering::SeqCst);
+            their_event.notify();
+        });
+        env.scheduler.wait(&event, &mut || flag.load(Ordering::SeqCst));
+        other.join().unwrap();
+    }
+}
