@@ -56,8 +56,8 @@ impl Hasher for FixedHasher {
         self.write_u64(word.into());
     }
     fn write_u64(&mut self, word: u64) {
-        // An odd constant (the golden ratio), full product folded: every input bit reaches the high and the low bits.
-        let product = u128::from(self.0 ^ word ^ 0x5851_f42d_4c95_7f2d) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        // By an odd constant (the golden ratio), the full product folded: every bit reaches the high and the low bits.
+        let product = u128::from(self.0 ^ word ^ 0x5851_f42d_4c95_7f2d) * 0x9e37_79b9_7f4a_7c15;
         self.0 = (product >> 64) as u64 ^ product as u64;
     }
 }
