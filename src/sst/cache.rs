@@ -78,16 +78,23 @@ pub struct BlockCache {
 
 impl std::fmt::Debug for BlockCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockCache").field("used_bytes", &self.used_bytes()).finish_non_exhaustive()
+        f.debug_struct("BlockCache")
+            .field("used_bytes", &self.used_bytes())
+            .finish_non_exhaustive()
     }
 }
 
 impl BlockCache {
     /// A cache of at most `capacity` bytes; 0 keeps nothing.
     pub fn new(capacity: u64) -> Self {
-        let items = usize::try_from(capacity / USUAL_BLOCK).unwrap_or(usize::MAX).max(1);
-        let options =
-            OptionsBuilder::new().shards(SHARDS).estimated_items_capacity(items).weight_capacity(capacity).build();
+        let items = usize::try_from(capacity / USUAL_BLOCK)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .estimated_items_capacity(items)
+            .weight_capacity(capacity)
+            .build();
         let blocks = options
             .ok()
             .filter(|_| capacity > 0)
@@ -166,7 +173,9 @@ mod tests {
         }
         assert!(cache.used_bytes() <= 1 << 20);
         assert!(cache.used_bytes() > 1 << 18);
-        let found = (0..1000).filter(|&block| cache.get(file, block).is_some()).count() as u64;
+        let found = (0..1000)
+            .filter(|&block| cache.get(file, block).is_some())
+            .count() as u64;
         assert_eq!((cache.hits(), cache.misses()), (found, 1000 - found));
         cache.remove(file, 1000);
         assert_eq!(cache.used_bytes(), 0);

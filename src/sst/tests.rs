@@ -29,7 +29,10 @@ struct MemFile {
 
 impl MemFile {
     fn of(bytes: Vec<u8>) -> Arc<Self> {
-        Arc::new(MemFile { bytes: Mutex::new(bytes), ..MemFile::default() })
+        Arc::new(MemFile {
+            bytes: Mutex::new(bytes),
+            ..MemFile::default()
+        })
     }
 
     fn contents(&self) -> Vec<u8> {
@@ -51,7 +54,10 @@ impl File for MemFile {
         Ok(len)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        if self.forget_beyond.is_some_and(|limit| offset + data.len() as u64 > limit) {
+        if self
+            .forget_beyond
+            .is_some_and(|limit| offset + data.len() as u64 > limit)
+        {
             return Ok(data.len());
         }
         let mut bytes = self.bytes.lock();
@@ -81,11 +87,20 @@ impl File for MemFile {
 type Entry = (Vec<u8>, SeqNo, Option<Vec<u8>>);
 
 fn identity() -> SstIdentity {
-    SstIdentity { keyspace: 3, file_number: 7, identity: *b"sixteen bytes id", replaces: vec![4, 5] }
+    SstIdentity {
+        keyspace: 3,
+        file_number: 7,
+        identity: *b"sixteen bytes id",
+        replaces: vec![4, 5],
+    }
 }
 
 fn tiny() -> SstOptions {
-    SstOptions { key_block_size: 200, value_block_size: 100, ..SstOptions::default() }
+    SstOptions {
+        key_block_size: 200,
+        value_block_size: 100,
+        ..SstOptions::default()
+    }
 }
 
 fn value_of(entry: &Entry) -> EntryValue<'_> {
@@ -94,13 +109,18 @@ fn value_of(entry: &Entry) -> EntryValue<'_> {
 
 fn write(entries: &[Entry], options: &SstOptions) -> (Vec<u8>, SstSummary) {
     let file = Arc::new(MemFile::default());
-    let rows = entries.iter().map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
+    let rows = entries
+        .iter()
+        .map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
     let summary = write_sorted(file.clone(), Path::new(PATH), options, identity(), rows).unwrap();
     (file.contents(), summary)
 }
 
 fn open_with(file: Arc<MemFile>, access: Access, cache: u64) -> Result<Arc<Sst>> {
-    let options = SstReadOptions { access, cache: Arc::new(BlockCache::new(cache)) };
+    let options = SstReadOptions {
+        access,
+        cache: Arc::new(BlockCache::new(cache)),
+    };
     Sst::open(file, Path::new(PATH), &options).map(Arc::new)
 }
 
@@ -114,7 +134,9 @@ fn get(sst: &Sst, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
 
 /// What the model says a look-up finds.
 fn expected(entries: &[Entry], key: &[u8], snapshot: SeqNo) -> Option<Found> {
-    let (_, seq, value) = entries.iter().find(|entry| entry.0 == key && entry.1 <= snapshot)?;
+    let (_, seq, value) = entries
+        .iter()
+        .find(|entry| entry.0 == key && entry.1 <= snapshot)?;
     Some(match value {
         Some(value) => Found::Value(*seq, crate::Slice::from(value.as_slice())),
         None => Found::Tombstone(*seq),
@@ -155,7 +177,15 @@ impl Random {
 
 /// A value of a length of its class, half compressible.
 fn value(random: &mut Random, len: usize) -> Vec<u8> {
-    (0..len).map(|i| if i % 64 < 32 { b'x' } else { random.below(256) as u8 }).collect()
+    (0..len)
+        .map(|i| {
+            if i % 64 < 32 {
+                b'x'
+            } else {
+                random.below(256) as u8
+            }
+        })
+        .collect()
 }
 
 /// One entry of every class and kind.
@@ -165,7 +195,13 @@ fn one_of_each() -> Vec<Entry> {
     let mut entries: Vec<Entry> = lens
         .iter()
         .enumerate()
-        .map(|(i, &len)| (format!("key{i:02}").into_bytes(), i as u64 * 3, Some(value(&mut random, len))))
+        .map(|(i, &len)| {
+            (
+                format!("key{i:02}").into_bytes(),
+                i as u64 * 3,
+                Some(value(&mut random, len)),
+            )
+        })
         .collect();
     entries.push((b"key99".to_vec(), MAX_SEQ, None));
     entries

@@ -8,7 +8,11 @@ fn random_entries(random: &mut Random) -> Vec<Entry> {
     let mut keys = std::collections::BTreeSet::new();
     for _ in 0..random.below(150) + 1 {
         let mut key = prefixes[random.below(4) as usize].to_vec();
-        let tail = if random.below(60) == 0 { 3000 } else { random.below(7) };
+        let tail = if random.below(60) == 0 {
+            3000
+        } else {
+            random.below(7)
+        };
         let alphabet = if random.below(2) == 0 { 3 } else { 256 };
         key.extend((0..tail).map(|_| random.below(alphabet) as u8));
         keys.insert(key);
@@ -134,7 +138,11 @@ fn walk(random: &mut Random, sst: &Arc<Sst>, entries: &[Entry]) {
                 } else {
                     cursor.prev().unwrap();
                 }
-                at = if forwards { at.map(|at| at + 1) } else { at.and_then(|at| at.checked_sub(1)) };
+                at = if forwards {
+                    at.map(|at| at + 1)
+                } else {
+                    at.and_then(|at| at.checked_sub(1))
+                };
             }
             _ => {}
         }
@@ -152,10 +160,17 @@ fn files_answer_as_a_sorted_vector_does() {
         let access = BOTH[seed as usize % 2];
         let cache = [0, 1 << 16, 1 << 20][random.below(3) as usize];
         let sst = open_with(MemFile::of(bytes), access, cache).unwrap();
-        assert!(scan(&sst, cursor_options(&mut random)).unwrap() == entries, "seed {seed}");
+        assert!(
+            scan(&sst, cursor_options(&mut random)).unwrap() == entries,
+            "seed {seed}"
+        );
         for _ in 0..100 {
             let (key, seq) = probe(&mut random, &entries);
-            assert_eq!(get(&sst, &key, seq).unwrap(), expected(&entries, &key, seq), "seed {seed}");
+            assert_eq!(
+                get(&sst, &key, seq).unwrap(),
+                expected(&entries, &key, seq),
+                "seed {seed}"
+            );
         }
         walk(&mut random, &sst, &entries);
         let report = sst.verify().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
@@ -167,15 +182,36 @@ fn files_answer_as_a_sorted_vector_does() {
 fn backward_scans_with_read_ahead_see_everything() {
     let mut random = Random(4);
     let entries: Vec<Entry> = (0..30_000u32)
-        .map(|i| (i.to_be_bytes().to_vec(), 1, Some(value(&mut random, 60 + i as usize % 50))))
+        .map(|i| {
+            (
+                i.to_be_bytes().to_vec(),
+                1,
+                Some(value(&mut random, 60 + i as usize % 50)),
+            )
+        })
         .collect();
-    let (bytes, _) = write(&entries, &SstOptions { compression: Compression::None, ..SstOptions::default() });
+    let (bytes, _) = write(
+        &entries,
+        &SstOptions {
+            compression: Compression::None,
+            ..SstOptions::default()
+        },
+    );
     let file = MemFile::of(bytes.clone());
     let sst = open_with(file.clone(), Access::Pread, 0).unwrap();
     for backwards in [false, true] {
-        let mut cursor = sst.cursor(CursorOptions { access: None, fill_cache: false, read_ahead: true });
+        let mut cursor = sst.cursor(CursorOptions {
+            access: None,
+            fill_cache: false,
+            read_ahead: true,
+        });
         let before = file.reads();
-        if backwards { cursor.seek_to_last() } else { cursor.seek_to_first() }.unwrap();
+        if backwards {
+            cursor.seek_to_last()
+        } else {
+            cursor.seek_to_first()
+        }
+        .unwrap();
         let mut seen = 0;
         while cursor.valid() {
             let at = if backwards { entries.len() - 1 - seen } else { seen };
@@ -185,14 +221,18 @@ fn backward_scans_with_read_ahead_see_everything() {
         }
         assert_eq!(seen, entries.len());
         let (reads, windows) = (file.reads() - before, bytes.len() as u64 / (256 << 10) + 1);
-        assert!(reads <= 2 * windows + 4, "{reads} reads for {windows} windows, backwards: {backwards}");
+        assert!(
+            reads <= 2 * windows + 4,
+            "{reads} reads for {windows} windows, backwards: {backwards}"
+        );
     }
 }
 
 #[test]
 fn a_scan_of_keys_touches_no_value_block() {
-    let entries: Vec<Entry> =
-        (0..5000u32).map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 100]))).collect();
+    let entries: Vec<Entry> = (0..5000u32)
+        .map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 100])))
+        .collect();
     let (bytes, _) = write(&entries, &SstOptions::default());
     let file = MemFile::of(bytes);
     let sst = open_with(file.clone(), Access::Pread, 0).unwrap();
@@ -207,8 +247,9 @@ fn a_scan_of_keys_touches_no_value_block() {
 
 #[test]
 fn neighbouring_small_values_cost_one_look_up_together() {
-    let entries: Vec<Entry> =
-        (0..5000u32).map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 100]))).collect();
+    let entries: Vec<Entry> = (0..5000u32)
+        .map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 100])))
+        .collect();
     let (bytes, _) = write(&entries, &SstOptions::default());
     let file = MemFile::of(bytes);
     let sst = open_with(file.clone(), Access::Pread, 0).unwrap();
@@ -221,7 +262,9 @@ fn neighbouring_small_values_cost_one_look_up_together() {
 
 #[test]
 fn an_absent_key_costs_no_read_and_a_raw_block_in_the_mapping_neither() {
-    let entries: Vec<Entry> = (0..2000u32).map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 4]))).collect();
+    let entries: Vec<Entry> = (0..2000u32)
+        .map(|i| (i.to_be_bytes().to_vec(), 1, Some(vec![1; 4])))
+        .collect();
     let (bytes, _) = write(&entries, &SstOptions::default());
     let file = MemFile::of(bytes.clone());
     let sst = open_with(file.clone(), Access::Mapped, 1 << 20).unwrap();
@@ -229,14 +272,24 @@ fn an_absent_key_costs_no_read_and_a_raw_block_in_the_mapping_neither() {
     for i in 0..2000u32 {
         assert!(get(&sst, &i.to_be_bytes(), 1).unwrap().is_some());
     }
-    assert_eq!((file.reads(), sst.cache.used_bytes()), (before, 0), "neither reads nor copies");
+    assert_eq!(
+        (file.reads(), sst.cache.used_bytes()),
+        (before, 0),
+        "neither reads nor copies"
+    );
 
     let file = MemFile::of(bytes);
     let sst = open_with(file.clone(), Access::Pread, 0).unwrap();
     let before = file.reads();
-    let found = (5000..15_000u32).filter(|i| get(&sst, &i.to_be_bytes(), 1).unwrap().is_some()).count();
+    let found = (5000..15_000u32)
+        .filter(|i| get(&sst, &i.to_be_bytes(), 1).unwrap().is_some())
+        .count();
     assert_eq!(found, 0);
-    assert!(file.reads() - before < 110, "about one look-up in 130 passes the filter: {}", file.reads() - before);
+    assert!(
+        file.reads() - before < 110,
+        "about one look-up in 130 passes the filter: {}",
+        file.reads() - before
+    );
 }
 
 #[test]
@@ -259,7 +312,11 @@ fn medium_values_are_cached_once_decompressed() {
 #[test]
 fn versions_of_one_key_across_many_key_blocks_are_found_at_every_snapshot() {
     let mut entries: Vec<Entry> = vec![(b"a".to_vec(), 1, None)];
-    entries.extend((0..1000u64).rev().map(|seq| (b"hot".to_vec(), seq * 2, Some(seq.to_be_bytes().to_vec()))));
+    entries.extend(
+        (0..1000u64)
+            .rev()
+            .map(|seq| (b"hot".to_vec(), seq * 2, Some(seq.to_be_bytes().to_vec()))),
+    );
     entries.push((b"z".to_vec(), 5, None));
     let (bytes, _) = write(&entries, &tiny());
     let sst = open(&bytes, Access::Mapped).unwrap();
@@ -284,10 +341,15 @@ fn the_real_file_system_serves_files_too() {
     let env = crate::env::Env::real(1);
     let file = env.fs.create(&path).unwrap();
     let entries = one_of_each();
-    let rows = entries.iter().map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
+    let rows = entries
+        .iter()
+        .map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
     write_sorted(file, &path, &SstOptions::default(), identity(), rows).unwrap();
     for access in BOTH {
-        let options = SstReadOptions { access, cache: Arc::new(BlockCache::new(1 << 20)) };
+        let options = SstReadOptions {
+            access,
+            cache: Arc::new(BlockCache::new(1 << 20)),
+        };
         let sst = Arc::new(Sst::open(env.fs.open(&path).unwrap(), &path, &options).unwrap());
         assert_eq!(scan(&sst, CursorOptions::default()).unwrap(), entries);
         sst.verify().unwrap();
