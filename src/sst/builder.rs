@@ -59,7 +59,12 @@ pub struct SstOptions {
 
 impl Default for SstOptions {
     fn default() -> Self {
-        SstOptions { key_block_size: 16 << 10, value_block_size: 8 << 10, compression: Compression::Lz4, filter: true }
+        SstOptions {
+            key_block_size: 16 << 10,
+            value_block_size: 8 << 10,
+            compression: Compression::Lz4,
+            filter: true,
+        }
     }
 }
 
@@ -122,10 +127,16 @@ pub struct SstBuilder {
 
 impl SstBuilder {
     /// Starts a file. `file` must be empty; `path` is for messages.
-    pub fn new(file: Arc<dyn File>, path: &Path, options: &SstOptions, identity: SstIdentity) -> Result<Self> {
-        for (name, size) in
-            [("key_block_size", options.key_block_size), ("value_block_size", options.value_block_size)]
-        {
+    pub fn new(
+        file: Arc<dyn File>,
+        path: &Path,
+        options: &SstOptions,
+        identity: SstIdentity,
+    ) -> Result<Self> {
+        for (name, size) in [
+            ("key_block_size", options.key_block_size),
+            ("value_block_size", options.value_block_size),
+        ] {
             if size == 0 || size > MAX_BLOCK_TARGET {
                 let what = format!("{size} bytes given, 1 to {MAX_BLOCK_TARGET} are allowed");
                 return Err(Error::InvalidOption { name, what });
@@ -200,7 +211,11 @@ impl SstBuilder {
             ("key", key.len() as u64, MAX_KEY_LEN as u64),
             ("value", value_len as u64, MAX_VALUE_LEN as u64),
             ("sequence number", seq, MAX_SEQ),
-            ("SST", self.estimated_size() + (value_len + 2 * key.len()) as u64, MAX_FILE_LEN),
+            (
+                "SST",
+                self.estimated_size() + (value_len + 2 * key.len()) as u64,
+                MAX_FILE_LEN,
+            ),
         ];
         for (what, size, limit) in limits {
             if size > limit {
@@ -227,18 +242,19 @@ impl SstBuilder {
             EntryValue::Tombstone => Ok((ValuePlace::Tombstone, 0)),
             EntryValue::Put(value) => {
                 let len = value.len() as u32;
-                let place = match value.len() {
-                    0..=MAX_INLINE_LEN => {
-                        let mut bytes = [0; MAX_INLINE_LEN];
-                        bytes.iter_mut().zip(value).for_each(|(to, from)| *to = *from);
-                        ValuePlace::Inline { len: len as u8, bytes }
+                let place = if value.len() <= MAX_INLINE_LEN {
+                    let mut bytes = [0; MAX_INLINE_LEN];
+                    bytes.iter_mut().zip(value).for_each(|(to, from)| *to = *from);
+                    ValuePlace::Inline {
+                        len: len as u8,
+                        bytes,
                     }
-                    0..=MAX_SMALL_LEN => self.place_small(value)?,
-                    _ => {
-                        let block = self.reserve()?;
-                        self.write_block(BlockKind::Medium, block, value, true)?;
-                        ValuePlace::Medium { block, len }
-                    }
+                } else if value.len() <= MAX_SMALL_LEN {
+                    self.place_small(value)?
+                } else {
+                    let block = self.reserve()?;
+                    self.write_block(BlockKind::Medium, block, value, true)?;
+                    ValuePlace::Medium { block, len }
                 };
                 Ok((place, len))
             }
@@ -255,7 +271,11 @@ impl SstBuilder {
             self.values_number = self.reserve()?;
         }
         let block = self.values_number;
-        let place = ValuePlace::Small { block, offset: self.values.len() as u32, len: value.len() as u32 };
+        let place = ValuePlace::Small {
+            block,
+            offset: self.values.len() as u32,
+            len: value.len() as u32,
+        };
         self.values.extend_from_slice(value);
         if self.values.len() >= self.options.value_block_size as usize {
             self.close_value_block()?;
@@ -335,18 +355,43 @@ impl SstBuilder {
         written
     }
 
-    fn write_frame(&mut self, kind: BlockKind, number: u32, codec: Codec, stored: &[u8], len: u32) -> Result<()> {
+    fn write_frame(
+        &mut self,
+        kind: BlockKind,
+        number: u32,
+        codec: Codec,
+        stored: &[u8],
+        len: u32,
+    ) -> Result<()> {
         let start = self.position();
         let frame_len = (stored.len() + FRAME_LEN) as u64;
-        let Some(start) = u32::try_from(start).ok().filter(|_| start + frame_len <= MAX_FILE_LEN) else {
+        let Some(start) = u32::try_from(start)
+            .ok()
+            .filter(|_| start + frame_len <= MAX_FILE_LEN)
+        else {
             self.ended = true;
-            return Err(Error::LimitExceeded { what: "SST", size: start + frame_len, limit: MAX_FILE_LEN });
+            return Err(Error::LimitExceeded {
+                what: "SST",
+                size: start + frame_len,
+                limit: MAX_FILE_LEN,
+            });
         };
         let stored_len = stored.len() as u32;
-        let frame = Frame { kind, codec, stored_len, uncompressed_len: len };
+        let frame = Frame {
+            kind,
+            codec,
+            stored_len,
+            uncompressed_len: len,
+        };
         frame.write(self.seed, number, stored, &mut self.pending);
         if let Some(place) = self.places.get_mut(number as usize) {
-            BlockPlace { start, len: frame_len as u32, kind, codec }.encode(place);
+            BlockPlace {
+                start,
+                len: frame_len as u32,
+                kind,
+                codec,
+            }
+            .encode(place);
         }
         let totals = match kind {
             BlockKind::Key => &mut self.properties.key_blocks,
@@ -392,7 +437,8 @@ impl SstBuilder {
 
     /// About how large the file would be if it were finished now, in bytes; compression of open blocks not counted.
     pub fn estimated_size(&self) -> u64 {
-        let open = self.keys.buffered() + self.values.len() + self.index.buffered() + self.places.len() * PLACE_LEN;
+        let open =
+            self.keys.buffered() + self.values.len() + self.index.buffered() + self.places.len() * PLACE_LEN;
         let bounds = self.properties.min_key.len() + self.last_key.len();
         let filter = self.hashes.len() as u64 * FILTER_BITS / 8;
         self.position() + (open + bounds + FOOTER_LEN + 512) as u64 + filter
@@ -431,7 +477,11 @@ impl SstBuilder {
         self.close_key_block()?;
         self.properties.max_key = Slice::from(self.last_key.as_slice());
 
-        let filter = if self.options.filter { filter::build(&mut self.hashes) } else { None };
+        let filter = if self.options.filter {
+            filter::build(&mut self.hashes)
+        } else {
+            None
+        };
         let filter = self.write_section(&filter.unwrap_or_default())?;
         let mut index = Vec::new();
         self.index.encode(BlockUse::Index, &mut index);
@@ -459,13 +509,21 @@ impl SstBuilder {
         let offset = self.position();
         let end = offset + bytes.len() as u64 + FOOTER_LEN as u64;
         if end > MAX_FILE_LEN {
-            return Err(Error::LimitExceeded { what: "SST", size: end, limit: MAX_FILE_LEN });
+            return Err(Error::LimitExceeded {
+                what: "SST",
+                size: end,
+                limit: MAX_FILE_LEN,
+            });
         }
         self.pending.extend_from_slice(bytes);
         if self.pending.len() >= CHUNK {
             self.flush()?;
         }
-        Ok(SectionPlace { offset, len: bytes.len() as u32, crc: self.seed.section(bytes) })
+        Ok(SectionPlace {
+            offset,
+            len: bytes.len() as u32,
+            crc: self.seed.section(bytes),
+        })
     }
 
     /// Gives up: the file's contents are of no use, and the caller removes it.
@@ -474,7 +532,11 @@ impl SstBuilder {
     }
 
     fn misuse(&self, what: &'static str) -> Error {
-        Error::io("build", &self.path, io::Error::new(io::ErrorKind::InvalidInput, what))
+        Error::io(
+            "build",
+            &self.path,
+            io::Error::new(io::ErrorKind::InvalidInput, what),
+        )
     }
 }
 

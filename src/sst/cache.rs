@@ -56,8 +56,8 @@ impl Hasher for FixedHasher {
         self.write_u64(word.into());
     }
     fn write_u64(&mut self, word: u64) {
-        // An odd constant (the golden ratio), full product folded: every input bit reaches the high and the low bits.
-        let product = u128::from(self.0 ^ word ^ 0x5851_f42d_4c95_7f2d) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        // By an odd constant (the golden ratio), the full product folded: every bit reaches the high and the low bits.
+        let product = u128::from(self.0 ^ word ^ 0x5851_f42d_4c95_7f2d) * 0x9e37_79b9_7f4a_7c15;
         self.0 = (product >> 64) as u64 ^ product as u64;
     }
 }
@@ -78,16 +78,23 @@ pub struct BlockCache {
 
 impl std::fmt::Debug for BlockCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockCache").field("used_bytes", &self.used_bytes()).finish_non_exhaustive()
+        f.debug_struct("BlockCache")
+            .field("used_bytes", &self.used_bytes())
+            .finish_non_exhaustive()
     }
 }
 
 impl BlockCache {
     /// A cache of at most `capacity` bytes; 0 keeps nothing.
     pub fn new(capacity: u64) -> Self {
-        let items = usize::try_from(capacity / USUAL_BLOCK).unwrap_or(usize::MAX).max(1);
-        let options =
-            OptionsBuilder::new().shards(SHARDS).estimated_items_capacity(items).weight_capacity(capacity).build();
+        let items = usize::try_from(capacity / USUAL_BLOCK)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .estimated_items_capacity(items)
+            .weight_capacity(capacity)
+            .build();
         let blocks = options
             .ok()
             .filter(|_| capacity > 0)
@@ -166,7 +173,9 @@ mod tests {
         }
         assert!(cache.used_bytes() <= 1 << 20);
         assert!(cache.used_bytes() > 1 << 18);
-        let found = (0..1000).filter(|&block| cache.get(file, block).is_some()).count() as u64;
+        let found = (0..1000)
+            .filter(|&block| cache.get(file, block).is_some())
+            .count() as u64;
         assert_eq!((cache.hits(), cache.misses()), (found, 1000 - found));
         cache.remove(file, 1000);
         assert_eq!(cache.used_bytes(), 0);

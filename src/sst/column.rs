@@ -40,7 +40,15 @@ impl Column {
         }
         // A u32 times at most 8 plus a position within the block: no overflow in 64 bits.
         let end = at.checked_add(count as usize * usize::from(width))?;
-        (end <= block.len()).then_some((Column { base, stride, width, at }, end))
+        (end <= block.len()).then_some((
+            Column {
+                base,
+                stride,
+                width,
+                at,
+            },
+            end,
+        ))
     }
 
     /// The number of entry `i`; `None` when there is no such entry.
@@ -77,8 +85,9 @@ fn choose(values: &[u64]) -> (u64, u32, u8) {
     let first = values.first().copied().unwrap_or(0);
     let second = values.get(1).copied().unwrap_or(first);
     if let Some(stride) = second.checked_sub(first).and_then(|d| u32::try_from(d).ok()) {
-        let fits =
-            |(i, &value): (usize, &u64)| value == first.wrapping_add((i as u64).wrapping_mul(u64::from(stride)));
+        let fits = |(i, &value): (usize, &u64)| {
+            value == first.wrapping_add((i as u64).wrapping_mul(u64::from(stride)))
+        };
         if values.iter().enumerate().all(fits) {
             return (first, stride, 0);
         }
@@ -129,10 +138,19 @@ mod tests {
         encode(&[1, 9, 3], &mut block, &mut body);
         block.extend(body);
         assert!(Column::parse(&block, 0, DESCRIPTOR_LEN, 3).is_some());
-        assert!(Column::parse(&block, 0, DESCRIPTOR_LEN, 4).is_none(), "one entry more than there are bytes");
-        assert!(Column::parse(&block, 8, DESCRIPTOR_LEN, 3).is_none(), "descriptor past the end");
+        assert!(
+            Column::parse(&block, 0, DESCRIPTOR_LEN, 4).is_none(),
+            "one entry more than there are bytes"
+        );
+        assert!(
+            Column::parse(&block, 8, DESCRIPTOR_LEN, 3).is_none(),
+            "descriptor past the end"
+        );
         let mut bad = block.clone();
         bad[12] = 3;
-        assert!(Column::parse(&bad, 0, DESCRIPTOR_LEN, 1).is_none(), "a width of three bytes");
+        assert!(
+            Column::parse(&bad, 0, DESCRIPTOR_LEN, 1).is_none(),
+            "a width of three bytes"
+        );
     }
 }

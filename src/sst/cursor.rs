@@ -42,7 +42,11 @@ pub struct CursorOptions {
 
 impl Default for CursorOptions {
     fn default() -> Self {
-        CursorOptions { access: None, fill_cache: true, read_ahead: false }
+        CursorOptions {
+            access: None,
+            fill_cache: true,
+            read_ahead: false,
+        }
     }
 }
 
@@ -147,7 +151,9 @@ impl SstCursor {
 
     /// As [`Sst::raw_block`], through the cursor's read-ahead.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
-        let ValuePlace::Medium { block, len } = place else { return self.sst.raw_block(place) };
+        let ValuePlace::Medium { block, len } = place else {
+            return self.sst.raw_block(place);
+        };
         let block_place = self.sst.block_place(block)?;
         if !self.read_ahead || u64::from(block_place.len) > WINDOW {
             return self.sst.raw_block(place);
@@ -156,10 +162,16 @@ impl SstCursor {
         let stored = reading.frame(&self.sst, block_place)?;
         let frame = self.sst.check_frame(block, BlockKind::Medium, stored)?;
         if frame.uncompressed_len != len {
-            return Err(self.sst.block_damaged(block, "a medium value of another length than its entry says"));
+            return Err(self
+                .sst
+                .block_damaged(block, "a medium value of another length than its entry says"));
         }
         let stored = stored.get(FRAME_LEN..).unwrap_or_default().to_vec();
-        Ok(RawBlock { codec: frame.codec, stored, uncompressed_len: len })
+        Ok(RawBlock {
+            codec: frame.codec,
+            stored,
+            uncompressed_len: len,
+        })
     }
 
     fn read_block(&self, reading: &mut Reading, number: u32, kind: BlockKind) -> Result<BlockBytes> {
@@ -180,20 +192,31 @@ impl SstCursor {
 
     fn with_small<T>(&self, block: u32, offset: u32, len: u32, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let mut reading = self.reading.borrow_mut();
-        if reading.last_values.as_ref().is_none_or(|(number, _)| *number != block) {
+        if reading
+            .last_values
+            .as_ref()
+            .is_none_or(|(number, _)| *number != block)
+        {
             reading.last_values = None;
             let bytes = self.read_block(&mut reading, block, BlockKind::Value)?;
             reading.last_values = Some((block, bytes));
         }
-        let values = reading.last_values.as_ref().map_or(&[][..], |(_, bytes)| self.sst.bytes(bytes));
+        let values = reading
+            .last_values
+            .as_ref()
+            .map_or(&[][..], |(_, bytes)| self.sst.bytes(bytes));
         Ok(take(self.sst.small(values, block, offset, len)?))
     }
 
     fn medium(&self, place: ValuePlace) -> Result<BlockBytes> {
-        let ValuePlace::Medium { block, len } = place else { return Ok(BlockBytes::Shared(Arc::from([]))) };
+        let ValuePlace::Medium { block, len } = place else {
+            return Ok(BlockBytes::Shared(Arc::from([])));
+        };
         let bytes = self.read_block(&mut self.reading.borrow_mut(), block, BlockKind::Medium)?;
         if self.sst.bytes(&bytes).len() != len as usize {
-            return Err(self.sst.block_damaged(block, "a medium value of another length than its entry says"));
+            return Err(self
+                .sst
+                .block_damaged(block, "a medium value of another length than its entry says"));
         }
         Ok(bytes)
     }
@@ -214,7 +237,13 @@ impl SstCursor {
         self.key.clear();
         self.key.extend_from_slice(prefix);
         let prefix_len = prefix.len();
-        self.loaded = Some(Loaded { at, number, block, keys, prefix_len });
+        self.loaded = Some(Loaded {
+            at,
+            number,
+            block,
+            keys,
+            prefix_len,
+        });
         Ok(())
     }
 
@@ -410,12 +439,18 @@ impl Cursor for SstCursor {
 
     #[inline]
     fn value(&self) -> ValueRef {
-        ValueRef::new(if self.valid { self.place } else { ValuePlace::Tombstone })
+        ValueRef::new(if self.valid {
+            self.place
+        } else {
+            ValuePlace::Tombstone
+        })
     }
 
     fn load(&self, value: ValueRef) -> Result<Slice> {
         match value.place {
-            ValuePlace::Small { block, offset, len } => self.with_small(block, offset, len, |v| Slice::from(v)),
+            ValuePlace::Small { block, offset, len } => {
+                self.with_small(block, offset, len, |v| Slice::from(v))
+            }
             place @ ValuePlace::Medium { .. } => match self.medium(place)? {
                 BlockBytes::Shared(bytes) => Ok(Slice::from(bytes)),
                 mapped => Ok(Slice::from(self.sst.bytes(&mapped))),
@@ -437,15 +472,26 @@ impl Reading {
     }
 
     fn read(&mut self, sst: &Sst, place: BlockPlace) -> Result<()> {
-        let (start, end) = (u64::from(place.start), u64::from(place.start) + u64::from(place.len));
+        let (start, end) = (
+            u64::from(place.start),
+            u64::from(place.start) + u64::from(place.len),
+        );
         let near = |window: &Window| {
             !window.bytes.is_empty() && start <= window.end() + WINDOW && window.start <= end + WINDOW
         };
-        let want = if self.windows.iter().any(near) { WINDOW } else { FIRST_WINDOW };
+        let want = if self.windows.iter().any(near) {
+            WINDOW
+        } else {
+            FIRST_WINDOW
+        };
         let limit = sst.footer.filter.offset;
         let (from, to) = match self.backwards {
             false => (start, (start + want).clamp(end, limit.max(end))),
-            true => (end.saturating_sub(want).clamp(HEADER_LEN as u64, start.max(HEADER_LEN as u64)), end),
+            true => (
+                end.saturating_sub(want)
+                    .clamp(HEADER_LEN as u64, start.max(HEADER_LEN as u64)),
+                end,
+            ),
         };
         let oldest = 1 - self.newest.min(1);
         if let Some(window) = self.windows.get_mut(oldest) {

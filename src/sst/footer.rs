@@ -90,7 +90,13 @@ pub(crate) fn encode_header(identity: &[u8; 16]) -> Vec<u8> {
 /// The identity in a header.
 pub(crate) fn decode_header(bytes: &[u8]) -> Result<[u8; 16], Refusal> {
     const SHORT: Refusal = Refusal::Damaged("an SST header of 40 bytes");
-    let mut decoder = checked(bytes, HEADER_LEN, HEADER_MAGIC, "the magic of an SST header", "an intact SST header")?;
+    let mut decoder = checked(
+        bytes,
+        HEADER_LEN,
+        HEADER_MAGIC,
+        "the magic of an SST header",
+        "an intact SST header",
+    )?;
     let identity = decoder.array().ok_or(SHORT)?;
     match decoder.u32() {
         Some(0) => Ok(identity),
@@ -125,8 +131,13 @@ impl Footer {
 
     /// Reads the footer and checks that the sections tile what they must tile.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Footer, Refusal> {
-        let mut decoder =
-            checked(bytes, FOOTER_LEN, FOOTER_MAGIC, "the magic of an SST footer", "an intact SST footer")?;
+        let mut decoder = checked(
+            bytes,
+            FOOTER_LEN,
+            FOOTER_MAGIC,
+            "the magic of an SST footer",
+            "an intact SST footer",
+        )?;
         let order = decoder.array::<4>().unwrap_or_default();
         match order {
             [ORDER_KEY, 0, 0, 0] => {}
@@ -141,7 +152,8 @@ impl Footer {
             }
             at = at.saturating_add(u64::from(section.len));
         }
-        if at.saturating_add(FOOTER_LEN as u64) != footer.file_len || footer.filter.offset < HEADER_LEN as u64 {
+        if at.saturating_add(FOOTER_LEN as u64) != footer.file_len || footer.filter.offset < HEADER_LEN as u64
+        {
             return Err(Refusal::Damaged("sections that end at the footer"));
         }
         if u64::from(footer.offset_table.len) != u64::from(footer.block_count) * PLACE_LEN as u64 {
@@ -152,8 +164,13 @@ impl Footer {
 
     fn decode_fields(decoder: &mut Decoder<'_>) -> Option<Footer> {
         let (block_count, entry_count, identity) = (decoder.u32()?, decoder.u64()?, decoder.array()?);
-        let mut section =
-            || Some(SectionPlace { offset: decoder.u64()?, len: decoder.u32()?, crc: decoder.u32()? });
+        let mut section = || {
+            Some(SectionPlace {
+                offset: decoder.u64()?,
+                len: decoder.u32()?,
+                crc: decoder.u32()?,
+            })
+        };
         let (filter, index, properties, offset_table) = (section()?, section()?, section()?, section()?);
         let (file_len, reserved) = (decoder.u64()?, decoder.u32()?);
         (reserved == 0).then_some(Footer {
@@ -193,9 +210,10 @@ fn checked<'a>(
     }
     match (decoder.u32(), decoder.u32()) {
         (Some(VERSION), Some(features)) if features & !KNOWN_FEATURES == 0 => Ok(decoder),
-        (Some(VERSION), features) => {
-            Err(Refusal::Newer(format!("feature bits {:#x}, and this release knows none", features.unwrap_or(0))))
-        }
+        (Some(VERSION), features) => Err(Refusal::Newer(format!(
+            "feature bits {:#x}, and this release knows none",
+            features.unwrap_or(0)
+        ))),
         (version, _) => Err(Refusal::Newer(format!(
             "SST format version {}, and this release reads version {VERSION}",
             version.unwrap_or(0)
@@ -215,8 +233,7 @@ pub(crate) struct BlockPlace {
 
 impl BlockPlace {
     pub(crate) fn encode(&self, out: &mut [u8; PLACE_LEN]) {
-        let packed =
-            self.len | u32::from(self.codec.to_bits()) << 28 | u32::from(self.kind.to_bits()) << 29;
+        let packed = self.len | u32::from(self.codec.to_bits()) << 28 | u32::from(self.kind.to_bits()) << 29;
         let all = u64::from(self.start) | u64::from(packed) << 32;
         *out = all.to_le_bytes();
     }
@@ -275,7 +292,10 @@ mod tests {
         for (at, value) in [(8, 2), (12, 1), (16, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
-            assert!(matches!(Footer::decode(&with_crc(bytes)), Err(Refusal::Newer(_))), "byte {at}");
+            assert!(
+                matches!(Footer::decode(&with_crc(bytes)), Err(Refusal::Newer(_))),
+                "byte {at}"
+            );
         }
         let mut header = encode_header(&[0; 16]);
         header[8] = 2;
@@ -291,7 +311,10 @@ mod tests {
         let mut count = footer();
         count.block_count = 4;
         for footer in [gap, beyond, count] {
-            assert!(matches!(Footer::decode(&footer.encode()), Err(Refusal::Damaged(_))));
+            assert!(matches!(
+                Footer::decode(&footer.encode()),
+                Err(Refusal::Damaged(_))
+            ));
         }
     }
 
@@ -299,7 +322,12 @@ mod tests {
     fn block_places_round_trip() {
         for kind in [BlockKind::Key, BlockKind::Value, BlockKind::Medium] {
             for codec in [Codec::Raw, Codec::Lz4] {
-                let place = BlockPlace { start: u32::MAX, len: (1 << 28) - 1, kind, codec };
+                let place = BlockPlace {
+                    start: u32::MAX,
+                    len: (1 << 28) - 1,
+                    kind,
+                    codec,
+                };
                 let mut bytes = [0; PLACE_LEN];
                 place.encode(&mut bytes);
                 assert_eq!(BlockPlace::decode(bytes), Some(place));

@@ -172,7 +172,9 @@ impl Frame {
 
     /// Whether the checksum in front of `bytes`, a whole frame, is that of block `number`.
     pub(crate) fn checksum_fits(seed: Seed, number: u32, bytes: &[u8]) -> bool {
-        let parts = bytes.split_at_checked(CHECKED_HEADER_LEN).zip(bytes.get(FRAME_LEN..));
+        let parts = bytes
+            .split_at_checked(CHECKED_HEADER_LEN)
+            .zip(bytes.get(FRAME_LEN..));
         parts.is_some_and(|((header, _), stored)| {
             u32_at(bytes, CHECKED_HEADER_LEN) == Some(seed.block(number, header, stored))
         })
@@ -192,24 +194,6 @@ impl Frame {
                 (decompress_into(stored, room).ok()? == room.len()).then_some(block)
             }
         }
-    }
-
-    /// The same into a vector, replacing its contents.
-    pub(crate) fn decode_into(&self, stored: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        out.clear();
-        match self.codec {
-            Codec::Raw => out.extend_from_slice(stored),
-            Codec::Lz4 => {
-                if u64::from(self.uncompressed_len) > stored.len() as u64 * 256 {
-                    return None;
-                }
-                out.resize(self.uncompressed_len as usize, 0);
-                if decompress_into(stored, out).ok()? != out.len() {
-                    return None;
-                }
-            }
-        }
-        Some(())
     }
 }
 

@@ -111,7 +111,8 @@ impl KeyBlock {
         let inline_at = u32_at(header, 16)? as usize;
         let type_fits = match usage {
             BlockUse::Keys => {
-                (block_type == TYPE_VARIABLE && end_width != 0) || (block_type == TYPE_FIXED && end_width == 0)
+                (block_type == TYPE_VARIABLE && end_width != 0)
+                    || (block_type == TYPE_FIXED && end_width == 0)
             }
             BlockUse::Index => block_type == TYPE_INDEX,
         };
@@ -119,6 +120,11 @@ impl KeyBlock {
             return None;
         }
         if (end_width == 0 && count as usize * stride != suffixes_len) || (end_width > 0 && stride > 0) {
+            return None;
+        }
+        // Neighbours differ in their keys or their numbers, which takes a byte an entry: without this a few bytes could
+        // stand for four billion equal entries. (Equal separators are possible; `reader` bounds them by the blocks.)
+        if usage == BlockUse::Keys && count as usize > bytes.len() {
             return None;
         }
         // All of these are sums and products of u32s: no overflow in 64 bits.
@@ -203,8 +209,11 @@ impl KeyBlock {
     #[inline]
     pub(crate) fn key_equals(&self, bytes: &[u8], i: u32, key: &[u8]) -> Option<bool> {
         let suffix = self.suffix(bytes, i)?;
-        Some(key.split_at_checked(self.prefix_len).is_some_and(|(_, rest)| rest == suffix)
-            && key.starts_with(self.prefix(bytes)?))
+        Some(
+            key.split_at_checked(self.prefix_len)
+                .is_some_and(|(_, rest)| rest == suffix)
+                && key.starts_with(self.prefix(bytes)?),
+        )
     }
 
     /// The first entry at or after (`key`, `seq`) in the order of the block; `count` when all lie before it.
@@ -239,8 +248,15 @@ impl KeyBlock {
     /// The sequence number of entry `i` and where its value lies.
     #[inline]
     pub(crate) fn entry(&self, bytes: &[u8], i: u32) -> Result<(SeqNo, ValuePlace), EntryError> {
-        let seq = self.seq(bytes, i).filter(|&seq| seq <= MAX_SEQ).ok_or(EntryError::Damaged)?;
-        let kind = self.kind.get(bytes, i).and_then(|kind| u8::try_from(kind).ok()).ok_or(EntryError::Damaged)?;
+        let seq = self
+            .seq(bytes, i)
+            .filter(|&seq| seq <= MAX_SEQ)
+            .ok_or(EntryError::Damaged)?;
+        let kind = self
+            .kind
+            .get(bytes, i)
+            .and_then(|kind| u8::try_from(kind).ok())
+            .ok_or(EntryError::Damaged)?;
         if (KIND_RESERVED_FIRST..=KIND_RESERVED_LAST).contains(&kind) {
             return Err(EntryError::Newer(kind));
         }
@@ -257,7 +273,10 @@ impl KeyBlock {
                 offset: number(&self.value_offset)?,
                 len: number(&self.value_len)?,
             },
-            KIND_MEDIUM => ValuePlace::Medium { block: number(&self.value_block)?, len: number(&self.value_len)? },
+            KIND_MEDIUM => ValuePlace::Medium {
+                block: number(&self.value_block)?,
+                len: number(&self.value_len)?,
+            },
             KIND_TOMBSTONE => ValuePlace::Tombstone,
             INLINE_MIN..=INLINE_MAX => {
                 let len = kind - INLINE_MIN;
@@ -334,7 +353,11 @@ impl KeyBlockBuilder {
     }
 
     fn key(&self, i: usize) -> &[u8] {
-        let start = i.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let start = i
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .copied()
+            .unwrap_or(0);
         let end = self.ends.get(i).copied().unwrap_or(start);
         self.keys.get(start..end).unwrap_or_default()
     }
@@ -349,9 +372,12 @@ impl KeyBlockBuilder {
                 self.inline.extend(bytes.iter().take(usize::from(len)));
                 (INLINE_MIN + len, None, Some(offset), None)
             }
-            ValuePlace::Small { block, offset, len } => {
-                (KIND_SMALL, Some(block.into()), Some(offset.into()), Some(len.into()))
-            }
+            ValuePlace::Small { block, offset, len } => (
+                KIND_SMALL,
+                Some(block.into()),
+                Some(offset.into()),
+                Some(len.into()),
+            ),
             ValuePlace::Medium { block, len } => (KIND_MEDIUM, Some(block.into()), None, Some(len.into())),
             ValuePlace::Tombstone | ValuePlace::Memory { .. } => (KIND_TOMBSTONE, None, None, None),
         };
@@ -484,7 +510,10 @@ mod tests {
     fn inline(value: &[u8]) -> ValuePlace {
         let mut bytes = [0; 8];
         bytes[..value.len()].copy_from_slice(value);
-        ValuePlace::Inline { len: value.len() as u8, bytes }
+        ValuePlace::Inline {
+            len: value.len() as u8,
+            bytes,
+        }
     }
 
     #[test]
@@ -493,8 +522,23 @@ mod tests {
             (b"user/", 9, ValuePlace::Tombstone),
             (b"user/a", 900_000, inline(b"12345678")),
             (b"user/a", 3, inline(b"")),
-            (b"user/bb", 0, ValuePlace::Small { block: 77_000, offset: 8191, len: 4096 }),
-            (b"user/c", 1, ValuePlace::Medium { block: 3, len: 1 << 26 }),
+            (
+                b"user/bb",
+                0,
+                ValuePlace::Small {
+                    block: 77_000,
+                    offset: 8191,
+                    len: 4096,
+                },
+            ),
+            (
+                b"user/c",
+                1,
+                ValuePlace::Medium {
+                    block: 3,
+                    len: 1 << 26,
+                },
+            ),
         ];
         let bytes = block(&entries);
         let parsed = KeyBlock::parse(&bytes, BlockUse::Keys).unwrap();
@@ -504,7 +548,11 @@ mod tests {
             assert_eq!(parsed.entry(&bytes, i as u32), Ok((*seq, *place)));
             assert_eq!(parsed.lower_bound(&bytes, key, *seq), Some(i as u32));
         }
-        assert_eq!(parsed.lower_bound(&bytes, b"user/a", 5), Some(2), "the version that the snapshot sees");
+        assert_eq!(
+            parsed.lower_bound(&bytes, b"user/a", 5),
+            Some(2),
+            "the version that the snapshot sees"
+        );
         assert_eq!(parsed.lower_bound(&bytes, b"use", 5), Some(0));
         assert_eq!(parsed.lower_bound(&bytes, b"usf", 5), Some(5));
         assert_eq!(parsed.lower_bound(&bytes, b"user0", 5), Some(5));
@@ -514,7 +562,11 @@ mod tests {
     fn short_references_cost_a_few_bytes_an_entry() {
         let mut builder = KeyBlockBuilder::default();
         for i in 0..400u32 {
-            let place = ValuePlace::Small { block: 9_000_000 + i / 80, offset: i % 80 * 100, len: 100 };
+            let place = ValuePlace::Small {
+                block: 9_000_000 + i / 80,
+                offset: i % 80 * 100,
+                len: 100,
+            };
             builder.push(format!("{i:016}").as_bytes(), 1 << 40, &place);
         }
         let mut out = Vec::new();
@@ -532,7 +584,10 @@ mod tests {
             assert_eq!(parsed.entry(&bytes, 0), Err(EntryError::Newer(kind)));
         }
         bytes[DESCRIPTORS_AT] = 0x19;
-        assert_eq!(KeyBlock::parse(&bytes, BlockUse::Keys).unwrap().entry(&bytes, 0), Err(EntryError::Damaged));
+        assert_eq!(
+            KeyBlock::parse(&bytes, BlockUse::Keys).unwrap().entry(&bytes, 0),
+            Err(EntryError::Damaged)
+        );
     }
 
     #[test]
@@ -540,24 +595,50 @@ mod tests {
         let bytes = block(&[
             (b"a", 9, ValuePlace::Tombstone),
             (b"abc", 5, inline(b"1234")),
-            (b"abd", 1000, ValuePlace::Small { block: 1, offset: 2, len: 3 }),
+            (
+                b"abd",
+                1000,
+                ValuePlace::Small {
+                    block: 1,
+                    offset: 2,
+                    len: 3,
+                },
+            ),
         ]);
         for at in 0..bytes.len() {
             for value in [0, 1, 2, 4, 0x7f, 0x80, 0xff] {
                 let mut bad = bytes.clone();
                 bad[at] = value;
-                let Some(parsed) = KeyBlock::parse(&bad, BlockUse::Keys) else { continue };
+                let Some(parsed) = KeyBlock::parse(&bad, BlockUse::Keys) else {
+                    continue;
+                };
                 for i in 0..parsed.count().min(5) {
-                    let _ = (parsed.suffix(&bad, i), parsed.entry(&bad, i), parsed.key_equals(&bad, i, b"abc"));
+                    let _ = (
+                        parsed.suffix(&bad, i),
+                        parsed.entry(&bad, i),
+                        parsed.key_equals(&bad, i, b"abc"),
+                    );
                 }
                 let _ = parsed.lower_bound(&bad, b"abc", 3);
             }
         }
         for len in 0..bytes.len() {
             if let Some(parsed) = KeyBlock::parse(&bytes[..len], BlockUse::Keys) {
-                assert!((0..3).any(|i| parsed.entry(&bytes[..len], i).is_err()), "cut to {len}");
+                assert!(
+                    (0..3).any(|i| parsed.entry(&bytes[..len], i).is_err()),
+                    "cut to {len}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn a_block_cannot_claim_more_entries_than_it_has_bytes() {
+        // One key, all columns constant: the count stands for nothing but itself. A scan would see it four billion times.
+        let mut bytes = block(&[(b"k", 1, ValuePlace::Tombstone)]);
+        assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_some());
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_none());
     }
 
     #[test]

@@ -32,6 +32,8 @@
 //!
 //! Callers: the engine (flush, compaction, reads), the tools. This module knows nothing of levels.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod builder;
 mod cache;
 mod column;

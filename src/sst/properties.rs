@@ -110,7 +110,9 @@ impl Properties {
         field(1, &self.min_key);
         field(2, &self.max_key);
         let mut list = Vec::new();
-        self.replaces.iter().for_each(|&number| put_varint(&mut list, number));
+        self.replaces
+            .iter()
+            .for_each(|&number| put_varint(&mut list, number));
         field(3, &list);
         for (i, &number) in self.numbers().iter().enumerate() {
             let mut bytes = Vec::new();
@@ -168,8 +170,16 @@ impl Properties {
             tombstone_count: number()?,
             raw_key_bytes: number()?,
             raw_value_bytes: number()?,
-            key_blocks: BlockTotals { count: number()?, stored_bytes: number()?, uncompressed_bytes: number()? },
-            value_blocks: BlockTotals { count: number()?, stored_bytes: number()?, uncompressed_bytes: number()? },
+            key_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
+            value_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
             medium_blocks: BlockTotals {
                 count: number()?,
                 stored_bytes: number()?,
@@ -193,7 +203,11 @@ mod tests {
             keyspace: 7,
             file_number: 1 << 40,
             max_key: Slice::from(&[255; 40][..]),
-            medium_blocks: BlockTotals { count: 1, stored_bytes: 2, uncompressed_bytes: 3 },
+            medium_blocks: BlockTotals {
+                count: 1,
+                stored_bytes: 2,
+                uncompressed_bytes: 3,
+            },
             replaces: vec![5, 900],
             ..Properties::default()
         };

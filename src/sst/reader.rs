@@ -165,7 +165,10 @@ pub struct Sst {
 
 impl std::fmt::Debug for Sst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sst").field("path", &self.path).field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("Sst")
+            .field("path", &self.path)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }
 
@@ -198,11 +201,15 @@ impl Sst {
             bytes => Some(Filter::parse(bytes).ok_or_else(|| damaged(footer.filter, "expected a filter"))?),
         };
         let index = KeyBlock::parse(bytes(&index_bytes), BlockUse::Index)
+            .filter(|index| index.count() <= footer.block_count)
             .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
         let properties = Properties::decode(bytes(&properties_bytes))
             .ok_or_else(|| damaged(footer.properties, "expected properties"))?;
         if properties.entry_count != footer.entry_count {
-            return Err(damaged(footer.properties, "properties and footer count different numbers of entries"));
+            return Err(damaged(
+                footer.properties,
+                "properties and footer count different numbers of entries",
+            ));
         }
         let words = (footer.block_count as usize).div_ceil(64);
         Ok(Sst {
@@ -251,13 +258,20 @@ impl Sst {
             let i = keys.lower_bound(bytes, key, snapshot).ok_or_else(damaged)?;
             if i < keys.count() {
                 return match keys.key_equals(bytes, i, key).ok_or_else(damaged)? {
-                    true => keys.entry(bytes, i).map(Some).map_err(|e| self.entry_refused(number, e)),
+                    true => keys
+                        .entry(bytes, i)
+                        .map(Some)
+                        .map_err(|e| self.entry_refused(number, e)),
                     false => Ok(None),
                 };
             }
             // The key's versions here are all newer than the snapshot. They go on in the next block only if this one's
             // separator is the key itself.
-            if !self.index.key_equals(self.index_bytes(), at, key).ok_or_else(|| self.index_damaged())? {
+            if !self
+                .index
+                .key_equals(self.index_bytes(), at, key)
+                .ok_or_else(|| self.index_damaged())?
+            {
                 return Ok(None);
             }
             at += 1;
@@ -269,7 +283,9 @@ impl Sst {
     #[inline]
     pub fn may_contain(&self, hash: u64) -> bool {
         match &self.filter {
-            Some(filter) => filter.may_contain(section_bytes(self.mapping.as_ref(), &self.filter_bytes), hash),
+            Some(filter) => {
+                filter.may_contain(section_bytes(self.mapping.as_ref(), &self.filter_bytes), hash)
+            }
             None => true,
         }
     }
@@ -318,13 +334,18 @@ impl Sst {
     #[inline]
     pub(crate) fn small<'a>(&self, values: &'a [u8], block: u32, offset: u32, len: u32) -> Result<&'a [u8]> {
         let range = offset as usize..offset as usize + len as usize;
-        values.get(range).ok_or_else(|| self.block_damaged(block, "a value beyond the end of its block"))
+        values
+            .get(range)
+            .ok_or_else(|| self.block_damaged(block, "a value beyond the end of its block"))
     }
 
     /// A medium value's block as it is stored, read by a read call, its checksum verified.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
         let ValuePlace::Medium { block, len } = place else {
-            let kind = std::io::Error::new(std::io::ErrorKind::InvalidInput, "only medium values have raw blocks");
+            let kind = std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "only medium values have raw blocks",
+            );
             return Err(Error::io("read", &self.path, kind));
         };
         let mut bytes = self.read_frame(block, BlockKind::Medium)?;
@@ -333,7 +354,11 @@ impl Sst {
             return Err(self.block_damaged(block, "a medium value of another length than its entry says"));
         }
         bytes.drain(..FRAME_LEN);
-        Ok(RawBlock { codec: frame.codec, stored: bytes, uncompressed_len: len })
+        Ok(RawBlock {
+            codec: frame.codec,
+            stored: bytes,
+            uncompressed_len: len,
+        })
     }
 
     /// Counts and bounds, as the builder returned them.
@@ -383,7 +408,13 @@ impl Sst {
         let info = |number| {
             let place = self.block_place(number)?;
             let stored_len = place.len.saturating_sub(FRAME_LEN as u32);
-            Ok(BlockInfo { number, offset: place.start.into(), kind: place.kind, codec: place.codec, stored_len })
+            Ok(BlockInfo {
+                number,
+                offset: place.start.into(),
+                kind: place.kind,
+                codec: place.codec,
+                stored_len,
+            })
         };
         (0..self.footer.block_count).map(info).collect()
     }
@@ -403,27 +434,39 @@ impl Sst {
     #[inline]
     pub(crate) fn index_lower_bound(&self, key: &[u8]) -> Result<u32> {
         // Separators carry the number zero, so any number finds the first of equal ones.
-        self.index.lower_bound(self.index_bytes(), key, SeqNo::MAX).ok_or_else(|| self.index_damaged())
+        self.index
+            .lower_bound(self.index_bytes(), key, SeqNo::MAX)
+            .ok_or_else(|| self.index_damaged())
     }
 
     /// The key block of entry `at` of the index.
     #[inline]
     pub(crate) fn index_child(&self, at: u32) -> Result<u32> {
-        self.index.child(self.index_bytes(), at).ok_or_else(|| self.index_damaged())
+        self.index
+            .child(self.index_bytes(), at)
+            .ok_or_else(|| self.index_damaged())
     }
 
     /// Separator `at`, whole.
     pub(crate) fn index_separator(&self, at: u32) -> Result<Vec<u8>> {
         let bytes = self.index_bytes();
         let parts = self.index.prefix(bytes).zip(self.index.suffix(bytes, at));
-        parts.map(|(prefix, suffix)| [prefix, suffix].concat()).ok_or_else(|| self.index_damaged())
+        parts
+            .map(|(prefix, suffix)| [prefix, suffix].concat())
+            .ok_or_else(|| self.index_damaged())
     }
 
     // Blocks, for this module's neighbours.
 
     /// The bytes of a block, verified; `fill`: keep a copy in the cache.
     #[inline]
-    pub(crate) fn block(&self, number: u32, kind: BlockKind, access: Access, fill: bool) -> Result<BlockBytes> {
+    pub(crate) fn block(
+        &self,
+        number: u32,
+        kind: BlockKind,
+        access: Access,
+        fill: bool,
+    ) -> Result<BlockBytes> {
         let Some(mapping) = self.mapping.as_ref().filter(|_| access == Access::Mapped) else {
             return self.block_by_pread(number, kind, fill);
         };
@@ -447,7 +490,9 @@ impl Sst {
         if let Some(bytes) = self.cached(number, kind)? {
             return Ok(bytes);
         }
-        let stored = mapping.get(range.clone()).ok_or_else(|| self.block_damaged(number, "a block inside the file"))?;
+        let stored = mapping
+            .get(range.clone())
+            .ok_or_else(|| self.block_damaged(number, "a block inside the file"))?;
         let frame = self.check_frame(number, kind, stored)?;
         match frame.codec {
             Codec::Raw => {
@@ -479,9 +524,9 @@ impl Sst {
     /// Decodes a block whose frame has been checked.
     pub(crate) fn decoded(&self, number: u32, frame: Frame, stored: &[u8], fill: bool) -> Result<BlockBytes> {
         let payload = stored.get(FRAME_LEN..).unwrap_or_default();
-        let bytes = frame
-            .decode(payload)
-            .ok_or_else(|| self.block_damaged(number, "a block that does not decompress to its stated length"))?;
+        let bytes = frame.decode(payload).ok_or_else(|| {
+            self.block_damaged(number, "a block that does not decompress to its stated length")
+        })?;
         if fill {
             self.cache.insert(self.cache_id, number, &bytes);
         }
@@ -504,7 +549,8 @@ impl Sst {
     /// Checks a whole frame: that it is one, agrees with the offset table, and that its checksum is right.
     pub(crate) fn check_frame(&self, number: u32, kind: BlockKind, bytes: &[u8]) -> Result<Frame> {
         let place = self.block_place(number)?;
-        let frame = Frame::parse(bytes).ok_or_else(|| self.block_damaged(number, "expected a block's frame"))?;
+        let frame =
+            Frame::parse(bytes).ok_or_else(|| self.block_damaged(number, "expected a block's frame"))?;
         if !Frame::checksum_fits(self.seed, number, bytes) {
             return Err(self.block_damaged(number, "the block's checksum does not fit"));
         }
@@ -530,7 +576,10 @@ impl Sst {
                     && end <= self.footer.filter.offset
             })
             .ok_or_else(|| {
-                let what = format!("expected the place of block {number} of {}", self.footer.block_count);
+                let what = format!(
+                    "expected the place of block {number} of {}",
+                    self.footer.block_count
+                );
                 Error::corruption(&self.path, self.footer.offset_table.offset, what)
             })
     }
@@ -560,13 +609,19 @@ impl Sst {
 
     #[cold]
     pub(crate) fn block_damaged(&self, number: u32, what: &str) -> Error {
-        let offset = self.block_place(number).map_or(self.footer.offset_table.offset, |place| place.start.into());
+        let offset = self
+            .block_place(number)
+            .map_or(self.footer.offset_table.offset, |place| place.start.into());
         Error::corruption(&self.path, offset, format!("block {number}: {what}"))
     }
 
     #[cold]
     pub(crate) fn index_damaged(&self) -> Error {
-        Error::corruption(&self.path, self.footer.index.offset, "expected sorted separators in the index")
+        Error::corruption(
+            &self.path,
+            self.footer.index.offset,
+            "expected sorted separators in the index",
+        )
     }
 
     #[cold]
@@ -575,7 +630,10 @@ impl Sst {
             EntryError::Damaged => self.block_damaged(number, "expected an entry"),
             EntryError::Newer(kind) => {
                 let what = format!("block {number} has an entry of kind {kind}, written by a newer release");
-                Error::NewerFormat { path: self.path.clone(), what }
+                Error::NewerFormat {
+                    path: self.path.clone(),
+                    what,
+                }
             }
         }
     }
@@ -607,37 +665,54 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Reads and checks header and footer.
     fn ends(&self) -> Result<Footer> {
-        let len = self.file.len().map_err(|e| Error::io("read the length of", self.path, e))?;
+        let len = self
+            .file
+            .len()
+            .map_err(|e| Error::io("read the length of", self.path, e))?;
         let shortest = (HEADER_LEN + FOOTER_LEN) as u64;
         if len < shortest {
             let what = format!("an SST has at least {shortest} bytes, this file has {len}");
             return Err(Error::corruption(self.path, len, what));
         }
         let footer_at = len - FOOTER_LEN as u64;
-        let identity =
-            footer::decode_header(&self.read::<HEADER_LEN>(0)?).map_err(|refusal| self.refused(0, refusal))?;
+        let identity = footer::decode_header(&self.read::<HEADER_LEN>(0)?)
+            .map_err(|refusal| self.refused(0, refusal))?;
         let footer = Footer::decode(&self.read::<FOOTER_LEN>(footer_at)?)
             .map_err(|refusal| self.refused(footer_at, refusal))?;
         if footer.file_len != len {
-            let what = format!("the footer says that the file has {} bytes, it has {len}", footer.file_len);
+            let what = format!(
+                "the footer says that the file has {} bytes, it has {len}",
+                footer.file_len
+            );
             return Err(Error::corruption(self.path, footer_at, what));
         }
         if footer.identity != identity {
-            return Err(Error::corruption(self.path, footer_at, "header and footer have different identities"));
+            return Err(Error::corruption(
+                self.path,
+                footer_at,
+                "header and footer have different identities",
+            ));
         }
         Ok(footer)
     }
 
     fn read<const N: usize>(&self, offset: u64) -> Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.file.read_exact_at(offset, &mut bytes).map_err(|e| Error::io("read", self.path, e))?;
+        self.file
+            .read_exact_at(offset, &mut bytes)
+            .map_err(|e| Error::io("read", self.path, e))?;
         Ok(bytes)
     }
 
     fn refused(&self, offset: u64, refusal: Refusal) -> Error {
         match refusal {
-            Refusal::Damaged(expected) => Error::corruption(self.path, offset, format!("expected {expected}")),
-            Refusal::Newer(what) => Error::NewerFormat { path: self.path.to_owned(), what },
+            Refusal::Damaged(expected) => {
+                Error::corruption(self.path, offset, format!("expected {expected}"))
+            }
+            Refusal::Newer(what) => Error::NewerFormat {
+                path: self.path.to_owned(),
+                what,
+            },
         }
     }
 
@@ -645,12 +720,22 @@ impl Opening<'_> {
         let mapping = self.file.map().map_err(|e| Error::io("map", self.path, e))?;
         match mapping.len() as u64 == len {
             true => Ok(mapping),
-            false => Err(Error::corruption(self.path, mapping.len() as u64, "the file's length changed")),
+            false => Err(Error::corruption(
+                self.path,
+                mapping.len() as u64,
+                "the file's length changed",
+            )),
         }
     }
 
     /// Reads a section (its place has been checked against the file's length) and verifies its checksum.
-    fn section(&self, mapping: Option<&Mapping>, seed: Seed, place: SectionPlace, name: &str) -> Result<Section> {
+    fn section(
+        &self,
+        mapping: Option<&Mapping>,
+        seed: Seed,
+        place: SectionPlace,
+        name: &str,
+    ) -> Result<Section> {
         let section = match mapping {
             Some(_) => Section::Mapped(place.offset as usize..place.offset as usize + place.len as usize),
             None => {

@@ -38,14 +38,27 @@ impl Sst {
     /// Checks the whole file. The first thing found wrong is the error; see the module's comment for what is checked.
     pub fn verify(&self) -> Result<VerifyReport> {
         // Opening again, for pread, reads and checks the ends and all sections.
-        let options = SstReadOptions { access: Access::Pread, cache: std::sync::Arc::new(super::BlockCache::new(0)) };
+        let options = SstReadOptions {
+            access: Access::Pread,
+            cache: std::sync::Arc::new(super::BlockCache::new(0)),
+        };
         let again = Sst::open(std::sync::Arc::clone(&self.file), self.path(), &options)?;
         if again.footer != self.footer || again.properties() != self.properties() {
-            return Err(Error::corruption(self.path(), 0, "the file has changed since it was opened"));
+            return Err(Error::corruption(
+                self.path(),
+                0,
+                "the file has changed since it was opened",
+            ));
         }
         let mut counted = Properties::default();
         let blocks = again.verify_blocks(&mut counted)?;
-        Walk { sst: &again, blocks: &blocks, counted: &mut counted, last: None }.run()?;
+        Walk {
+            sst: &again,
+            blocks: &blocks,
+            counted: &mut counted,
+            last: None,
+        }
+        .run()?;
         again.compare(&counted)?;
         Ok(VerifyReport {
             file_bytes: self.footer.file_len,
@@ -57,15 +70,26 @@ impl Sst {
     /// Reads all blocks in file order: they tile their region, and each is whole.
     fn verify_blocks(&self, counted: &mut Properties) -> Result<Vec<Seen>> {
         let count = self.footer.block_count;
-        let mut places: Vec<(u32, BlockPlace)> =
-            (0..count).map(|number| Ok((number, self.block_place(number)?))).collect::<Result<_>>()?;
+        let mut places: Vec<(u32, BlockPlace)> = (0..count)
+            .map(|number| Ok((number, self.block_place(number)?)))
+            .collect::<Result<_>>()?;
         places.sort_unstable_by_key(|(_, place)| place.start);
-        let mut seen = vec![Seen { kind: BlockKind::Key, uncompressed_len: 0 }; count as usize];
+        let mut seen = vec![
+            Seen {
+                kind: BlockKind::Key,
+                uncompressed_len: 0
+            };
+            count as usize
+        ];
         let mut at = HEADER_LEN as u64;
         for (number, place) in places {
             if u64::from(place.start) != at {
                 let what = format!("expected block {number} at {at}, its place is {}", place.start);
-                return Err(Error::corruption(self.path(), self.footer.offset_table.offset, what));
+                return Err(Error::corruption(
+                    self.path(),
+                    self.footer.offset_table.offset,
+                    what,
+                ));
             }
             at += u64::from(place.len);
             let stored = self.read_frame(number, place.kind)?;
@@ -82,11 +106,18 @@ impl Sst {
                 uncompressed_bytes: totals.uncompressed_bytes + u64::from(frame.uncompressed_len),
             };
             if let Some(seen) = seen.get_mut(number as usize) {
-                *seen = Seen { kind: place.kind, uncompressed_len: frame.uncompressed_len };
+                *seen = Seen {
+                    kind: place.kind,
+                    uncompressed_len: frame.uncompressed_len,
+                };
             }
         }
         if at != self.footer.filter.offset {
-            return Err(Error::corruption(self.path(), at, "blocks that end where the filter starts"));
+            return Err(Error::corruption(
+                self.path(),
+                at,
+                "blocks that end where the filter starts",
+            ));
         }
         Ok(seen)
     }
@@ -102,8 +133,13 @@ impl Sst {
             ..counted.clone()
         };
         if *said != expected {
-            let what = format!("properties that agree with the contents; said {said:?}, counted {expected:?}");
-            return Err(Error::corruption(self.path(), self.footer.properties.offset, what));
+            let what =
+                format!("properties that agree with the contents; said {said:?}, counted {expected:?}");
+            return Err(Error::corruption(
+                self.path(),
+                self.footer.properties.offset,
+                what,
+            ));
         }
         Ok(())
     }
@@ -139,7 +175,11 @@ impl Walk<'_> {
             }
             separator = Some(above);
         }
-        self.counted.max_key = self.last.take().map(|(key, _)| Slice::from(key)).unwrap_or_default();
+        self.counted.max_key = self
+            .last
+            .take()
+            .map(|(key, _)| Slice::from(key))
+            .unwrap_or_default();
         Ok(())
     }
 
@@ -155,18 +195,20 @@ impl Walk<'_> {
             let key = [prefix, suffix].concat();
             let (seq, place) = keys.entry(bytes, i).map_err(|e| sst.entry_refused(number, e))?;
             let last = self.last.as_ref();
-            if i == 0 && separator.is_some_and(|s| s > key.as_slice() || (s == key && !last.is_some_and(|l| l.0 == key)))
-            {
+            let new_key = last.is_none_or(|(last, _)| *last != key);
+            // A separator lies below the next block's first key, or is that key if its versions go on.
+            if i == 0 && separator.is_some_and(|s| s > key.as_slice() || (s == key && new_key)) {
                 return Err(sst.index_damaged());
             }
-            let new_key = last.is_none_or(|(last, _)| *last != key);
             if last.is_some_and(|(last, last_seq)| *last > key || (*last == key && *last_seq <= seq)) {
                 return Err(damaged("entries that ascend by key and descend by number"));
             }
             if !sst.may_contain(hash_key(&key)) {
                 return Err(damaged("a key that the filter knows"));
             }
-            let value_len = self.reference(place).ok_or_else(|| damaged("a reference to a value"))?;
+            let value_len = self
+                .reference(place)
+                .ok_or_else(|| damaged("a reference to a value"))?;
             self.count(&key, seq, place, value_len, new_key);
             self.last = Some((key, seq));
         }
@@ -181,11 +223,13 @@ impl Walk<'_> {
             ValuePlace::Inline { len, .. } => Some(len.into()),
             ValuePlace::Small { block, offset, len } => {
                 let end = u64::from(offset) + u64::from(len);
-                seen(block, BlockKind::Value).filter(|seen| end <= seen.uncompressed_len.into()).map(|_| len)
+                seen(block, BlockKind::Value)
+                    .filter(|seen| end <= seen.uncompressed_len.into())
+                    .map(|_| len)
             }
-            ValuePlace::Medium { block, len } => {
-                seen(block, BlockKind::Medium).filter(|seen| seen.uncompressed_len == len).map(|_| len)
-            }
+            ValuePlace::Medium { block, len } => seen(block, BlockKind::Medium)
+                .filter(|seen| seen.uncompressed_len == len)
+                .map(|_| len),
             ValuePlace::Memory { .. } => None,
         }
     }
