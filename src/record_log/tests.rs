@@ -11,8 +11,18 @@ const PATH: &str = "/db/000007.log";
 const IDENTITY: [u8; 16] = *b"0123456789abcdef";
 
 fn header(identity: [u8; 16]) -> Header {
-    let predecessor = LogEnd { number: 5, identity: [9; 16], offset: 1000, last_seq: 77 };
-    Header { kind: LogKind::Wal, number: 7, identity, predecessor: Some(predecessor) }
+    let predecessor = LogEnd {
+        number: 5,
+        identity: [9; 16],
+        offset: 1000,
+        last_seq: 77,
+    };
+    Header {
+        kind: LogKind::Wal,
+        number: 7,
+        identity,
+        predecessor: Some(predecessor),
+    }
 }
 
 fn machine() -> (SimEnv, Env) {
@@ -30,10 +40,16 @@ type Frames = Vec<(u64, Vec<u8>)>;
 
 fn read_with(env: &Env, options: &ReadOptions) -> Result<(Frames, ReadOutcome)> {
     let mut frames = Vec::new();
-    let outcome = read(&*env.fs, Path::new(PATH), LogKind::Wal, options, &mut |offset, payload| {
-        frames.push((offset, payload.to_vec()));
-        Ok(())
-    })?;
+    let outcome = read(
+        &*env.fs,
+        Path::new(PATH),
+        LogKind::Wal,
+        options,
+        &mut |offset, payload| {
+            frames.push((offset, payload.to_vec()));
+            Ok(())
+        },
+    )?;
     Ok((frames, outcome))
 }
 
@@ -64,7 +80,10 @@ fn a_log_reads_back_as_it_was_written() {
     let (frames, outcome) = read_all(&env).unwrap();
     assert_eq!(frames, expected);
     assert_eq!(outcome.header, header(IDENTITY));
-    assert_eq!((outcome.end, outcome.torn_bytes, outcome.sealed), (log.end(), 0, false));
+    assert_eq!(
+        (outcome.end, outcome.torn_bytes, outcome.sealed),
+        (log.end(), 0, false)
+    );
 }
 
 #[test]
@@ -74,7 +93,8 @@ fn the_format_is_what_the_drawing_says() {
     log.append(b"xyz").unwrap();
     log.mark(7, 108).unwrap();
     let bytes = sim.read_file(PATH).unwrap();
-    let mut expected = b"PKSTWAL\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\00123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
+    let mut expected =
+        b"PKSTWAL\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\00123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
     expected.extend_from_slice(&[9; 16]);
     expected.extend_from_slice(&1000u64.to_le_bytes());
     expected.extend_from_slice(&77u64.to_le_bytes());
@@ -104,7 +124,10 @@ fn a_tail_torn_at_any_byte_is_cut_and_counted() {
         assert_eq!(frames.len(), 1);
         assert_eq!((outcome.end, outcome.torn_bytes), (good, cut - good));
         if cut > good {
-            let options = ReadOptions { mode: RecoveryMode::Absolute, ..ReadOptions::default() };
+            let options = ReadOptions {
+                mode: RecoveryMode::Absolute,
+                ..ReadOptions::default()
+            };
             assert_eq!(damage_at(&read_with(&env, &options).unwrap_err()), good);
         }
     }
@@ -141,7 +164,10 @@ fn a_flip_behind_the_last_marker_looks_like_a_torn_tail() {
     for at in marked..end {
         sim.flip_bit(PATH, at, 0).unwrap();
         let (frames, outcome) = read_all(&env).unwrap();
-        assert_eq!((frames.len(), outcome.end, outcome.torn_bytes), (1, marked, end - marked));
+        assert_eq!(
+            (frames.len(), outcome.end, outcome.torn_bytes),
+            (1, marked, end - marked)
+        );
         sim.flip_bit(PATH, at, 0).unwrap();
     }
 }
@@ -154,11 +180,18 @@ fn point_in_time_steps_over_damage_and_reports_it() {
     let synced = log.append(b"second").unwrap();
     log.mark(7, synced).unwrap();
     sim.flip_bit(PATH, good + 10, 3).unwrap();
-    let options = ReadOptions { mode: RecoveryMode::PointInTime, ..ReadOptions::default() };
+    let options = ReadOptions {
+        mode: RecoveryMode::PointInTime,
+        ..ReadOptions::default()
+    };
     let (frames, outcome) = read_with(&env, &options).unwrap();
     assert_eq!((frames.len(), outcome.end), (1, good));
     assert_eq!(damage_at(&outcome.damage.unwrap()), good);
-    assert_eq!(outcome.markers, Some((7, synced)), "markers behind the damage are found");
+    assert_eq!(
+        outcome.markers,
+        Some((7, synced)),
+        "markers behind the damage are found"
+    );
 }
 
 #[test]
@@ -248,16 +281,32 @@ fn a_recorded_end_is_never_passed_and_must_be_reached() {
     let mut log = writer(&env);
     let first = log.append(b"first").unwrap();
     let second = log.append(b"second").unwrap();
-    let options = ReadOptions { stop_at: Some(first), ..ReadOptions::default() };
+    let options = ReadOptions {
+        stop_at: Some(first),
+        ..ReadOptions::default()
+    };
     let (frames, outcome) = read_with(&env, &options).unwrap();
     assert_eq!((frames.len(), outcome.end, outcome.torn_bytes), (1, first, 0));
     let bytes = sim.read_file(PATH).unwrap();
     sim.write_file(PATH, &bytes[..first as usize]).unwrap();
-    let recorded = ReadOptions { stop_at: Some(second), ..ReadOptions::default() };
+    let recorded = ReadOptions {
+        stop_at: Some(second),
+        ..ReadOptions::default()
+    };
     assert_eq!(damage_at(&read_with(&env, &recorded).unwrap_err()), first);
-    let named = ReadOptions { successor_end: Some(second), ..ReadOptions::default() };
-    assert_eq!(read_with(&env, &named).unwrap().1.end, first, "a successor's word is not a sync");
-    let known = ReadOptions { synced_to: second, ..named };
+    let named = ReadOptions {
+        successor_end: Some(second),
+        ..ReadOptions::default()
+    };
+    assert_eq!(
+        read_with(&env, &named).unwrap().1.end,
+        first,
+        "a successor's word is not a sync"
+    );
+    let known = ReadOptions {
+        synced_to: second,
+        ..named
+    };
     assert_eq!(damage_at(&read_with(&env, &known).unwrap_err()), first);
 }
 
@@ -274,14 +323,18 @@ fn a_half_created_file_is_unborn() {
         zeros.resize(1000, 0);
         sim.write_file(PATH, &zeros).unwrap();
         // The last bytes of the checksum may be zeros anyhow.
-        assert!(matches!(outcome(), HeaderOutcome::Unborn | HeaderOutcome::Whole(_)), "zeros from {cut}");
+        assert!(
+            matches!(outcome(), HeaderOutcome::Unborn | HeaderOutcome::Whole(_)),
+            "zeros from {cut}"
+        );
     }
 }
 
 #[test]
 fn another_programs_file_is_foreign_and_another_kind_too() {
     let (sim, env) = machine();
-    sim.write_file(PATH, b"2026-11-21 00:00:00 INFO started\n").unwrap();
+    sim.write_file(PATH, b"2026-11-21 00:00:00 INFO started\n")
+        .unwrap();
     let read = |kind| read_header(&*env.fs, Path::new(PATH), kind).unwrap();
     assert!(matches!(read(LogKind::Wal), HeaderOutcome::Foreign(_)));
     sim.remove_file(PATH).unwrap();
