@@ -78,6 +78,7 @@ pub struct DirEntry {
 pub trait Lock: Send + Sync {}
 
 /// An open file. All methods take `&self` and may be called from several threads.
+#[allow(clippy::len_without_is_empty)] // a call that may fail, not a container's length
 pub trait File: Send + Sync {
     /// Reads up to `buf.len()` bytes at `offset`; 0 means the end of the file. May read less than asked.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;

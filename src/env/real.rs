@@ -60,7 +60,11 @@ impl FileSystem for RealFs {
         let mut existing = path;
         while !is_dir(existing)? {
             missing.push(existing);
-            existing = parent_of(existing);
+            let parent = parent_of(existing);
+            if parent == existing {
+                return Err(io::ErrorKind::NotFound.into()); // an empty path, a drive that is not there
+            }
+            existing = parent;
         }
         if missing.is_empty() {
             // An earlier attempt may have died between making the directory and syncing its parent. A parent that we
@@ -257,7 +261,7 @@ mod tests {
 
     impl Stingy {
         fn interrupted(&self) -> io::Result<()> {
-            if self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             Ok(())
@@ -388,6 +392,11 @@ mod tests {
         RealFs.create(&dir.path().join("f")).unwrap();
         assert!(RealFs.create_dir_all(&dir.path().join("f/sub")).is_err());
         assert!(RealFs.create_dir_all(&dir.path().join("f")).is_err());
+    }
+
+    #[test]
+    fn a_directory_without_a_name_is_an_error() {
+        assert!(RealFs.create_dir_all(Path::new("")).is_err());
     }
 
     #[test]

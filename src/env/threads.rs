@@ -12,6 +12,10 @@
 //! inside of a job. A delayed job that keeps the pool alive (through an `Env`) keeps it alive until it has run: jobs that
 //! re-arm themselves hold a weak reference.
 //!
+//! A job that waits for another job keeps its thread: when all threads do that, nobody is left to run the others. Jobs
+//! that need parts of their work done elsewhere do what is left themselves instead of waiting for a part that has not
+//! started.
+//!
 //! Callers: [`super::Env::real`].
 #![allow(clippy::disallowed_methods)] // the one place where threads are started and the time of delays is read
 
@@ -253,5 +257,195 @@ impl Drop for ThreadPool {
                 let _ = worker.join();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    /// Occupies a worker until the sender that is returned is dropped.
+    fn occupy(pool: &ThreadPool, priority: Priority) -> mpsc::Sender<()> {
+        let (started, is_started) = mpsc::channel();
+        let (open, is_open) = mpsc::channel::<()>();
+        let job = move || {
+            started.send(()).unwrap();
+            let _ = is_open.recv();
+        };
+        pool.spawn(priority, Box::new(job));
+        is_started.recv().unwrap();
+        open
+    }
+
+    fn send(pool: &ThreadPool, priority: Priority, to: &mpsc::Sender<u32>, number: u32) {
+        let to = to.clone();
+        pool.spawn(priority, Box::new(move || to.send(number).unwrap()));
+    }
+
+    #[test]
+    fn no_thread_starts_before_the_first_job() {
+        let pool = ThreadPool::new(4);
+        assert!(pool.shared.state.lock().workers.is_empty());
+        drop(occupy(&pool, Priority::Low));
+        assert_eq!(pool.shared.state.lock().workers.len(), 1);
+    }
+
+    #[test]
+    fn high_runs_before_low_and_in_order() {
+        let pool = ThreadPool::new(1);
+        let open = occupy(&pool, Priority::Low);
+        let (to, from) = mpsc::channel();
+        for (priority, number) in [
+            (Priority::Low, 3),
+            (Priority::High, 1),
+            (Priority::Low, 4),
+            (Priority::High, 2),
+        ] {
+            send(&pool, priority, &to, number);
+        }
+        drop(open);
+        assert_eq!(from.iter().take(4).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_high_job_does_not_wait_behind_running_low_ones() {
+        let pool = ThreadPool::new(3);
+        let held = [occupy(&pool, Priority::Low), occupy(&pool, Priority::Low)];
+        let (to, from) = mpsc::channel();
+        send(&pool, Priority::Low, &to, 2); // a third low one must not take the last thread
+        send(&pool, Priority::High, &to, 1);
+        assert_eq!(from.recv().unwrap(), 1);
+        drop(held);
+        assert_eq!(from.recv().unwrap(), 2);
+    }
+
+    #[test]
+    fn many_jobs_all_run_once() {
+        let pool = ThreadPool::new(4);
+        let (count, event) = (Arc::new(AtomicUsize::new(0)), Arc::new(Event::default()));
+        for i in 0..2000 {
+            let (count, event) = (Arc::clone(&count), Arc::clone(&event));
+            let job: Job = Box::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                event.notify();
+            });
+            match i % 3 {
+                0 => pool.spawn(Priority::High, job),
+                1 => pool.spawn(Priority::Low, job),
+                _ => pool.spawn_after(Duration::from_micros(i), Priority::Low, job),
+            }
+        }
+        pool.wait(&event, &mut || count.load(Ordering::SeqCst) == 2000);
+    }
+
+    #[test]
+    fn delayed_jobs_run_in_the_order_of_their_times_and_not_before() {
+        let pool = ThreadPool::new(1);
+        let (to, from) = mpsc::channel();
+        let start = Instant::now();
+        for millis in [60, 20, 40] {
+            let to = to.clone();
+            let job = Box::new(move || to.send((millis, start.elapsed())).unwrap());
+            pool.spawn_after(Duration::from_millis(millis), Priority::Low, job);
+        }
+        let ran: Vec<_> = from.iter().take(3).collect();
+        assert_eq!(
+            ran.iter().map(|(millis, _)| *millis).collect::<Vec<_>>(),
+            [20, 40, 60]
+        );
+        assert!(
+            ran.iter()
+                .all(|(millis, after)| *after >= Duration::from_millis(*millis))
+        );
+    }
+
+    #[test]
+    fn an_endless_delay_is_no_error() {
+        let pool = ThreadPool::new(1);
+        pool.spawn_after(Duration::MAX, Priority::Low, Box::new(|| panic!("must not run")));
+        let (to, from) = mpsc::channel();
+        send(&pool, Priority::Low, &to, 1);
+        assert_eq!(from.recv().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_panicking_job_does_not_take_its_thread_along() {
+        let pool = ThreadPool::new(1);
+        pool.spawn(
+            Priority::High,
+            Box::new(|| panic!("a test's own panic, to be seen in its output")),
+        );
+        let (to, from) = mpsc::channel();
+        send(&pool, Priority::Low, &to, 1);
+        assert_eq!(from.recv().unwrap(), 1);
+        assert_eq!(pool.shared.state.lock().workers.len(), 1);
+    }
+
+    #[test]
+    fn dropping_the_pool_drops_waiting_jobs_and_finishes_running_ones() {
+        let pool = ThreadPool::new(1);
+        let finished = Arc::new(AtomicUsize::new(0));
+        let (started, is_started) = mpsc::channel();
+        let (open, is_open) = mpsc::channel::<()>();
+        let at_end = Arc::clone(&finished);
+        let job = move || {
+            started.send(()).unwrap();
+            let _ = is_open.recv();
+            at_end.store(1, Ordering::SeqCst);
+        };
+        pool.spawn(Priority::High, Box::new(job));
+        is_started.recv().unwrap();
+        // When this job is dropped without having run, it lets the running one end.
+        let not_run = move || {
+            drop(open);
+            panic!("must not run");
+        };
+        pool.spawn(Priority::High, Box::new(not_run));
+        pool.spawn_after(
+            Duration::from_secs(3600),
+            Priority::Low,
+            Box::new(|| panic!("must not run")),
+        );
+        drop(pool);
+        assert_eq!(finished.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_pool_may_be_dropped_by_one_of_its_jobs() {
+        let pool = Arc::new(ThreadPool::new(2));
+        let (to, from) = mpsc::channel();
+        let (give, take) = mpsc::channel::<Arc<ThreadPool>>();
+        let job = move || {
+            drop(take.recv().unwrap());
+            to.send(()).unwrap();
+        };
+        pool.spawn(Priority::High, Box::new(job));
+        give.send(pool).unwrap();
+        from.recv().unwrap();
+    }
+
+    #[test]
+    fn a_job_may_spawn_and_wait() {
+        let pool = Arc::new(ThreadPool::new(2));
+        let (count, event) = (Arc::new(AtomicUsize::new(0)), Arc::new(Event::default()));
+        let step = |by: usize| {
+            let (count, event) = (Arc::clone(&count), Arc::clone(&event));
+            move || {
+                count.fetch_add(by, Ordering::SeqCst);
+                event.notify();
+            }
+        };
+        let (inner, first, second) = (Arc::clone(&pool), step(1), step(10));
+        let (seen, their_event) = (Arc::clone(&count), Arc::clone(&event));
+        let job = move || {
+            inner.spawn(Priority::High, Box::new(first));
+            inner.wait(&their_event, &mut || seen.load(Ordering::SeqCst) == 1);
+            drop(inner);
+            second();
+        };
+        pool.spawn(Priority::High, Box::new(job));
+        pool.wait(&event, &mut || count.load(Ordering::SeqCst) == 11);
     }
 }

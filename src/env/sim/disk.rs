@@ -1,0 +1,482 @@
+//! [`Disk`]: the simulated disk's state behind one lock, and the file system, files and locks that programs get.
+//!
+//! Invariants:
+//! 1. Every call of the [`FileSystem`] and [`File`] traits is counted and judged ([`Faults::verdict`]) before it does
+//!    anything. What tests do through [`super::SimEnv`] is not.
+//! 2. Each handle belongs to the boot in which it was made. A crash starts the next one; older handles fail from then on
+//!    (uncounted), so that a forgotten engine can't touch the disk of its successor.
+//! 3. Whatever random choice there is comes from one generator in the order of the calls: on one thread, the same seed and
+//!    the same calls give the same results.
+//!
+//! Callers: [`super::SimEnv`]; the engine through the traits.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::CrashStyle;
+use super::fault::{Call, Effect, Faults, Op, Refusal};
+use super::inode::Loss;
+use super::names::{FileNode, Names, Node, Place};
+use super::rng::Rng;
+use crate::env::{DirEntry, File, FileSystem, Lock, Mapping};
+
+/// The largest file, in bytes: keeps a wild offset from taking all memory.
+const MAX_FILE: u64 = 1 << 32;
+
+/// In how many of 16 cases an unsynced thing survives a random crash; drawn once a crash, so that crashes in which
+/// almost all or almost nothing survives are as common as even ones.
+const KEPT: [u64; 5] = [1, 4, 8, 12, 15];
+
+pub(super) struct Disk {
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) names: Names,
+    pub(super) faults: Faults,
+    rng: Rng,
+    /// How often the machine has been started.
+    boot: u64,
+    pub(super) capacity: Option<u64>,
+    /// Numbers of the files that are locked.
+    locks: BTreeSet<u64>,
+}
+
+impl Disk {
+    pub(super) fn new(rng: Rng) -> Self {
+        let state = State {
+            names: Names::new(),
+            faults: Faults::default(),
+            rng,
+            boot: 0,
+            capacity: None,
+            locks: BTreeSet::new(),
+        };
+        Disk {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The disk, for what tests do to it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The disk, for a call that a program makes, once it is clear that the call goes through.
+    fn call(&self, boot: u64, op: Op, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state.lock();
+        match state.admit(boot, op, path, 0, 0) {
+            Ok(()) => Ok(state),
+            Err(refusal) => Err(refusal.error),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn crash(&mut self, style: CrashStyle) -> Faults {
+        self.boot += 1;
+        self.locks.clear();
+        // What the disk is stays; what was going to happen to it does not.
+        let mut faults = std::mem::take(&mut self.faults);
+        self.faults.next_index = faults.next_index;
+        self.faults.stats = std::mem::take(&mut faults.stats);
+        self.faults.trace = faults.trace.take();
+        self.faults.flaky_one_in = faults.flaky_one_in;
+        match style {
+            CrashStyle::KeepAll => {}
+            CrashStyle::KeepNothing => {
+                self.names.crash(None, 0);
+                for (_, file) in self.names.files() {
+                    file.inode.lock().crash(Loss::All);
+                }
+            }
+            CrashStyle::Random => {
+                let kept = KEPT[self.rng.below(KEPT.len() as u64) as usize];
+                self.names.crash(Some(&mut self.rng), kept);
+                for (_, file) in self.names.files() {
+                    file.inode.lock().crash(Loss::Random {
+                        rng: &mut self.rng,
+                        kept,
+                    });
+                }
+            }
+        }
+        faults // holds closures of the test, to be dropped without the lock
+    }
+
+    /// Bytes in files that have a name.
+    pub(super) fn used(&self) -> u64 {
+        self.names
+            .files()
+            .iter()
+            .map(|(_, file)| file.inode.lock().len())
+            .sum()
+    }
+
+    fn admit(&mut self, boot: u64, op: Op, path: &Path, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.admit_call(
+            boot,
+            Call {
+                index: 0,
+                op,
+                path: path.to_owned(),
+                to: None,
+                offset,
+                len,
+            },
+        )
+    }
+
+    fn admit_call(&mut self, boot: u64, call: Call) -> Result<(), Refusal> {
+        if boot != self.boot {
+            let error = io::Error::other("handle from before the crash: get a new Env from SimEnv::env");
+            return Err(Refusal {
+                error,
+                effect: Effect::Nothing,
+                power_off: true,
+            });
+        }
+        self.faults.verdict(call, &mut self.rng)
+    }
+
+    /// Like `admit`, for calls that do all of their work or none: says whether to do it, and what to report.
+    fn admit_whole(&mut self, boot: u64, call: Call) -> io::Result<io::Result<()>> {
+        match self.admit_call(boot, call) {
+            Ok(()) => Ok(Ok(())),
+            Err(refusal) if refusal.effect == Effect::Partial && !refusal.power_off => Ok(Err(refusal.error)),
+            Err(refusal) => Err(refusal.error),
+        }
+    }
+
+    /// How far a file may grow from `len` towards `wanted`.
+    fn room(&self, len: u64, wanted: u64) -> u64 {
+        match self.capacity {
+            Some(capacity) if wanted > len => wanted.min(len + capacity.saturating_sub(self.used())),
+            _ => wanted,
+        }
+    }
+}
+
+/// The file system, as one boot of the machine sees it.
+pub(super) struct SimFs {
+    disk: Arc<Disk>,
+    boot: u64,
+}
+
+impl SimFs {
+    /// The present boot's.
+    pub(super) fn new(disk: &Arc<Disk>) -> Self {
+        let boot = disk.lock().boot;
+        SimFs {
+            disk: Arc::clone(disk),
+            boot,
+        }
+    }
+
+    fn call(&self, op: Op, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+        self.disk.call(self.boot, op, path)
+    }
+
+    /// For `create`, `remove` and `rename`: does `change`, or reports a failure, or both.
+    fn change<T>(&self, call: Call, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.lock();
+        let report = state.admit_whole(self.boot, call)?;
+        let done = change(&mut state)?;
+        report.map(|()| done)
+    }
+
+    fn handle(&self, path: &Path, node: Arc<FileNode>, writable: bool) -> Arc<dyn File> {
+        Arc::new(SimFile {
+            disk: Arc::clone(&self.disk),
+            boot: self.boot,
+            path: path.to_owned(),
+            node,
+            writable,
+        })
+    }
+}
+
+/// A call on names, to be judged.
+fn call(op: Op, path: &Path) -> Call {
+    Call {
+        index: 0,
+        op,
+        path: path.to_owned(),
+        to: None,
+        offset: 0,
+        len: 0,
+    }
+}
+
+impl FileSystem for SimFs {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let node = self.change(call(Op::Create, path), |state| {
+            let at = state.names.place(path)?;
+            match state.names.get(&at) {
+                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                None => Ok(state.names.create_file(at)),
+            }
+        })?;
+        Ok(self.handle(path, node, true))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let node = self.call(Op::Open, path)?.names.file(path)?;
+        Ok(self.handle(path, node, false))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(call(Op::Remove, path), |state| {
+            let at = state.names.place(path)?;
+            let id = state.names.file_at(&at)?.id;
+            state.names.remove(at, id);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(
+            Call {
+                to: Some(to.to_owned()),
+                ..call(Op::Rename, from)
+            },
+            |state| {
+                let (from, to) = (state.names.place(from)?, state.names.place(to)?);
+                let file = state.names.file_at(&from)?;
+                if let Some(Node::Dir(_)) = state.names.get(&to) {
+                    return Err(io::ErrorKind::IsADirectory.into());
+                }
+                state.names.rename(from, to, file);
+                Ok(())
+            },
+        )
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut on_the_way: Vec<&Path> = path.ancestors().filter(|dir| dir.file_name().is_some()).collect();
+        on_the_way.reverse();
+        let mut unsynced_leaf = true;
+        for dir in on_the_way {
+            if self.is_dir(dir)? {
+                continue;
+            }
+            self.change(call(Op::CreateDir, dir), |state| {
+                let at = state.names.place(dir)?;
+                state.names.create_dir(at);
+                Ok(())
+            })?;
+            self.sync_dir(parent_of(dir))?;
+            unsynced_leaf = dir != path;
+        }
+        if unsynced_leaf {
+            self.sync_dir(parent_of(path))?; // as the real one does, for attempts that died half-way
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.call(Op::List, path)?;
+        let entries = state.names.list(state.names.dir(path)?);
+        Ok(entries
+            .into_iter()
+            .map(|(name, is_file)| DirEntry { name, is_file })
+            .collect())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut guard = self.disk.lock();
+        let state = &mut *guard;
+        let verdict = state.admit(self.boot, Op::SyncDir, path, 0, 0);
+        match verdict {
+            Ok(()) => {
+                let dir = state.names.dir(path)?;
+                state.names.sync_dir(dir);
+                Ok(())
+            }
+            Err(refusal) => {
+                if let (false, Ok(dir)) = (refusal.power_off, state.names.dir(path)) {
+                    let rng = (refusal.effect == Effect::Partial).then_some(&mut state.rng);
+                    state.names.fail_sync_dir(dir, rng);
+                }
+                Err(refusal.error)
+            }
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let mut state = self.call(Op::Lock, path)?;
+        let at: Place = state.names.place(path)?;
+        let node = match state.names.file_at(&at) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => state.names.create_file(at),
+            found => found?,
+        };
+        if !state.locks.insert(node.id) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(SimLock {
+            disk: Arc::clone(&self.disk),
+            boot: self.boot,
+            node,
+        }))
+    }
+}
+
+impl SimFs {
+    /// Whether there is a directory; uncounted, because it is not a call of its own.
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        match self.disk.lock().names.dir(path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The directory that holds `path`'s name; the root holds itself.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// An open file.
+struct SimFile {
+    disk: Arc<Disk>,
+    boot: u64,
+    /// The name under which it was opened.
+    path: PathBuf,
+    node: Arc<FileNode>,
+    writable: bool,
+}
+
+impl SimFile {
+    fn may_write(&self) -> io::Result<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    /// Does a write of which the first `n` bytes go through.
+    fn put(&self, state: &mut State, offset: u64, data: &[u8], n: usize) -> usize {
+        let len = self.node.inode.lock().len();
+        let room = state
+            .room(len, offset.saturating_add(n as u64))
+            .saturating_sub(offset);
+        let n = n.min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.node.inode.lock().write(offset, &data[..n]);
+        state.faults.stats.note_written(&self.path, n);
+        n
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut guard = self.disk.lock();
+        let state = &mut *guard;
+        state
+            .admit(self.boot, Op::Read, &self.path, offset, buf.len() as u64)
+            .map_err(|refusal| refusal.error)?;
+        let n = state.faults.transfer(buf.len(), &mut state.rng);
+        let n = self.node.inode.lock().read(offset, &mut buf[..n]);
+        state.faults.stats.note_read(&self.path, n);
+        Ok(n)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        let mut guard = self.disk.lock();
+        let state = &mut *guard;
+        let verdict = state.admit(self.boot, Op::Write, &self.path, offset, data.len() as u64);
+        self.may_write()?;
+        if offset.saturating_add(data.len() as u64) > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        match verdict {
+            Ok(()) => {
+                let wanted = state.faults.transfer(data.len(), &mut state.rng);
+                match self.put(state, offset, data, wanted) {
+                    0 if wanted > 0 => Err(io::ErrorKind::StorageFull.into()),
+                    n => Ok(n),
+                }
+            }
+            Err(refusal) => {
+                if refusal.effect == Effect::Partial {
+                    let prefix = state.rng.below(data.len() as u64) as usize;
+                    self.put(state, offset, data, prefix);
+                }
+                Err(refusal.error)
+            }
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut guard = self.disk.lock();
+        let state = &mut *guard;
+        let verdict = state.admit(self.boot, Op::Sync, &self.path, 0, 0);
+        let mut inode = self.node.inode.lock();
+        match verdict {
+            Ok(()) => {
+                inode.sync();
+                Ok(())
+            }
+            Err(refusal) => {
+                if !refusal.power_off {
+                    inode.fail_sync((refusal.effect == Effect::Partial).then_some(&mut state.rng));
+                }
+                Err(refusal.error)
+            }
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let _state = self.disk.call(self.boot, Op::Len, &self.path)?;
+        Ok(self.node.inode.lock().len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let report = state.admit_whole(
+            self.boot,
+            Call {
+                len,
+                ..call(Op::SetLen, &self.path)
+            },
+        )?;
+        self.may_write()?;
+        let now = self.node.inode.lock().len();
+        if len > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if state.room(now, len) < len {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.node.inode.lock().set_len(len);
+        report
+    }
+
+    fn map(&self) -> io::Result<Mapping> {
+        let _state = self.disk.call(self.boot, Op::Map, &self.path)?;
+        Ok(Mapping::from(self.node.inode.lock().data().to_vec()))
+    }
+}
+
+/// A held lock.
+struct SimLock {
+    disk: Arc<Disk>,
+    boot: u64,
+    node: Arc<FileNode>,
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.lock();
+        if state.boot == self.boot {
+            state.locks.remove(&self.node.id);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What can be made to go wrong on the simulated disk, and the account of what happened on it.
+//!
+//! Every call that reaches the disk has a number, counted from 0 over the whole life of a
+//! [`SimEnv`](super::SimEnv), crashes included. Faults name calls by number, or by what they do.
+//!
+//! Callers: tests say what shall fail; the disk asks [`Faults::verdict`] before each call.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::rng::Rng;
+
+/// What a call to the disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Op {
+    /// Create a file.
+    Create,
+    /// Open a file.
+    Open,
+    /// Remove a file's name.
+    Remove,
+    /// Rename a file.
+    Rename,
+    /// Create one directory.
+    CreateDir,
+    /// List a directory.
+    List,
+    /// Sync a directory.
+    SyncDir,
+    /// Take a lock.
+    Lock,
+    /// Read from a file.
+    Read,
+    /// Write to a file.
+    Write,
+    /// Sync a file.
+    Sync,
+    /// Ask for a file's length.
+    Len,
+    /// Cut or grow a file.
+    SetLen,
+    /// Map a file.
+    Map,
+}
+
+/// One call to the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its number.
+    pub index: u64,
+    /// What it does.
+    pub op: Op,
+    /// The file or directory, by the name under which it was opened.
+    pub path: PathBuf,
+    /// The new name in a rename.
+    pub to: Option<PathBuf>,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// How many bytes are read or written, as asked for; the new length in `SetLen`.
+    pub len: u64,
+}
+
+impl Call {
+    /// Whether a path of the call contains `part`.
+    pub fn mentions(&self, part: &str) -> bool {
+        let contains = |path: &Path| path.to_str().is_some_and(|path| path.contains(part));
+        contains(&self.path) || self.to.as_deref().is_some_and(contains)
+    }
+}
+
+/// What a call that fails does before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// A write writes a prefix, a sync makes some of the sectors (or names) durable; every other call does all that it was
+    /// asked for, and reports failure all the same.
+    Partial,
+}
+
+/// Something that goes wrong at the call of a certain number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// That call fails, once.
+    FailCall {
+        /// The call's number.
+        index: u64,
+        /// How it fails.
+        kind: io::ErrorKind,
+        /// What it does before.
+        effect: Effect,
+    },
+    /// That call and all later ones fail until [`SimEnv::crash`](super::SimEnv::crash). If the call is a write, some
+    /// prefix of it is written.
+    PowerOffAt {
+        /// The call's number.
+        index: u64,
+    },
+}
+
+/// What has been done on the disk so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IoStats {
+    /// Calls by kind, failed ones included.
+    pub calls: BTreeMap<Op, u64>,
+    /// Bytes read through `read_at`, by the file's suffix: "sst" of "000001.sst", the whole name where there is no dot.
+    pub read: BTreeMap<String, u64>,
+    /// Bytes written, by the file's suffix.
+    pub written: BTreeMap<String, u64>,
+}
+
+impl IoStats {
+    /// Calls of one kind.
+    pub fn count(&self, op: Op) -> u64 {
+        self.calls.get(&op).copied().unwrap_or_default()
+    }
+
+    pub(super) fn note_read(&mut self, path: &Path, bytes: usize) {
+        *self.read.entry(suffix(path)).or_default() += bytes as u64;
+    }
+
+    pub(super) fn note_written(&mut self, path: &Path, bytes: usize) {
+        *self.written.entry(suffix(path)).or_default() += bytes as u64;
+    }
+}
+
+fn suffix(path: &Path) -> String {
+    let part = path.extension().or(path.file_name()).unwrap_or_default();
+    part.to_string_lossy().into_owned()
+}
+
+/// Why a call does not go through.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) error: io::Error,
+    pub(super) effect: Effect,
+    /// Whether the power is off, so that the call never reached the disk.
+    pub(super) power_off: bool,
+}
+
+/// Says whether a call shall fail. Called under the disk's lock: it must not use the simulator.
+pub(super) type Filter = Box<dyn FnMut(&Call) -> bool + Send>;
+
+/// The next `left` calls that the filter picks fail.
+struct Picked {
+    filter: Filter,
+    left: u64,
+    kind: io::ErrorKind,
+    effect: Effect,
+}
+
+/// The faults to come, and the account.
+#[derive(Default)]
+pub(super) struct Faults {
+    faults: Vec<Fault>,
+    picked: Vec<Picked>,
+    pub(super) powered_off: bool,
+    pub(super) next_index: u64,
+    pub(super) stats: IoStats,
+    pub(super) trace: Option<Vec<Call>>,
+    /// One in how many reads and writes is interrupted, and one in how many is short; 0 means none.
+    pub(super) flaky_one_in: u64,
+}
+
+impl Faults {
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    pub(super) fn pick(&mut self, filter: Filter, count: u64, kind: io::ErrorKind, effect: Effect) {
+        self.picked.push(Picked {
+            filter,
+            left: count,
+            kind,
+            effect,
+        });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.faults.clear();
+        self.picked.clear();
+        self.powered_off = false;
+    }
+
+    /// Counts the call and says whether it goes through.
+    pub(super) fn verdict(&mut self, mut call: Call, rng: &mut Rng) -> Result<(), Refusal> {
+        call.index = self.next_index;
+        self.next_index += 1;
+        *self.stats.calls.entry(call.op).or_default() += 1;
+        let verdict = self.judge(&call, rng);
+        if let Some(trace) = &mut self.trace {
+            trace.push(call);
+        }
+        verdict
+    }
+
+    fn judge(&mut self, call: &Call, rng: &mut Rng) -> Result<(), Refusal> {
+        if self.powered_off {
+            return Err(power_off(Effect::Nothing));
+        }
+        for i in 0..self.faults.len() {
+            match self.faults[i] {
+                Fault::FailCall { index, kind, effect } if index == call.index => {
+                    self.faults.remove(i);
+                    return Err(injected(kind, effect));
+                }
+                Fault::PowerOffAt { index } if index <= call.index => {
+                    self.powered_off = true;
+                    return Err(power_off(Effect::Partial));
+                }
+                _ => {}
+            }
+        }
+        for i in 0..self.picked.len() {
+            let picked = &mut self.picked[i];
+            if (picked.filter)(call) {
+                let refusal = injected(picked.kind, picked.effect);
+                picked.left = picked.left.saturating_sub(1);
+                if picked.left == 0 {
+                    self.picked.remove(i);
+                }
+                return Err(refusal);
+            }
+        }
+        if matches!(call.op, Op::Read | Op::Write) && self.is_flaky(rng) {
+            return Err(injected(io::ErrorKind::Interrupted, Effect::Nothing));
+        }
+        Ok(())
+    }
+
+    fn is_flaky(&self, rng: &mut Rng) -> bool {
+        self.flaky_one_in > 0 && rng.chance(1, self.flaky_one_in)
+    }
+
+    /// How many of `len` bytes a read or write moves: all, or on a flaky disk at times fewer, but at least one.
+    pub(super) fn transfer(&self, len: usize, rng: &mut Rng) -> usize {
+        if len > 1 && self.is_flaky(rng) {
+            1 + rng.below(len as u64 - 1) as usize
+        } else {
+            len
+        }
+    }
+}
+
+fn injected(kind: io::ErrorKind, effect: Effect) -> Refusal {
+    let error = match kind {
+        io::ErrorKind::Other => io::Error::other("injected input/output error"),
+        kind => kind.into(),
+    };
+    Refusal {
+        error,
+        effect,
+        power_off: false,
+    }
+}
+
+fn power_off(effect: Effect) -> Refusal {
+    Refusal {
+        error: io::Error::other("the simulated machine's power is off"),
+        effect,
+        power_off: true,
+    }
+}
