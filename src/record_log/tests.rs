@@ -94,7 +94,7 @@ fn the_format_is_what_the_drawing_says() {
     log.mark(7, 108).unwrap();
     let bytes = sim.read_file(PATH).unwrap();
     let mut expected =
-        b"PKSTWAL\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\00123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
+        b"PKSTWAL\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x000123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
     expected.extend_from_slice(&[9; 16]);
     expected.extend_from_slice(&1000u64.to_le_bytes());
     expected.extend_from_slice(&77u64.to_le_bytes());

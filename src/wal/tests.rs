@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::env::sim::{CrashStyle, Effect, Op as Io, SimEnv};
-use crate::env::{DirEntry, Env, File, FileSystem, Lock, Mapping};
+use crate::env::{DirEntry, Env, File, FileSystem, Lock, Mapping, Priority};
 use crate::record_log::{HEADER_LEN, LogKind, LogWriter, ReadOptions, RecoveryMode, read};
 use crate::{Error, Result, SeqNo};
 
@@ -573,27 +573,30 @@ fn a_marker_never_covers_what_was_appended_during_the_sync() {
 fn threads_that_wait_together_share_a_sync() {
     const THREADS: u64 = 8;
     let dir = tempfile::tempdir().unwrap();
-    let (env, hook) = hooked(&Env::real(1));
-    let wal = Wal::create(&env, dir.path(), 1, None, Vec::new(), OPTIONS).unwrap();
-    let (next, syncs) = (Mutex::new(0), Arc::new(Mutex::new(0)));
+    let (env, hook) = hooked(&Env::real(THREADS as usize));
+    let wal = Arc::new(Wal::create(&env, dir.path(), 1, None, Vec::new(), OPTIONS).unwrap());
+    let (next, syncs) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
     count_syncs(&hook, &syncs);
-    let barrier = Barrier::new(THREADS as usize);
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    let upto = {
-                        let mut next = next.lock();
-                        *next += 1;
-                        append(&wal, *next).unwrap()
-                    };
-                    barrier.wait(); // all have appended before anyone syncs
-                    wal.sync(upto).unwrap();
-                    barrier.wait();
-                }
-            });
-        }
-    });
+    let all = Arc::new(Barrier::new(THREADS as usize));
+    let (sender, done) = std::sync::mpsc::channel();
+    for _ in 0..THREADS {
+        let (wal, next, all, sender) = (wal.clone(), next.clone(), all.clone(), sender.clone());
+        let job = move || {
+            for _ in 0..20 {
+                let upto = {
+                    let mut next = next.lock();
+                    *next += 1;
+                    append(&wal, *next).unwrap()
+                };
+                all.wait(); // all have appended before anyone syncs
+                wal.sync(upto).unwrap();
+                all.wait();
+            }
+            sender.send(()).unwrap();
+        };
+        env.scheduler.spawn(Priority::High, Box::new(job));
+    }
+    (0..THREADS).for_each(|_| done.recv().unwrap());
     assert_eq!(*syncs.lock(), 20, "one sync covers eight writers");
     wal.close().unwrap();
     let mut count = 0;
