@@ -337,3 +337,79 @@ fn growing_numbers_are_checked_across_files() {
     LogWriter::create(&*env.fs, &log_path(2), header(2, Some(lying))).unwrap();
     assert_eq!(damaged_file(&recover(&env).unwrap_err()), log_path(1));
 }
+
+#[test]
+fn hostile_bytes_give_an_error_or_a_prefix_in_every_mode() {
+    let (sim, env) = chain(4, true);
+    let clean: Vec<_> = (1..=4)
+        .map(|number| sim.read_file(log_path(number)).unwrap())
+        .collect();
+    let mut random = 1u64;
+    let mut draw = |below: usize| {
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (random >> 33) as usize % below
+    };
+    let mut outcomes = [0, 0];
+    for _ in 0..3000 {
+        let number = draw(4);
+        let mut bytes = clean[number].clone();
+        match draw(4) {
+            0 => bytes.truncate(draw(bytes.len())),
+            1 => bytes.extend((0..draw(60)).map(|i| i as u8)),
+            _ => {
+                for _ in 0..=draw(4) {
+                    let at = draw(bytes.len());
+                    bytes[at] = [0, 1, 2, 3, 16, 0x7f, 0x80, 0xff][draw(8)];
+                }
+            }
+        }
+        sim.write_file(log_path(number as u64 + 1), &bytes).unwrap();
+        let mode = [
+            RecoveryMode::TornTail,
+            RecoveryMode::Absolute,
+            RecoveryMode::PointInTime,
+        ][draw(3)];
+        match recover_with(&env, &in_mode(mode)) {
+            Ok((seqs, _)) => {
+                assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+                outcomes[0] += 1;
+            }
+            Err(error) => {
+                assert_ne!(mode, RecoveryMode::PointInTime, "{error}");
+                assert_eq!(damaged_file(&error), log_path(number as u64 + 1));
+                outcomes[1] += 1;
+            }
+        }
+        sim.write_file(log_path(number as u64 + 1), &clean[number])
+            .unwrap();
+    }
+    assert!(outcomes.iter().all(|count| *count > 300), "{outcomes:?}");
+}
+
+#[test]
+fn what_the_user_went_on_without_is_not_asked_for_again() {
+    let (sim, env) = chain(4, true);
+    sim.flip_bit(log_path(2), HEADER_LEN + 12, 0).unwrap();
+    assert_eq!(damaged_file(&recover(&env).unwrap_err()), log_path(2));
+    let (seqs, first) = recover_with(&env, &in_mode(RecoveryMode::PointInTime)).unwrap();
+    assert_eq!((seqs, first.dropped.len()), (vec![1], 1));
+    assert!(first.leftovers.is_empty() && first.torn_bytes > 0);
+    let end = first.logs.last().unwrap().end.clone();
+    // The next open is an ordinary one, before or after the next file has been created.
+    let options = ReplayOptions {
+        floor: 1,
+        ends: vec![end.clone()],
+        ..ReplayOptions::default()
+    };
+    let (seqs, second) = recover_with(&env, &options).unwrap();
+    assert_eq!(
+        (seqs, &second.leftovers),
+        (vec![1], &vec![log_path(3), log_path(4)])
+    );
+    let wal = Wal::create(&env, db(), second.next_number, Some(end), second.logs, TINY).unwrap();
+    append(&wal, 2).unwrap();
+    wal.sync(wal.end()).unwrap();
+    assert_eq!(recover_with(&env, &options).unwrap().0, [1, 2]);
+}
