@@ -195,7 +195,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Walks back from the newest file. Returns the chain's numbers, oldest first: the lowest run of files that hold
-    /// together down to the floor. Runs above it that don't connect are problems, the lowest first.
+    /// together down to the floor. Runs above it that don't connect are problems, the newest first.
     fn link(&self, problems: &mut Vec<Error>) -> Vec<u64> {
         let mut below = u64::MAX;
         loop {
@@ -216,7 +216,7 @@ impl<'a> Survey<'a> {
                     }
                     Link::CutOff => break,
                     Link::Broken(error) => {
-                        problems.insert(0, error);
+                        problems.push(error);
                         break;
                     }
                 }
@@ -261,7 +261,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Every number that the manifest names is in the chain, or has been stepped over by it.
+    /// Every number that the manifest names is in the chain, has been stepped over by it, or is there but cut off.
     fn check_needed(&self, chain: &[u64], problems: &mut Vec<Error>) {
         let floor = self.options.floor;
         let root = chain.first().and_then(|number| self.whole.get(number));
@@ -276,7 +276,7 @@ impl<'a> Survey<'a> {
         let last = chain.last().copied().unwrap_or(0);
         let known = self.options.must_exist.iter().copied();
         for number in known.chain(self.options.ends.iter().map(|end| end.number)) {
-            if number >= floor && !(begin <= number && number <= last) {
+            if number >= floor && !(begin..=last).contains(&number) && !self.whole.contains_key(&number) {
                 problems.push(self.missing(number, "the manifest names it"));
             }
         }

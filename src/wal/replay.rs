@@ -17,7 +17,8 @@ use super::{LiveLog, Payload};
 pub(crate) struct ReplayOptions {
     /// Recovery begins with this file; lower ones are obsolete leftovers.
     pub(crate) floor: u64,
-    /// Numbers of files that were made before something that is durable. Those below the floor don't matter.
+    /// Numbers of files that were made before something that is durable. Those below the floor don't matter. An edit that
+    /// records an end also forgets the numbers above that log, because the files may be deleted as cut off.
     pub(crate) must_exist: Vec<u64>,
     /// Ends that earlier recoveries found and recorded. Nothing behind them is ever replayed.
     pub(crate) ends: Vec<LogEnd>,

@@ -1,0 +1,127 @@
+//! Power loss at every call of a scripted history: what was synced is there, and what survives is a prefix.
+
+use super::*;
+use crate::env::sim::Fault;
+
+/// What the program was told before the power went.
+#[derive(Default)]
+struct Told {
+    begun: bool,
+    attempted: SeqNo,
+    acknowledged: SeqNo,
+    synced: SeqNo,
+}
+
+/// Appends and syncs over several files; stops at the first error.
+fn history(env: &Env, told: &mut Told) -> Result<()> {
+    env.fs
+        .create_dir_all(db())
+        .map_err(|error| Error::io("create", db(), error))?;
+    let wal = Wal::create(env, db(), 1, None, Vec::new(), WalOptions { max_file_size: 250 })?;
+    told.begun = true;
+    let mut seq = 0;
+    for group in [1, 1, 3, 1, 2, 1, 1, 4, 1, 1, 1, 2] {
+        let seqs: Vec<_> = (seq + 1..=seq + group).collect();
+        seq += group;
+        told.attempted = seq;
+        append_group(&wal, &seqs)?;
+        told.acknowledged = seq;
+        if seq % 3 == 0 {
+            wal.sync(wal.end())?;
+            told.synced = seq;
+        }
+    }
+    wal.close()?;
+    told.synced = seq;
+    Ok(())
+}
+
+/// Opens after the crash, checks, goes on, crashes once more, and checks again.
+fn check_after(sim: &SimEnv, style: CrashStyle, told: &Told, context: &str) {
+    let env = sim.env();
+    env.fs.create_dir_all(db()).unwrap();
+    let must_exist = if told.begun { vec![1] } else { Vec::new() };
+    let options = ReplayOptions {
+        floor: 1,
+        must_exist,
+        ..ReplayOptions::default()
+    };
+    let (seqs, replayed) = recover_with(&env, &options).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let kept = seqs.len() as u64;
+    assert_eq!(
+        seqs,
+        (1..=kept).collect::<Vec<_>>(),
+        "{context}: survivors are a prefix"
+    );
+    let least = if style == CrashStyle::KeepAll {
+        told.acknowledged
+    } else {
+        told.synced
+    };
+    assert!(
+        (least..=told.attempted).contains(&kept),
+        "{context}: {kept} of {least} to {}",
+        told.attempted
+    );
+
+    sync_recovered(&*env.fs, db(), &replayed).unwrap();
+    let end = replayed.logs.last().map(|log| log.end.clone());
+    let ends: Vec<_> = end.iter().cloned().collect();
+    let wal = Wal::create(&env, db(), replayed.next_number, end, replayed.logs, OPTIONS).unwrap();
+    append(&wal, kept + 100).unwrap();
+    wal.sync(wal.end()).unwrap();
+    append(&wal, kept + 101).unwrap();
+    sim.crash(style);
+    let options = ReplayOptions {
+        floor: 1,
+        ends,
+        ..ReplayOptions::default()
+    };
+    let (again, _) =
+        recover_with(&sim.env(), &options).unwrap_or_else(|error| panic!("{context}, again: {error}"));
+    let mut expected = seqs;
+    expected.push(kept + 100);
+    assert_eq!(
+        again[..expected.len()],
+        expected,
+        "{context}: the second recovery"
+    );
+    assert!(again.len() <= expected.len() + 1);
+}
+
+fn at_every_call(style: CrashStyle, seed: u64) {
+    for index in 0.. {
+        let sim = SimEnv::new(seed * 1000 + index);
+        sim.set_fault(Fault::PowerOffAt { index });
+        let mut told = Told::default();
+        let finished = history(&sim.env(), &mut told).is_ok();
+        sim.crash(style);
+        check_after(
+            &sim,
+            style,
+            &told,
+            &format!("{style:?}, seed {seed}, call {index}"),
+        );
+        if finished {
+            assert!(index > 50, "the history is long enough to mean something");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_that_keeps_nothing_unsynced_loses_nothing_synced() {
+    at_every_call(CrashStyle::KeepNothing, 1);
+}
+
+#[test]
+fn a_killed_process_loses_nothing_acknowledged() {
+    at_every_call(CrashStyle::KeepAll, 2);
+}
+
+#[test]
+fn a_power_cut_that_keeps_what_it_likes_loses_nothing_synced() {
+    for seed in 3..23 {
+        at_every_call(CrashStyle::Random, seed);
+    }
+}
