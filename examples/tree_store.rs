@@ -19,25 +19,27 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::{Batch, Db, Durability, Keyspace, Options};
 
-/// The longest value that the engine takes, in bytes.
-const MAX_CONTENTS: u64 = 64 << 20;
+#[path = "tree_store/platform.rs"]
+mod platform;
+#[path = "tree_store/tree.rs"]
+mod tree;
+
+use platform::{allocated, part_of, path_bytes, set_mode};
+use tree::{Meta, Walk, read_file};
 
 /// The longest key that the engine takes, in bytes.
 const MAX_PATH: usize = 65_535;
 
 /// A batch is written once it holds this many bytes. Only a file that is larger alone makes a larger one.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// How often a file that changes while it is read is read again.
-const READ_ATTEMPTS: usize = 3;
 
 const USAGE: &str = "\
 Keeps a directory tree in a Packstone database.
@@ -199,6 +201,17 @@ impl Progress {
         }
     }
 
+    /// Starts the report with what the walk met.
+    fn of(walk: &Walk, what: &'static str) -> Self {
+        let mut progress = Progress::new(what, walk.files.iter().map(|file| file.size).sum());
+        for (path, kind) in &walk.skipped {
+            progress.say(&format!("skipped: {} ({kind})", path.display()));
+        }
+        progress.report.skipped = walk.skipped.len() as u64;
+        walk.problems.iter().for_each(|problem| progress.problem(problem));
+        progress
+    }
+
     fn say(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
@@ -220,225 +233,6 @@ impl Progress {
         self.bar.finish_and_clear();
         self.report
     }
-}
-
-/// A regular file that a walk met.
-struct Entry {
-    key: Vec<u8>,
-    path: PathBuf,
-    size: u64,
-}
-
-/// All that lies in a directory.
-#[derive(Default)]
-struct Walk {
-    /// Regular files, sorted by key.
-    files: Vec<Entry>,
-    /// Symbolic links and special files, each with its kind.
-    skipped: Vec<(PathBuf, &'static str)>,
-    /// What could not be looked at, as messages.
-    problems: Vec<String>,
-    /// Keys below these were not seen because their directory could not be read.
-    unread: Vec<Vec<u8>>,
-}
-
-impl Walk {
-    /// Walks `root`, leaving out excluded names and the directory `own` (the database itself).
-    fn of(root: &Path, own: &Path, exclude: &BTreeSet<OsString>) -> Outcome<Walk> {
-        if !fs::metadata(root)
-            .map_err(|e| failed("look at", root, &e))?
-            .is_dir()
-        {
-            return Err(Failure::Failed(format!("{} is not a directory", root.display())));
-        }
-        let own = fs::canonicalize(own).ok();
-        let mut walk = Walk::default();
-        let mut pending = vec![(root.to_owned(), Vec::new())];
-        while let Some((dir, key)) = pending.pop() {
-            if own.is_some() && fs::canonicalize(&dir).ok() == own {
-                continue;
-            }
-            if let Err(e) = walk.directory(&dir, &key, exclude, &mut pending) {
-                walk.problems
-                    .push(format!("cannot read the directory {}: {e}", dir.display()));
-                walk.unread.push(key);
-            }
-        }
-        walk.files.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(walk)
-    }
-
-    fn directory(
-        &mut self,
-        dir: &Path,
-        key: &[u8],
-        exclude: &BTreeSet<OsString>,
-        pending: &mut Vec<(PathBuf, Vec<u8>)>,
-    ) -> io::Result<()> {
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let (name, path) = (entry.file_name(), entry.path());
-            if exclude.contains(&name) {
-                continue;
-            }
-            let Some(name) = path_bytes(Path::new(&name)) else {
-                self.problems.push(format!(
-                    "{}: the name can't be stored on this system",
-                    path.display()
-                ));
-                continue;
-            };
-            let key = if key.is_empty() {
-                name
-            } else {
-                [key, b"/", &name].concat()
-            };
-            match fs::symlink_metadata(&path) {
-                Ok(meta) if meta.is_dir() => pending.push((path, key)),
-                Ok(meta) if meta.is_file() => self.files.push(Entry {
-                    key,
-                    path,
-                    size: meta.len(),
-                }),
-                Ok(meta) if meta.is_symlink() => self.skipped.push((path, "symbolic link")),
-                Ok(_) => self.skipped.push((path, "special file")),
-                Err(e) => {
-                    self.problems
-                        .push(format!("cannot look at {}: {e}", path.display()));
-                    self.unread.push(key);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts the report with what the walk met.
-    fn begin(&self, what: &'static str) -> Progress {
-        let mut progress = Progress::new(what, self.files.iter().map(|file| file.size).sum());
-        for (path, kind) in &self.skipped {
-            progress.say(&format!("skipped: {} ({kind})", path.display()));
-        }
-        progress.report.skipped = self.skipped.len() as u64;
-        self.problems.iter().for_each(|problem| progress.problem(problem));
-        progress
-    }
-
-    /// Whether a stored path is gone from the directory, as far as the walk could see.
-    fn lacks(&self, key: &[u8]) -> bool {
-        let below = |dir: &Vec<u8>| {
-            dir.is_empty()
-                || key
-                    .strip_prefix(dir.as_slice())
-                    .is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
-        };
-        self.files
-            .binary_search_by(|file| file.key.as_slice().cmp(key))
-            .is_err()
-            && !self.unread.iter().any(below)
-    }
-}
-
-/// Size, mode and modification time: the value in `meta`, 24 bytes, little endian.
-struct Meta {
-    size: u64,
-    mode: u32,
-    /// Since 1970, rounded down.
-    seconds: i64,
-    nanoseconds: u32,
-}
-
-impl Meta {
-    fn of(meta: &fs::Metadata, size: u64) -> Meta {
-        let modified = meta.modified().unwrap_or(UNIX_EPOCH);
-        let (seconds, nanoseconds) = match modified.duration_since(UNIX_EPOCH) {
-            Ok(since) => (since.as_secs() as i64, since.subsec_nanos()),
-            Err(before) if before.duration().subsec_nanos() == 0 => {
-                (-(before.duration().as_secs() as i64), 0)
-            }
-            Err(before) => {
-                let before = before.duration();
-                (
-                    -(before.as_secs() as i64) - 1,
-                    1_000_000_000 - before.subsec_nanos(),
-                )
-            }
-        };
-        Meta {
-            size,
-            mode: mode_of(meta),
-            seconds,
-            nanoseconds,
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
-        out.extend_from_slice(&self.size.to_le_bytes());
-        out.extend_from_slice(&self.mode.to_le_bytes());
-        out.extend_from_slice(&self.seconds.to_le_bytes());
-        out.extend_from_slice(&self.nanoseconds.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Meta> {
-        let (size, rest) = bytes.split_first_chunk()?;
-        let (mode, rest) = rest.split_first_chunk()?;
-        let (seconds, rest) = rest.split_first_chunk()?;
-        let (nanoseconds, rest) = rest.split_first_chunk()?;
-        let nanoseconds = u32::from_le_bytes(*nanoseconds);
-        (rest.is_empty() && nanoseconds < 1_000_000_000).then(|| Meta {
-            size: u64::from_le_bytes(*size),
-            mode: u32::from_le_bytes(*mode),
-            seconds: i64::from_le_bytes(*seconds),
-            nanoseconds,
-        })
-    }
-
-    fn modified(&self) -> Option<SystemTime> {
-        let whole = Duration::from_secs(self.seconds.unsigned_abs());
-        let start = if self.seconds < 0 {
-            UNIX_EPOCH.checked_sub(whole)
-        } else {
-            UNIX_EPOCH.checked_add(whole)
-        };
-        start?.checked_add(Duration::from_nanos(u64::from(self.nanoseconds)))
-    }
-}
-
-/// Reads a file that must not change meanwhile. The message of a failure names the file.
-fn read_file(path: &Path) -> Result<(Vec<u8>, Meta), String> {
-    let problem = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => format!("{} has vanished", path.display()),
-        _ => format!("cannot read {}: {e}", path.display()),
-    };
-    for _ in 0..READ_ATTEMPTS {
-        let file = open_regular(path).map_err(problem)?;
-        let before = file.metadata().map_err(problem)?;
-        if !before.is_file() {
-            return Err(format!("{} is no longer a regular file", path.display()));
-        }
-        let mut contents = Vec::new();
-        if before.len() <= MAX_CONTENTS {
-            // One byte above the limit: a file that grows can't fill the memory.
-            (&file)
-                .take(MAX_CONTENTS + 1)
-                .read_to_end(&mut contents)
-                .map_err(problem)?;
-        }
-        let after = file.metadata().map_err(problem)?;
-        let size = after.len();
-        if size > MAX_CONTENTS {
-            return Err(format!(
-                "{} has {size} bytes, and the limit is {MAX_CONTENTS} (64 MiB)",
-                path.display()
-            ));
-        }
-        if contents.len() as u64 == size && before.modified().ok() == after.modified().ok() {
-            let meta = Meta::of(&after, size);
-            return Ok((contents, meta));
-        }
-    }
-    Err(format!("{} keeps changing while it is read", path.display()))
 }
 
 fn store(dir: &Path, db_path: &Path, exclude: &BTreeSet<OsString>) -> Outcome<Report> {
@@ -467,7 +261,7 @@ impl Store {
     /// `own` is left out of the walk: the database itself may lie in the tree.
     fn fill(&self, dir: &Path, own: &Path, exclude: &BTreeSet<OsString>) -> Outcome<Report> {
         let walk = Walk::of(dir, own, exclude)?;
-        let mut progress = walk.begin("store");
+        let mut progress = Progress::of(&walk, "store");
         let (mut batch, mut pending) = (self.db.batch(), 0);
         for entry in &walk.files {
             if entry.key.len() > MAX_PATH {
@@ -547,7 +341,7 @@ fn list(db: &Path, prefix: &[u8]) -> Outcome<bool> {
 fn verify(dir: &Path, db_path: &Path, own: Option<&Path>, exclude: &BTreeSet<OsString>) -> Outcome<Report> {
     let (db, files, meta) = open_stored(db_path)?;
     let walk = Walk::of(dir, own.unwrap_or(db_path), exclude)?;
-    let mut progress = walk.begin("verify");
+    let mut progress = Progress::of(&walk, "verify");
     let snapshot = db.snapshot();
     for entry in &walk.files {
         let contents = match read_file(&entry.path) {
@@ -756,80 +550,3 @@ fn shown(key: &[u8]) -> String {
         _ => format!("b\"{}\"", key.escape_ascii()),
     }
 }
-
-#[cfg(unix)]
-mod platform {
-    use std::ffi::OsString;
-    use std::fs::{File, Metadata, OpenOptions, Permissions};
-    use std::io;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-    use std::path::Path;
-
-    pub(super) fn path_bytes(path: &Path) -> Option<Vec<u8>> {
-        Some(path.as_os_str().as_bytes().to_vec())
-    }
-
-    pub(super) fn part_of(part: &[u8]) -> Option<OsString> {
-        Some(OsString::from_vec(part.to_vec()))
-    }
-
-    /// Opens without following a link or waiting for a pipe's other end, should one have taken the file's place.
-    pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits() as i32)
-            .open(path)
-    }
-
-    pub(super) fn mode_of(meta: &Metadata) -> u32 {
-        meta.mode() & 0o7777
-    }
-
-    /// Sets the permissions; set-user-id and its like are not restored.
-    pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-        file.set_permissions(Permissions::from_mode(mode & 0o777))
-    }
-
-    pub(super) fn allocated(meta: &Metadata) -> u64 {
-        meta.blocks() * 512
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::ffi::OsString;
-    use std::fs::{File, Metadata};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn path_bytes(path: &Path) -> Option<Vec<u8>> {
-        path.to_str().map(|path| path.replace('\\', "/").into_bytes())
-    }
-
-    pub(super) fn part_of(part: &[u8]) -> Option<OsString> {
-        std::str::from_utf8(part)
-            .ok()
-            .filter(|part| !part.contains(['\\', ':']))
-            .map(OsString::from)
-    }
-
-    pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-        File::open(path)
-    }
-
-    pub(super) fn mode_of(_meta: &Metadata) -> u32 {
-        0o644
-    }
-
-    pub(super) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn allocated(meta: &Metadata) -> u64 {
-        meta.len()
-    }
-}
-
-use platform::{allocated, mode_of, open_regular, part_of, path_bytes, set_mode};
