@@ -20,8 +20,8 @@ impl Packstone {
     pub(crate) fn open(dir: &Path, settings: Settings) -> Result<Self> {
         let db = Options::new()
             .create_if_missing(true)
-            .cache_size(settings.cache as usize)
-            .write_buffer_size(settings.write_buffer as usize)
+            .cache_size(settings.cache)
+            .write_buffer_size(settings.write_buffer)
             .open(dir)?;
         let keyspace = db.keyspace("default")?;
         Ok(Packstone { db, keyspace })
