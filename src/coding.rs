@@ -132,9 +132,21 @@ mod tests {
             assert_eq!(decoder.varint(), Some(value));
             assert!(decoder.is_empty());
         }
-        assert_eq!(Decoder::new(&[0x80, 0x00]).varint(), None, "a padded zero is refused");
-        assert_eq!(Decoder::new(&[0xff; 10]).varint(), None, "more than 64 bits are refused");
-        assert_eq!(Decoder::new(&[0x80]).varint(), None, "a cut-off varint is refused");
+        assert_eq!(
+            Decoder::new(&[0x80, 0x00]).varint(),
+            None,
+            "a padded zero is refused"
+        );
+        assert_eq!(
+            Decoder::new(&[0xff; 10]).varint(),
+            None,
+            "more than 64 bits are refused"
+        );
+        assert_eq!(
+            Decoder::new(&[0x80]).varint(),
+            None,
+            "a cut-off varint is refused"
+        );
     }
 
     #[test]

@@ -105,19 +105,30 @@ pub enum Error {
 impl Error {
     /// Wraps an I/O error with what was being done to which path.
     pub fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        Error::Io { operation, path: path.to_owned(), source: Arc::new(source) }
+        Error::Io {
+            operation,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
     }
 
     /// Damage in a file.
     pub fn corruption(path: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Error::Corruption { path: path.to_owned(), offset, what: what.into() }
+        Error::Corruption {
+            path: path.to_owned(),
+            offset,
+            what: what.into(),
+        }
     }
 
     /// Whether the cause is a full disk (or a used-up quota), which room on the disk heals.
     pub fn is_out_of_space(&self) -> bool {
         match self {
             Error::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
             }
             Error::Poisoned { cause } | Error::Background { cause } => cause.is_out_of_space(),
             _ => false,
@@ -128,7 +139,11 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { operation, path, source } => {
+            Error::Io {
+                operation,
+                path,
+                source,
+            } => {
                 write!(f, "cannot {operation} {}: {source}", path.display())
             }
             Error::Corruption { path, offset, what } => write!(
@@ -137,7 +152,11 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::NewerFormat { path, what } => {
-                write!(f, "{}: {what}; open it with a newer release of packstone", path.display())
+                write!(
+                    f,
+                    "{}: {what}; open it with a newer release of packstone",
+                    path.display()
+                )
             }
             Error::Locked { path } => write!(
                 f,
@@ -155,15 +174,24 @@ impl fmt::Display for Error {
             Error::KeyspaceNotFound { name } => write!(f, "there is no keyspace named {name:?}"),
             Error::KeyspaceDropped { name } => write!(f, "the keyspace {name:?} has been dropped"),
             Error::WrongDatabase => {
-                write!(f, "this keyspace, batch or snapshot belongs to another database handle")
+                write!(
+                    f,
+                    "this keyspace, batch or snapshot belongs to another database handle"
+                )
             }
             Error::ReadOnly => write!(f, "the database is open read-only"),
             Error::Closed => write!(f, "the database has been closed"),
             Error::Poisoned { cause } => {
-                write!(f, "no more writes until the database is opened again, because a sync failed: {cause}")
+                write!(
+                    f,
+                    "no more writes until the database is opened again, because a sync failed: {cause}"
+                )
             }
             Error::Background { cause } => {
-                write!(f, "writes are stopped because background work keeps failing: {cause}")
+                write!(
+                    f,
+                    "writes are stopped because background work keeps failing: {cause}"
+                )
             }
         }
     }

@@ -56,7 +56,15 @@ mod tests {
         assert_eq!(parse("000012.sst"), Some(FileKind::Sst(12)));
         assert_eq!(parse("1234567.log"), Some(FileKind::Log(1_234_567)));
         assert_eq!(parse("MANIFEST-000003"), Some(FileKind::Manifest(3)));
-        for foreign in ["12.sst", "0000012.sst", "+00012.sst", "000012.sst.bak", "notes.sst", "MANIFEST-3", "CURRENT"] {
+        for foreign in [
+            "12.sst",
+            "0000012.sst",
+            "+00012.sst",
+            "000012.sst.bak",
+            "notes.sst",
+            "MANIFEST-3",
+            "CURRENT",
+        ] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
     }

@@ -181,7 +181,10 @@ fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
     if (least..=most).contains(&given) {
         return Ok(());
     }
-    Err(Error::InvalidOption { name, what: format!("{given} given; {least} to {most} allowed") })
+    Err(Error::InvalidOption {
+        name,
+        what: format!("{given} given; {least} to {most} allowed"),
+    })
 }
 
 /// How a keyspace is laid out on disk. Chosen when it is created, stored with it, and the same ever after.
@@ -203,7 +206,9 @@ pub struct KeyspaceOptions {
 
 impl Default for KeyspaceOptions {
     fn default() -> Self {
-        KeyspaceOptions { sst: SstOptions::default() }
+        KeyspaceOptions {
+            sst: SstOptions::default(),
+        }
     }
 }
 
@@ -248,7 +253,12 @@ impl KeyspaceOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        check("value_block_size", u64::from(self.sst.value_block_size), 64, 1 << 20)?;
+        check(
+            "value_block_size",
+            u64::from(self.sst.value_block_size),
+            64,
+            1 << 20,
+        )?;
         check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
     }
 

@@ -60,7 +60,11 @@ impl From<&[u8]> for Slice {
 
 impl From<Vec<u8>> for Slice {
     fn from(bytes: Vec<u8>) -> Self {
-        if bytes.len() <= INLINE { Slice::from(&bytes[..]) } else { Slice(Repr::Heap(Arc::from(bytes))) }
+        if bytes.len() <= INLINE {
+            Slice::from(&bytes[..])
+        } else {
+            Slice(Repr::Heap(Arc::from(bytes)))
+        }
     }
 }
 

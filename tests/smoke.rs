@@ -7,7 +7,10 @@ fn what_was_written_is_read_back_after_flush_compaction_and_reopen() -> packston
     let db = Options::new().write_buffer_size(64 << 10).open(dir.path())?;
     let ks = db.keyspace("a")?;
     for i in 0..20_000u32 {
-        ks.put(i.wrapping_mul(2_654_435_761).to_be_bytes(), format!("value {i} {}", "x".repeat((i % 90) as usize)))?;
+        ks.put(
+            i.wrapping_mul(2_654_435_761).to_be_bytes(),
+            format!("value {i} {}", "x".repeat((i % 90) as usize)),
+        )?;
     }
     ks.put_with("last", "1", Durability::Sync)?;
     db.wait_for_background()?;

@@ -42,14 +42,20 @@ pub struct Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("len", &self.payload.count()).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("len", &self.payload.count())
+            .finish_non_exhaustive()
     }
 }
 
 pub(super) fn check_key(key: &[u8]) -> Result<()> {
     if key.len() > MAX_KEY_LEN {
         let (size, limit) = (key.len() as u64, MAX_KEY_LEN as u64);
-        return Err(Error::LimitExceeded { what: "key", size, limit });
+        return Err(Error::LimitExceeded {
+            what: "key",
+            size,
+            limit,
+        });
     }
     Ok(())
 }
@@ -57,14 +63,23 @@ pub(super) fn check_key(key: &[u8]) -> Result<()> {
 pub(super) fn check_value(value: &[u8]) -> Result<()> {
     if value.len() > MAX_VALUE_LEN {
         let (size, limit) = (value.len() as u64, MAX_VALUE_LEN as u64);
-        return Err(Error::LimitExceeded { what: "value", size, limit });
+        return Err(Error::LimitExceeded {
+            what: "value",
+            size,
+            limit,
+        });
     }
     Ok(())
 }
 
 impl Batch {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
-        Batch { handle, payload: PayloadBuilder::new(), keyspaces: Vec::new(), error: None }
+        Batch {
+            handle,
+            payload: PayloadBuilder::new(),
+            keyspaces: Vec::new(),
+            error: None,
+        }
     }
 
     /// Sets the value of a key. What is wrong with it, if anything, is reported by `commit`, which then writes nothing.
@@ -92,7 +107,11 @@ impl Batch {
             }
             if size > MAX_BATCH_BYTES {
                 let (size, limit) = (size as u64, MAX_BATCH_BYTES as u64);
-                return Err(Error::LimitExceeded { what: "batch", size, limit });
+                return Err(Error::LimitExceeded {
+                    what: "batch",
+                    size,
+                    limit,
+                });
             }
             Ok(())
         });
@@ -134,6 +153,8 @@ impl Batch {
         if let Some(error) = self.error {
             return Err(error);
         }
-        self.handle.core.commit(Request::new(self.payload, self.keyspaces), durability)
+        self.handle
+            .core
+            .commit(Request::new(self.payload, self.keyspaces), durability)
     }
 }

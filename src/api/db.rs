@@ -52,7 +52,9 @@ impl Drop for Handle {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("dir", &self.handle.core.dir).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("dir", &self.handle.core.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +69,9 @@ impl Db {
 
     pub(crate) fn open_with(options: Options, dir: &Path, read_only: bool) -> Result<Db> {
         let (core, report) = recovery::open(dir, options, read_only)?;
-        Ok(Db { handle: Arc::new(Handle { core, report }) })
+        Ok(Db {
+            handle: Arc::new(Handle { core, report }),
+        })
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -94,13 +98,20 @@ impl Db {
             return Err(Error::InvalidKeyspaceName { what });
         }
         let core = self.core().open_or_create(name, options)?;
-        Ok(Keyspace { handle: self.handle.clone(), core })
+        Ok(Keyspace {
+            handle: self.handle.clone(),
+            core,
+        })
     }
 
     /// The names of all keyspaces, sorted.
     pub fn keyspaces(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.core().keyspace_cores().iter().map(|keyspace| keyspace.name.to_string()).collect();
+        let mut names: Vec<String> = self
+            .core()
+            .keyspace_cores()
+            .iter()
+            .map(|keyspace| keyspace.name.to_string())
+            .collect();
         names.sort();
         names
     }

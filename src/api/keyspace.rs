@@ -41,7 +41,9 @@ pub struct Keyspace {
 
 impl fmt::Debug for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyspace").field("name", &self.core.name).finish_non_exhaustive()
+        f.debug_struct("Keyspace")
+            .field("name", &self.core.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,7 +98,9 @@ impl Keyspace {
     }
 
     fn commit(&self, payload: PayloadBuilder, durability: Durability) -> Result<()> {
-        self.handle.core.commit(Request::new(payload, vec![self.core.clone()]), durability)
+        self.handle
+            .core
+            .commit(Request::new(payload, vec![self.core.clone()]), durability)
     }
 
     /// The value of a key.
@@ -138,7 +142,11 @@ impl Keyspace {
     }
 
     fn bounded(&self, bounds: range::Bounds) -> Range {
-        let alive = self.handle.core.check_open().and_then(|()| self.core.check_alive());
+        let alive = self
+            .handle
+            .core
+            .check_open()
+            .and_then(|()| self.core.check_alive());
         let snapshot = self.handle.core.snapshots.register();
         Range::new(self.handle.clone(), &self.core, snapshot, bounds, alive)
     }
@@ -147,7 +155,9 @@ impl Keyspace {
     /// Flushes first. For after mass deletes; ordinary work needs no such call.
     pub fn compact_range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Result<()> {
         let bounds = range::bounds(&bounds);
-        self.handle.core.compact_range(&self.core, &bounds.lower, bounds.upper.as_deref())
+        self.handle
+            .core
+            .compact_range(&self.core, &bounds.lower, bounds.upper.as_deref())
     }
 }
 

@@ -81,7 +81,11 @@ pub struct LevelMetrics {
 impl Metrics {
     /// Bytes of all SSTs.
     pub fn sst_bytes(&self) -> u64 {
-        self.keyspaces.iter().flat_map(|keyspace| &keyspace.levels).map(|level| level.bytes).sum()
+        self.keyspaces
+            .iter()
+            .flat_map(|keyspace| &keyspace.levels)
+            .map(|level| level.bytes)
+            .sum()
     }
 
     /// Bytes written to SSTs by flushes and compactions for each byte that flushes wrote; 0 before the first flush.
@@ -101,7 +105,8 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         .iter()
         .map(|keyspace| {
             let view = keyspace.view();
-            let memtables = std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
+            let memtables =
+                std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
             let level = |tables: &[std::sync::Arc<crate::engine::core::OpenTable>]| LevelMetrics {
                 files: tables.len() as u64,
                 bytes: tables.iter().map(|table| table.meta.size).sum(),
@@ -143,15 +148,67 @@ impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: f64 = (1 << 20) as f64;
         let mib = |bytes: u64| bytes as f64 / MIB;
-        writeln!(f, "entries written {}, log {:.1} MiB ({:.1} MiB live)", self.entries_written, mib(self.log_bytes_written), mib(self.log_bytes_live))?;
-        writeln!(f, "flushes {} ({:.1} MiB), compactions {} ({:.1} MiB read, {:.1} MiB written)", self.flushes, mib(self.flush_bytes), self.compactions, mib(self.compaction_bytes_read), mib(self.compaction_bytes_written))?;
-        writeln!(f, "stalls {:.3} s, background failures {}", self.stall_nanos as f64 / 1e9, self.background_failures)?;
-        writeln!(f, "cache {:.1} MiB, {} hits, {} misses", mib(self.cache_bytes), self.cache_hits, self.cache_misses)?;
-        writeln!(f, "{:<20} {:>5} {:>8} {:>12} {:>14} {:>12}", "keyspace", "level", "files", "MiB", "entries", "tombstones")?;
+        writeln!(
+            f,
+            "entries written {}, log {:.1} MiB ({:.1} MiB live)",
+            self.entries_written,
+            mib(self.log_bytes_written),
+            mib(self.log_bytes_live)
+        )?;
+        writeln!(
+            f,
+            "flushes {} ({:.1} MiB), compactions {} ({:.1} MiB read, {:.1} MiB written)",
+            self.flushes,
+            mib(self.flush_bytes),
+            self.compactions,
+            mib(self.compaction_bytes_read),
+            mib(self.compaction_bytes_written)
+        )?;
+        writeln!(
+            f,
+            "stalls {:.3} s, background failures {}",
+            self.stall_nanos as f64 / 1e9,
+            self.background_failures
+        )?;
+        writeln!(
+            f,
+            "cache {:.1} MiB, {} hits, {} misses",
+            mib(self.cache_bytes),
+            self.cache_hits,
+            self.cache_misses
+        )?;
+        writeln!(
+            f,
+            "{:<20} {:>5} {:>8} {:>12} {:>14} {:>12}",
+            "keyspace", "level", "files", "MiB", "entries", "tombstones"
+        )?;
         for keyspace in &self.keyspaces {
-            writeln!(f, "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}", keyspace.name, "mem", keyspace.frozen_memtables + 1, mib(keyspace.memtable_bytes), "", "")?;
-            for (number, level) in keyspace.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {
-                writeln!(f, "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}", "", number, level.files, mib(level.bytes), level.entries, level.tombstones)?;
+            writeln!(
+                f,
+                "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}",
+                keyspace.name,
+                "mem",
+                keyspace.frozen_memtables + 1,
+                mib(keyspace.memtable_bytes),
+                "",
+                ""
+            )?;
+            for (number, level) in keyspace
+                .levels
+                .iter()
+                .enumerate()
+                .filter(|(_, level)| level.files > 0)
+            {
+                writeln!(
+                    f,
+                    "{:<20} {:>5} {:>8} {:>12.1} {:>14} {:>12}",
+                    "",
+                    number,
+                    level.files,
+                    mib(level.bytes),
+                    level.entries,
+                    level.tombstones
+                )?;
             }
         }
         Ok(())

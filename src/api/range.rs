@@ -48,7 +48,10 @@ pub(super) fn prefix_bounds(prefix: &[u8]) -> Bounds {
         *upper.last_mut()? += 1;
         Some(upper)
     });
-    Bounds { lower: prefix.to_vec(), upper: raised }
+    Bounds {
+        lower: prefix.to_vec(),
+        upper: raised,
+    }
 }
 
 /// The entries of a range of keys, as they were when the range was made. An iterator from both ends.
@@ -72,7 +75,9 @@ pub struct Range {
 
 impl fmt::Debug for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Range").field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("Range")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
 }
 
@@ -217,7 +222,10 @@ mod tests {
     #[test]
     fn bounds_are_made_half_open() {
         let open = bounds::<&[u8]>(&(Bound::Excluded(&b"a"[..]), Bound::Included(&b"b"[..])));
-        assert_eq!((open.lower, open.upper.unwrap()), (b"a\0".to_vec(), b"b\0".to_vec()));
+        assert_eq!(
+            (open.lower, open.upper.unwrap()),
+            (b"a\0".to_vec(), b"b\0".to_vec())
+        );
         let all = bounds::<&[u8]>(&..);
         assert_eq!((all.lower, all.upper), (vec![], None));
     }

@@ -38,13 +38,18 @@ pub struct Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("seq", &self.seq()).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("seq", &self.seq())
+            .finish_non_exhaustive()
     }
 }
 
 impl Snapshot {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
-        Snapshot { guard: handle.core.snapshots.register(), handle }
+        Snapshot {
+            guard: handle.core.snapshots.register(),
+            handle,
+        }
     }
 
     /// The sequence number of the last write that it sees.
@@ -55,13 +60,17 @@ impl Snapshot {
     /// The value that a key had.
     pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
         self.check(keyspace)?;
-        self.handle.core.get(&keyspace.core, key.as_ref(), Some(self.seq()))
+        self.handle
+            .core
+            .get(&keyspace.core, key.as_ref(), Some(self.seq()))
     }
 
     /// Whether a key had a value.
     pub fn contains_key(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check(keyspace)?;
-        self.handle.core.contains_key(&keyspace.core, key.as_ref(), Some(self.seq()))
+        self.handle
+            .core
+            .contains_key(&keyspace.core, key.as_ref(), Some(self.seq()))
     }
 
     /// All entries in key order.
@@ -81,7 +90,13 @@ impl Snapshot {
 
     fn bounded(&self, keyspace: &Keyspace, bounds: range::Bounds) -> Range {
         let checked = self.check(keyspace);
-        Range::new(self.handle.clone(), &keyspace.core, self.guard.clone(), bounds, checked)
+        Range::new(
+            self.handle.clone(),
+            &keyspace.core,
+            self.guard.clone(),
+            bounds,
+            checked,
+        )
     }
 
     fn check(&self, keyspace: &Keyspace) -> Result<()> {

@@ -16,7 +16,10 @@ const MAX_ENTRIES: u64 = 4_000;
 impl Core {
     /// Panics, in debug builds, when the keyspace's tree breaks an invariant. Bounds are always checked, and small trees
     /// entry by entry.
-    #[allow(clippy::panic, reason = "a broken invariant in a debug build must not go unnoticed")]
+    #[allow(
+        clippy::panic,
+        reason = "a broken invariant in a debug build must not go unnoticed"
+    )]
     pub(crate) fn check_recency(&self, keyspace: &Arc<KeyspaceCore>) {
         if !cfg!(debug_assertions) {
             return;

@@ -61,7 +61,11 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(payload: PayloadBuilder, keyspaces: Vec<Arc<KeyspaceCore>>) -> Self {
-        Request { payload, keyspaces, first_seq: 0 }
+        Request {
+            payload,
+            keyspaces,
+            first_seq: 0,
+        }
     }
 }
 
@@ -108,8 +112,10 @@ impl Core {
                 drop(queue);
                 return self.lead(request);
             }
-            let follower =
-                Arc::new(Follower { slot: Mutex::new(Slot::Waiting(request)), event: Event::default() });
+            let follower = Arc::new(Follower {
+                slot: Mutex::new(Slot::Waiting(request)),
+                event: Event::default(),
+            });
             queue.waiting.push_back(follower.clone());
             follower
         };
@@ -128,7 +134,11 @@ impl Core {
     fn lead(self: &Arc<Self>, own: Request) -> Result<LogPosition> {
         let (followers, mut group) = self.gather(own);
         let mut outcomes = self.write_group(&mut group);
-        let own_outcome = if outcomes.is_empty() { Err(Error::Closed) } else { outcomes.remove(0) };
+        let own_outcome = if outcomes.is_empty() {
+            Err(Error::Closed)
+        } else {
+            outcomes.remove(0)
+        };
         for (follower, outcome) in followers.iter().zip(outcomes) {
             *follower.slot.lock() = Slot::Done(outcome);
             follower.event.notify();
@@ -143,7 +153,9 @@ impl Core {
         let (mut followers, mut group) = (Vec::new(), vec![own]);
         let mut queue = self.commits.state.lock();
         while bytes < MAX_GROUP_BYTES {
-            let Some(follower) = queue.waiting.pop_front() else { break };
+            let Some(follower) = queue.waiting.pop_front() else {
+                break;
+            };
             let slot = std::mem::replace(&mut *follower.slot.lock(), Slot::Taken);
             if let Slot::Waiting(request) = slot {
                 bytes += request.payload.byte_size();
@@ -178,7 +190,11 @@ impl Core {
             let checked = self.number(&mut writes, request);
             outcomes.push(match checked {
                 Ok((first_seq, last_seq)) => {
-                    frames.push(Frame { first_seq, last_seq, payload: request.payload.as_bytes() });
+                    frames.push(Frame {
+                        first_seq,
+                        last_seq,
+                        payload: request.payload.as_bytes(),
+                    });
                     Ok(NOWHERE)
                 }
                 Err(e) => Err(e),
@@ -192,13 +208,17 @@ impl Core {
         drop(frames);
         for (request, outcome) in group.iter().zip(outcomes.iter_mut()) {
             if outcome.is_ok() {
-                *outcome = written.clone().and_then(|end| self.apply(&mut writes, request).map(|()| end));
+                *outcome = written
+                    .clone()
+                    .and_then(|end| self.apply(&mut writes, request).map(|()| end));
             }
         }
         if let Ok(end) = &written {
             let last = writes.next_seq - 1;
             self.snapshots.publish(last);
-            self.counters.entries_written.fetch_add(last + 1 - first_of_group, Ordering::Relaxed);
+            self.counters
+                .entries_written
+                .fetch_add(last + 1 - first_of_group, Ordering::Relaxed);
             self.counters.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             self.rotate_full(&mut writes, group, *end);
         }
@@ -209,13 +229,19 @@ impl Core {
     fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
         for keyspace in &request.keyspaces {
             if !writes.active.contains_key(&keyspace.id) {
-                return Err(Error::KeyspaceDropped { name: keyspace.name.to_string() });
+                return Err(Error::KeyspaceDropped {
+                    name: keyspace.name.to_string(),
+                });
             }
         }
         let first = writes.next_seq;
         let next = first.saturating_add(u64::from(request.payload.count()));
         if next > MAX_SEQ {
-            return Err(Error::LimitExceeded { what: "sequence number", size: next, limit: MAX_SEQ });
+            return Err(Error::LimitExceeded {
+                what: "sequence number",
+                size: next,
+                limit: MAX_SEQ,
+            });
         }
         request.first_seq = first;
         request.payload.set_first_seq(first);
@@ -268,8 +294,12 @@ impl Core {
 
     /// Freezes a keyspace's active memtable, if it holds anything, and sees that it gets flushed.
     pub(crate) fn rotate(self: &Arc<Self>, writes: &mut WriteState, id: KeyspaceId, upto: SeqNo) {
-        let Some(active) = writes.active.get_mut(&id) else { return };
-        let Some(min_seq) = active.min_seq.take() else { return };
+        let Some(active) = writes.active.get_mut(&id) else {
+            return;
+        };
+        let Some(min_seq) = active.min_seq.take() else {
+            return;
+        };
         active.table = active.keyspace.rotate(min_seq, upto);
         let keyspace = active.keyspace.clone();
         self.update_pressure_of(&keyspace);

@@ -142,7 +142,11 @@ impl Core {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
+        if self.is_closed() {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn new_file_number(&self) -> u64 {
@@ -150,7 +154,10 @@ impl Core {
     }
 
     pub(crate) fn read_options(&self) -> SstReadOptions {
-        SstReadOptions { access: self.options.access, cache: self.cache.clone() }
+        SstReadOptions {
+            access: self.options.access,
+            cache: self.cache.clone(),
+        }
     }
 
     /// Flush and compaction read by pread, always: a page that can't be read is then an error and not a dead process.
@@ -167,7 +174,9 @@ impl Core {
     /// Runs `job` in the background, unless the database is closed by then.
     pub(crate) fn spawn(self: &Arc<Self>, priority: Priority, job: impl FnOnce(&Arc<Core>) + Send + 'static) {
         let core = self.clone();
-        self.env.scheduler.spawn(priority, Box::new(move || core.run(job)));
+        self.env
+            .scheduler
+            .spawn(priority, Box::new(move || core.run(job)));
     }
 
     /// The same after a delay. The job does not keep the database alive.
@@ -256,9 +265,12 @@ impl Core {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
-        edit.push(Record::NextFileNumber(self.next_file_number.load(Ordering::Relaxed)));
+        edit.push(Record::NextFileNumber(
+            self.next_file_number.load(Ordering::Relaxed),
+        ));
         let mut next = state.catalog.clone();
-        next.apply(&edit).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+        next.apply(&edit)
+            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
         let manifest = state.manifest.as_mut().ok_or(Error::ReadOnly)?;
         let committed = match manifest.commit(&edit, &next) {
             Ok(committed) => committed,
@@ -284,7 +296,9 @@ impl Core {
             wal.poison(cause.clone());
         }
         self.progress.notify();
-        self.poisoned().unwrap_or(Error::Poisoned { cause: Arc::new(cause) })
+        self.poisoned().unwrap_or(Error::Poisoned {
+            cause: Arc::new(cause),
+        })
     }
 
     /// Makes everything in the log so far durable: before any edit that depends on it.
@@ -324,7 +338,9 @@ impl Core {
             return Ok(found);
         }
         if self.wal.is_none() {
-            return Err(Error::KeyspaceNotFound { name: name.to_owned() });
+            return Err(Error::KeyspaceNotFound {
+                name: name.to_owned(),
+            });
         }
         let options = options.unwrap_or_default();
         options.validate()?;
@@ -335,16 +351,35 @@ impl Core {
         let id = state.catalog.next_keyspace_id;
         if id == KeyspaceId::MAX {
             let limit = u64::from(id);
-            return Err(Error::LimitExceeded { what: "number of keyspaces ever created", size: limit, limit });
+            return Err(Error::LimitExceeded {
+                what: "number of keyspaces ever created",
+                size: limit,
+                limit,
+            });
         }
         let edit = Edit {
-            records: vec![Record::CreateKeyspace { id, name: name.to_owned(), options: options.clone() }],
+            records: vec![Record::CreateKeyspace {
+                id,
+                name: name.to_owned(),
+                options: options.clone(),
+            }],
         };
         let table = Arc::new(<Memtable as crate::memtable::SortedTable>::new());
-        let core = KeyspaceCore::new(id, Arc::from(name), options, table.clone(), Vec::new(), Default::default());
+        let core = KeyspaceCore::new(
+            id,
+            Arc::from(name),
+            options,
+            table.clone(),
+            Vec::new(),
+            Default::default(),
+        );
         // Durable before its first frame: the keyspace takes writes only once it is in `active`.
         self.commit_edit(&mut state, edit, &[], |_| {
-            let active = ActiveTable { keyspace: core.clone(), table, min_seq: None };
+            let active = ActiveTable {
+                keyspace: core.clone(),
+                table,
+                min_seq: None,
+            };
             self.writes.lock().active.insert(id, active);
             self.keyspaces.write().insert(id, core.clone());
         })?;
@@ -352,7 +387,11 @@ impl Core {
     }
 
     pub(crate) fn find_keyspace(&self, name: &str) -> Option<Arc<KeyspaceCore>> {
-        self.keyspaces.read().values().find(|keyspace| &*keyspace.name == name).cloned()
+        self.keyspaces
+            .read()
+            .values()
+            .find(|keyspace| &*keyspace.name == name)
+            .cloned()
     }
 
     /// Drops a keyspace: no writes from here on; its files go when the last snapshot or iterator that uses them does.
@@ -360,11 +399,14 @@ impl Core {
         self.check_open()?;
         self.wal()?;
         let mut state = self.manifest.lock();
-        let keyspace =
-            self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound { name: name.to_owned() })?;
+        let keyspace = self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound {
+            name: name.to_owned(),
+        })?;
         // Writers first: nothing may be acknowledged for it behind the synced part of the log. Put back on failure.
         let active = self.writes.lock().active.remove(&keyspace.id);
-        let edit = Edit { records: vec![Record::DropKeyspace { id: keyspace.id }] };
+        let edit = Edit {
+            records: vec![Record::DropKeyspace { id: keyspace.id }],
+        };
         let tables: Vec<Arc<Table>> = keyspace.view().tree.tables().cloned().collect();
         // A batch may have written here and elsewhere: its other half must not get lost.
         let result = self.sync_log().and_then(|()| {

@@ -81,7 +81,9 @@ impl Core {
 
     fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
         let frozen = keyspace.view().frozen.clone();
-        let Some(newest) = frozen.first() else { return Ok(()) };
+        let Some(newest) = frozen.first() else {
+            return Ok(());
+        };
         if keyspace.is_dropped() {
             return Ok(());
         }
@@ -99,7 +101,10 @@ impl Core {
     fn write_frozen(&self, keyspace: &KeyspaceCore, frozen: &[Frozen]) -> Result<Vec<Arc<Table>>> {
         // All that is written here was published before it was frozen, so the sample comes after it.
         let mut retention = Retention::new(self.snapshots.sample());
-        let sources = frozen.iter().map(|frozen| Source::Memory(frozen.table.cursor())).collect();
+        let sources = frozen
+            .iter()
+            .map(|frozen| Source::Memory(frozen.table.cursor()))
+            .collect();
         let mut merge = Merge::new(sources, Direction::Forward, None)?;
         let mut output = Output::new(self, keyspace, Vec::new());
         let mut write = || -> Result<()> {
@@ -147,9 +152,16 @@ impl Core {
         }
         let mut edit = Edit::default();
         for table in tables {
-            edit.push(Record::AddFile { keyspace: keyspace.id, level: 0, file: table.meta.clone() });
+            edit.push(Record::AddFile {
+                keyspace: keyspace.id,
+                level: 0,
+                file: table.meta.clone(),
+            });
         }
-        edit.push(Record::Flushed { keyspace: keyspace.id, upto });
+        edit.push(Record::Flushed {
+            keyspace: keyspace.id,
+            upto,
+        });
         edit.push(Record::LogKnown(wal.current_number()));
         let added: Vec<_> = tables.iter().map(|table| (0, table.clone())).collect();
         self.commit_edit(&mut state, edit, &[], |_| {
@@ -172,7 +184,9 @@ impl Core {
         if floor <= state.catalog.log_floor {
             return Ok(());
         }
-        let edit = Edit { records: vec![Record::LogFloor(floor)] };
+        let edit = Edit {
+            records: vec![Record::LogFloor(floor)],
+        };
         self.commit_edit(&mut state, edit, &[], |_| {})?;
         drop(state);
         wal.remove_below(floor)
@@ -200,8 +214,7 @@ impl Core {
         let mut outcome = Ok(());
         self.wait(&mut || {
             let pending = keyspaces.iter().any(|keyspace| {
-                !keyspace.is_dropped()
-                    && keyspace.view().frozen.iter().any(|frozen| frozen.upto <= upto)
+                !keyspace.is_dropped() && keyspace.view().frozen.iter().any(|frozen| frozen.upto <= upto)
             });
             outcome = self.background_outcome(failures);
             !pending || outcome.is_err()

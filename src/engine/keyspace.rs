@@ -82,7 +82,11 @@ impl KeyspaceCore {
             id,
             name,
             options,
-            view: RwLock::new(Arc::new(View { active, frozen, tree: Arc::new(tree) })),
+            view: RwLock::new(Arc::new(View {
+                active,
+                frozen,
+                tree: Arc::new(tree),
+            })),
             dropped: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             debt: AtomicU64::new(0),
@@ -125,7 +129,9 @@ impl KeyspaceCore {
     /// An error if the keyspace has been dropped.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if self.is_dropped() {
-            return Err(Error::KeyspaceDropped { name: self.name.to_string() });
+            return Err(Error::KeyspaceDropped {
+                name: self.name.to_string(),
+            });
         }
         Ok(())
     }
@@ -136,7 +142,14 @@ impl KeyspaceCore {
         self.update(|view| {
             let fresh = Arc::new(Memtable::new());
             let full = std::mem::replace(&mut view.active, fresh.clone());
-            view.frozen.insert(0, Frozen { table: full, min_seq, upto });
+            view.frozen.insert(
+                0,
+                Frozen {
+                    table: full,
+                    min_seq,
+                    upto,
+                },
+            );
             fresh
         })
     }

@@ -20,7 +20,12 @@ pub(crate) struct LevelCursor {
 
 impl LevelCursor {
     pub(crate) fn new(tables: Vec<Arc<Table>>, options: CursorOptions) -> Self {
-        LevelCursor { tables, options, index: 0, current: None }
+        LevelCursor {
+            tables,
+            options,
+            index: 0,
+            current: None,
+        }
     }
 
     pub(crate) fn tables(&self) -> &[Arc<Table>] {
@@ -70,7 +75,12 @@ impl Cursor for LevelCursor {
     }
 
     fn seek_to_last(&mut self) -> Result<()> {
-        match self.tables.len().checked_sub(1).and_then(|index| self.open(index)) {
+        match self
+            .tables
+            .len()
+            .checked_sub(1)
+            .and_then(|index| self.open(index))
+        {
             Some(cursor) => cursor.seek_to_last()?,
             None => self.current = None,
         }
@@ -88,7 +98,9 @@ impl Cursor for LevelCursor {
 
     fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         // Entries before (key, seq) may lie in every table that starts at or before the key.
-        let end = self.tables.partition_point(|table| &table.meta.min_key[..] <= key);
+        let end = self
+            .tables
+            .partition_point(|table| &table.meta.min_key[..] <= key);
         match end.checked_sub(1).and_then(|index| self.open(index)) {
             Some(cursor) => cursor.seek_before(key, seq)?,
             None => self.current = None,
@@ -130,7 +142,10 @@ impl Cursor for LevelCursor {
 
     fn value(&self) -> ValueRef {
         match &self.current {
-            Some(cursor) => ValueRef { source: self.index as u32, ..cursor.value() },
+            Some(cursor) => ValueRef {
+                source: self.index as u32,
+                ..cursor.value()
+            },
             None => ValueRef::new(ValuePlace::Tombstone),
         }
     }

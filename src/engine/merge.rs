@@ -114,8 +114,14 @@ impl Merge {
         for source in &mut sources {
             source.position(direction, bound)?;
         }
-        let heap = (0..sources.len()).filter(|i| sources.get(*i).is_some_and(Source::valid)).collect();
-        let mut merge = Merge { sources, heap, direction };
+        let heap = (0..sources.len())
+            .filter(|i| sources.get(*i).is_some_and(Source::valid))
+            .collect();
+        let mut merge = Merge {
+            sources,
+            heap,
+            direction,
+        };
         for at in (0..merge.heap.len() / 2).rev() {
             merge.sift_down(at);
         }
@@ -143,8 +149,13 @@ impl Merge {
 
     /// Where the current value lies. Good for `load` and `table_of` after the merge has moved on, too.
     pub(crate) fn value(&self) -> MergedValue {
-        let value = self.top().map_or(ValueRef::new(crate::types::ValuePlace::Tombstone), Source::value);
-        MergedValue { source: self.heap.first().copied().unwrap_or(0), value }
+        let value = self
+            .top()
+            .map_or(ValueRef::new(crate::types::ValuePlace::Tombstone), Source::value);
+        MergedValue {
+            source: self.heap.first().copied().unwrap_or(0),
+            value,
+        }
     }
 
     /// Reads a value.
@@ -162,7 +173,9 @@ impl Merge {
 
     /// Goes to the next entry in the merge's direction.
     pub(crate) fn advance(&mut self) -> Result<()> {
-        let Some(source) = self.heap.first().and_then(|top| self.sources.get_mut(*top)) else { return Ok(()) };
+        let Some(source) = self.heap.first().and_then(|top| self.sources.get_mut(*top)) else {
+            return Ok(());
+        };
         if let Err(e) = source.step(self.direction) {
             self.heap.clear();
             return Err(e);
@@ -177,8 +190,13 @@ impl Merge {
     /// Whether the source at heap position `a` comes before the one at `b`.
     fn before(&self, a: usize, b: usize) -> bool {
         let source = |at: usize| self.heap.get(at).and_then(|index| self.sources.get(*index));
-        let (Some(left), Some(right)) = (source(a), source(b)) else { return false };
-        let order = left.key().cmp(right.key()).then_with(|| right.seq().cmp(&left.seq()));
+        let (Some(left), Some(right)) = (source(a), source(b)) else {
+            return false;
+        };
+        let order = left
+            .key()
+            .cmp(right.key())
+            .then_with(|| right.seq().cmp(&left.seq()));
         match self.direction {
             Direction::Forward => order == Ordering::Less,
             Direction::Backward => order == Ordering::Greater,
@@ -191,7 +209,11 @@ impl Merge {
             if left >= self.heap.len() {
                 return;
             }
-            let child = if right < self.heap.len() && self.before(right, left) { right } else { left };
+            let child = if right < self.heap.len() && self.before(right, left) {
+                right
+            } else {
+                left
+            };
             if !self.before(child, at) {
                 return;
             }

@@ -47,7 +47,11 @@ impl<'a> Output<'a> {
         let max_bytes = self.core.options.max_file_size;
         if let Some(builder) = &self.builder {
             // A key of many versions may overrun the limit by as much again before it is split.
-            let limit = if key == self.last_key { (MAX_ENTRIES * 2, max_bytes * 2) } else { (MAX_ENTRIES, max_bytes) };
+            let limit = if key == self.last_key {
+                (MAX_ENTRIES * 2, max_bytes * 2)
+            } else {
+                (MAX_ENTRIES, max_bytes)
+            };
             if builder.is_full(limit.0, limit.1) {
                 self.finish_file()?;
             }
@@ -55,7 +59,9 @@ impl<'a> Output<'a> {
         if self.builder.is_none() {
             self.builder = Some(self.begin_file()?);
         }
-        let Some(builder) = &mut self.builder else { return Ok(()) };
+        let Some(builder) = &mut self.builder else {
+            return Ok(());
+        };
         builder.add(key, seq, value)?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
@@ -66,8 +72,16 @@ impl<'a> Output<'a> {
         let core = self.core;
         let number = core.new_file_number();
         let path = names::sst(&core.dir, number);
-        let identity = core.env.entropy.identity().map_err(|e| Error::io("create", &path, e))?;
-        let file = core.env.fs.create(&path).map_err(|e| Error::io("create", &path, e))?;
+        let identity = core
+            .env
+            .entropy
+            .identity()
+            .map_err(|e| Error::io("create", &path, e))?;
+        let file = core
+            .env
+            .fs
+            .create(&path)
+            .map_err(|e| Error::io("create", &path, e))?;
         self.begun.push(number);
         let identity = SstIdentity {
             keyspace: self.keyspace.id,
@@ -101,8 +115,14 @@ impl<'a> Output<'a> {
             return Ok(Vec::new());
         }
         let core = self.core;
-        core.env.fs.sync_dir(&core.dir).map_err(|e| Error::io("sync", &core.dir, e))?;
-        self.finished.iter().map(|meta| core.open_table(meta.clone())).collect()
+        core.env
+            .fs
+            .sync_dir(&core.dir)
+            .map_err(|e| Error::io("sync", &core.dir, e))?;
+        self.finished
+            .iter()
+            .map(|meta| core.open_table(meta.clone()))
+            .collect()
     }
 
     /// Gives up: the files are in no version, and go.

@@ -70,8 +70,13 @@ impl Core {
     /// The slowest keyspace decides: they share the log and the background threads.
     pub(crate) fn update_pressure(&self) {
         let keyspaces = self.keyspaces.read();
-        let most = keyspaces.values().map(|keyspace| keyspace.debt.load(Ordering::Relaxed)).max();
-        self.pressure.nanos_per_kib.store(most.unwrap_or(0), Ordering::Relaxed);
+        let most = keyspaces
+            .values()
+            .map(|keyspace| keyspace.debt.load(Ordering::Relaxed))
+            .max();
+        self.pressure
+            .nanos_per_kib
+            .store(most.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Delays a writer of `bytes` as the present debt asks.
@@ -93,7 +98,10 @@ impl Core {
             return;
         }
         // Whoever takes the debt over sleeps for all.
-        if owed.compare_exchange(total, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if owed
+            .compare_exchange(total, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
             self.counters.stall_nanos.fetch_add(total, Ordering::Relaxed);
             self.env.clock.sleep(Duration::from_nanos(total));
         }
@@ -103,15 +111,21 @@ impl Core {
         let start = self.env.clock.now();
         let mut outcome = Ok(());
         self.wait(&mut || {
-            outcome = self.check_open().and_then(|()| match (self.poisoned(), self.background_error()) {
-                (Some(error), _) => Err(error),
-                (None, Some(cause)) => Err(Error::Background { cause: Arc::new(cause) }),
-                (None, None) => Ok(()),
-            });
+            outcome = self
+                .check_open()
+                .and_then(|()| match (self.poisoned(), self.background_error()) {
+                    (Some(error), _) => Err(error),
+                    (None, Some(cause)) => Err(Error::Background {
+                        cause: Arc::new(cause),
+                    }),
+                    (None, None) => Ok(()),
+                });
             outcome.is_err() || self.pressure.nanos_per_kib.load(Ordering::Relaxed) != STOP
         });
         let waited = self.env.clock.now().saturating_sub(start);
-        self.counters.stall_nanos.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+        self.counters
+            .stall_nanos
+            .fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
         outcome
     }
 }
@@ -122,7 +136,11 @@ mod tests {
 
     #[test]
     fn delay_grows_smoothly_from_nothing_to_a_stop() {
-        assert_eq!(delay(debt(4, 1)), 0, "a compaction about to start and one flush running cost nothing");
+        assert_eq!(
+            delay(debt(4, 1)),
+            0,
+            "a compaction about to start and one flush running cost nothing"
+        );
         let delays: Vec<u64> = (SLOW_L0..=STOP_L0).map(|files| delay(debt(files, 0))).collect();
         assert!(delays.is_sorted());
         assert_eq!(delays[0], 0);

@@ -52,7 +52,11 @@ pub(crate) fn visible(
     direction: Direction,
     bound: Option<&[u8]>,
 ) -> Result<Visible> {
-    let options = CursorOptions { access: None, fill_cache: true, read_ahead: true };
+    let options = CursorOptions {
+        access: None,
+        fill_cache: true,
+        read_ahead: true,
+    };
     let memory = std::iter::once(&view.active)
         .chain(view.frozen.iter().map(|frozen| &frozen.table))
         .filter(|table| table.len() > 0)
@@ -61,9 +65,16 @@ pub(crate) fn visible(
         let cursor = table.sst.cursor(options);
         Source::Table(table.clone(), Box::new(cursor))
     });
-    let deeper = view.tree.levels().skip(1).filter(|(_, tables)| !tables.is_empty()).map(|(_, tables)| {
-        Source::Level(Box::new(LevelCursor::new(tables.to_vec(), options)))
-    });
+    let deeper = view
+        .tree
+        .levels()
+        .skip(1)
+        .filter(|(_, tables)| !tables.is_empty())
+        .map(|(_, tables)| Source::Level(Box::new(LevelCursor::new(tables.to_vec(), options))));
     let sources = memory.chain(level_0).chain(deeper).collect();
-    Ok(Visible::new(Merge::new(sources, direction, bound)?, direction, snapshot))
+    Ok(Visible::new(
+        Merge::new(sources, direction, bound)?,
+        direction,
+        snapshot,
+    ))
 }

@@ -37,9 +37,6 @@ use crate::{Error, Result};
 /// A log file is rotated at a quarter of the bytes that logs may pile up to, so that old ones can go one by one.
 const LOG_FILES: u64 = 4;
 
-/// No database has more log files alive: a manifest that says so is damaged.
-const MAX_LOGS: u64 = 1 << 20;
-
 /// What was found on the way in, for `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecoveryReport {
@@ -51,8 +48,15 @@ pub(crate) struct RecoveryReport {
 
 /// Opens the database in `dir`.
 pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc<Core>, RecoveryReport)> {
-    let env = options.env.clone().unwrap_or_else(|| Env::real(options.background_threads));
-    let lock = if read_only { None } else { Some(lock_directory(&env, dir, &options)?) };
+    let env = options
+        .env
+        .clone()
+        .unwrap_or_else(|| Env::real(options.background_threads));
+    let lock = if read_only {
+        None
+    } else {
+        Some(lock_directory(&env, dir, &options)?)
+    };
     let names = list(&env, dir)?;
     let catalog = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
         Some(catalog) => catalog,
@@ -60,7 +64,10 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     };
     let mut opening = Opening::new(env, dir, options, catalog)?;
     let replayed = opening.replay()?;
-    let report = RecoveryReport { torn_log_bytes: replayed.torn_bytes, replayed: opening.replayed };
+    let report = RecoveryReport {
+        torn_log_bytes: replayed.torn_bytes,
+        replayed: opening.replayed,
+    };
     let core = if read_only {
         opening.finish_read_only()
     } else {
@@ -71,7 +78,9 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
 
 fn lock_directory(env: &Env, dir: &Path, options: &Options) -> Result<Box<dyn Lock>> {
     if options.create_if_missing {
-        env.fs.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+        env.fs
+            .create_dir_all(dir)
+            .map_err(|e| Error::io("create", dir, e))?;
     }
     env.fs.lock(&dir.join(names::LOCK)).map_err(|e| match e.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
@@ -88,11 +97,16 @@ fn list(env: &Env, dir: &Path) -> Result<Vec<(String, FileKind)>> {
         _ => Error::io("list", dir, e),
     })?;
     let files = entries.into_iter().filter(|entry| entry.is_file);
-    Ok(files.filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind))).collect())
+    Ok(files
+        .filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind)))
+        .collect())
 }
 
 fn no_database(dir: &Path, what: &str) -> Error {
-    Error::NotADatabase { path: dir.to_owned(), what: what.to_owned() }
+    Error::NotADatabase {
+        path: dir.to_owned(),
+        what: what.to_owned(),
+    }
 }
 
 /// The state of a database that is about to be created. Where there are data files without a `CURRENT`, something has been
@@ -105,7 +119,10 @@ fn fresh(
     names: &[(String, FileKind)],
 ) -> Result<Catalog> {
     // A manifest alone is what a crash during the creation leaves.
-    if let Some((name, _)) = names.iter().find(|(_, kind)| !matches!(kind, FileKind::Manifest(_))) {
+    if let Some((name, _)) = names
+        .iter()
+        .find(|(_, kind)| !matches!(kind, FileKind::Manifest(_)))
+    {
         return Err(no_database(
             dir,
             &format!("CURRENT is missing, but there is {name}; restore CURRENT, or move the files away"),
@@ -135,13 +152,19 @@ impl Opening {
     fn new(env: Env, dir: &Path, options: Options, catalog: Catalog) -> Result<Self> {
         let cache = Arc::new(BlockCache::new(options.cache_size));
         let trash = Trash::new(&env);
-        let read_options = SstReadOptions { access: options.access, cache: cache.clone() };
+        let read_options = SstReadOptions {
+            access: options.access,
+            cache: cache.clone(),
+        };
         let mut active = BTreeMap::new();
         for (id, entry) in &catalog.keyspaces {
             let mut tables = Vec::new();
             for (level, files) in entry.levels.iter().enumerate() {
                 for meta in files.values() {
-                    tables.push((level, Table::open(&env, dir, meta.clone(), &read_options, &trash)?));
+                    tables.push((
+                        level,
+                        Table::open(&env, dir, meta.clone(), &read_options, &trash)?,
+                    ));
                 }
             }
             let tree = Tree::new(tables);
@@ -155,22 +178,38 @@ impl Opening {
                 Vec::new(),
                 tree,
             );
-            active.insert(*id, ActiveTable { keyspace, table, min_seq: None });
+            active.insert(
+                *id,
+                ActiveTable {
+                    keyspace,
+                    table,
+                    min_seq: None,
+                },
+            );
         }
-        let writes = WriteState { next_seq: catalog.last_seq + 1, active, log_number: 0 };
-        Ok(Opening { env, dir: dir.to_owned(), options, catalog, cache, trash, writes, replayed: 0 })
+        let writes = WriteState {
+            next_seq: catalog.last_seq + 1,
+            active,
+            log_number: 0,
+        };
+        Ok(Opening {
+            env,
+            dir: dir.to_owned(),
+            options,
+            catalog,
+            cache,
+            trash,
+            writes,
+            replayed: 0,
+        })
     }
 
     /// Replays the logs into the memtables.
     fn replay(&mut self) -> Result<Replayed> {
-        let (floor, known) = (self.catalog.log_floor, self.catalog.log_known);
-        if known.saturating_sub(floor) > MAX_LOGS {
-            let what = format!("the manifest names logs {floor} to {known}, more than {MAX_LOGS}");
-            return Err(Error::corruption(&self.dir, 0, what));
-        }
         let options = ReplayOptions {
             floor: self.catalog.log_floor,
-            must_exist: (self.catalog.log_floor..=self.catalog.log_known).collect(),
+            // Numbers may be left out (a failed creation uses one up); the chain of headers covers what lies between.
+            must_exist: vec![self.catalog.log_known],
             ends: self.catalog.log_ends.clone(),
             mode: self.options.recovery_mode,
         };
@@ -209,7 +248,10 @@ impl Opening {
     }
 
     fn finish_read_only(self) -> Arc<Core> {
-        let manifest = ManifestState { manifest: None, catalog: self.catalog.clone() };
+        let manifest = ManifestState {
+            manifest: None,
+            catalog: self.catalog.clone(),
+        };
         self.into_core(None, manifest, None)
     }
 
@@ -226,13 +268,22 @@ impl Opening {
             found.push(Record::LogEnd(log.end.clone()));
         }
         found.push(Record::LastSeq(self.writes.next_seq - 1));
-        let highest_file = names.iter().map(|(_, kind)| if let FileKind::Sst(n) = kind { *n } else { 0 }).max();
-        found.push(Record::NextFileNumber(highest_file.unwrap_or(0).saturating_add(1)));
+        let highest_file = names
+            .iter()
+            .map(|(_, kind)| if let FileKind::Sst(n) = kind { *n } else { 0 })
+            .max();
+        found.push(Record::NextFileNumber(
+            highest_file.unwrap_or(0).saturating_add(1),
+        ));
         let mut catalog = std::mem::take(&mut self.catalog);
-        catalog.apply(&found).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+        catalog
+            .apply(&found)
+            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
 
-        let highest_manifest =
-            names.iter().map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 }).max();
+        let highest_manifest = names
+            .iter()
+            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
+            .max();
         let number = highest_manifest.unwrap_or(0).saturating_add(1);
         let roll_size = self.options.manifest_roll_size;
         let failed = |e: CommitError| match e {
@@ -241,17 +292,39 @@ impl Opening {
         let mut manifest =
             Manifest::create(&self.env, &self.dir, number, roll_size, &catalog).map_err(failed)?;
 
-        let log_number = replayed.next_number.max(catalog.log_known + 1).max(catalog.log_floor);
-        let wal_options = WalOptions { max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10) };
-        let wal =
-            Wal::create(&self.env, &self.dir, log_number, predecessor, replayed.logs.clone(), wal_options)?;
+        let log_number = replayed
+            .next_number
+            .max(catalog.log_known + 1)
+            .max(catalog.log_floor);
+        let wal_options = WalOptions {
+            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+        };
+        let wal = Wal::create(
+            &self.env,
+            &self.dir,
+            log_number,
+            predecessor,
+            replayed.logs.clone(),
+            wal_options,
+        )?;
         self.writes.log_number = log_number;
-        let known = Edit { records: vec![Record::LogKnown(log_number)] };
-        catalog.apply(&known).map_err(|what| Error::corruption(&self.dir, 0, what))?;
+        let known = Edit {
+            records: vec![Record::LogKnown(log_number)],
+        };
+        catalog
+            .apply(&known)
+            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
         manifest.commit(&known, &catalog).map_err(failed)?;
 
         self.remove_leftovers(names, &replayed, &catalog, manifest.number());
-        let core = self.into_core(Some(wal), ManifestState { manifest: Some(manifest), catalog }, lock);
+        let core = self.into_core(
+            Some(wal),
+            ManifestState {
+                manifest: Some(manifest),
+                catalog,
+            },
+            lock,
+        );
         start(&core);
         Ok(core)
     }
@@ -272,9 +345,12 @@ impl Opening {
         for (name, kind) in names {
             let path = self.dir.join(name);
             let superfluous = match *kind {
-                FileKind::Sst(number) => !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC),
+                FileKind::Sst(number) => {
+                    !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC)
+                }
                 FileKind::Manifest(number) => {
-                    number != manifest && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
+                    number != manifest
+                        && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
                 }
                 FileKind::Log(_) => false,
             };
@@ -291,7 +367,9 @@ impl Opening {
     /// Whether a file can be one that this engine began to write: it starts with the magic, or with the zeros of a first
     /// block that a crash took, or is empty. Somebody else's file that happens to have such a name stays.
     fn begins_like_ours(&self, path: &Path, magic: &[u8; 8]) -> bool {
-        let Ok(file) = self.env.fs.open(path) else { return false };
+        let Ok(file) = self.env.fs.open(path) else {
+            return false;
+        };
         let Ok(len) = file.len() else { return false };
         let mut front = vec![0; len.min(magic.len() as u64) as usize];
         if file.read_exact_at(0, &mut front).is_err() {
@@ -303,8 +381,12 @@ impl Opening {
     fn into_core(self, wal: Option<Wal>, manifest: ManifestState, lock: Option<Box<dyn Lock>>) -> Arc<Core> {
         let snapshots = Arc::new(Snapshots::default());
         snapshots.publish(self.writes.next_seq - 1);
-        let keyspaces =
-            self.writes.active.iter().map(|(id, active)| (*id, active.keyspace.clone())).collect();
+        let keyspaces = self
+            .writes
+            .active
+            .iter()
+            .map(|(id, active)| (*id, active.keyspace.clone()))
+            .collect();
         Core::new(Parts {
             env: self.env,
             dir: self.dir,
@@ -344,7 +426,9 @@ fn start(core: &Arc<Core>) {
 }
 
 fn arm_background_sync(core: &Arc<Core>) {
-    let Some(interval) = core.options.sync_interval else { return };
+    let Some(interval) = core.options.sync_interval else {
+        return;
+    };
     core.spawn_after(interval, Priority::High, |core| {
         // A failure poisons the log: the next write says so.
         if core.sync_log().is_ok() {

@@ -35,7 +35,10 @@ impl Snapshots {
         let mut open = self.open.lock();
         let seq = self.published();
         *open.entry(seq).or_insert(0) += 1;
-        SnapshotGuard { snapshots: self.clone(), seq }
+        SnapshotGuard {
+            snapshots: self.clone(),
+            seq,
+        }
     }
 
     /// The numbers of the open snapshots, ascending. A job takes this once, after everything that it will write has been
@@ -66,7 +69,10 @@ impl SnapshotGuard {
 impl Clone for SnapshotGuard {
     fn clone(&self) -> Self {
         *self.snapshots.open.lock().entry(self.seq).or_insert(0) += 1;
-        SnapshotGuard { snapshots: self.snapshots.clone(), seq: self.seq }
+        SnapshotGuard {
+            snapshots: self.snapshots.clone(),
+            seq: self.seq,
+        }
     }
 }
 

@@ -42,7 +42,11 @@ impl Table {
         }
         let sst = Sst::open(file, &path, options)?;
         if describe(sst.summary()) != meta {
-            return Err(Error::corruption(&path, 0, "it is not the SST that the manifest describes"));
+            return Err(Error::corruption(
+                &path,
+                0,
+                "it is not the SST that the manifest describes",
+            ));
         }
         Ok(Arc::new(Table {
             meta,
@@ -91,7 +95,11 @@ pub(crate) struct Trash {
 
 impl Trash {
     pub(crate) fn new(env: &Env) -> Arc<Self> {
-        Arc::new(Trash { env: env.clone(), queue: Mutex::new(Vec::new()), failed: AtomicU64::new(0) })
+        Arc::new(Trash {
+            env: env.clone(),
+            queue: Mutex::new(Vec::new()),
+            failed: AtomicU64::new(0),
+        })
     }
 
     /// Queues a file for deletion.
@@ -103,7 +111,9 @@ impl Trash {
         };
         if first {
             let trash = self.clone();
-            self.env.scheduler.spawn(Priority::Low, Box::new(move || trash.empty()));
+            self.env
+                .scheduler
+                .spawn(Priority::Low, Box::new(move || trash.empty()));
         }
     }
 

@@ -49,9 +49,7 @@ impl Tree {
     fn sort(&mut self) {
         for (level, tables) in self.levels.iter_mut().enumerate() {
             if level == 0 {
-                tables.sort_by(|a, b| {
-                    (b.meta.max_seq, b.meta.number).cmp(&(a.meta.max_seq, a.meta.number))
-                });
+                tables.sort_by(|a, b| (b.meta.max_seq, b.meta.number).cmp(&(a.meta.max_seq, a.meta.number)));
             } else {
                 // Files that share a border key hold that key's versions newest first.
                 tables.sort_by(|a, b| {
@@ -69,7 +67,10 @@ impl Tree {
     }
 
     pub(crate) fn levels(&self) -> impl Iterator<Item = (usize, &[Arc<Table>])> {
-        self.levels.iter().enumerate().map(|(level, tables)| (level, tables.as_slice()))
+        self.levels
+            .iter()
+            .enumerate()
+            .map(|(level, tables)| (level, tables.as_slice()))
     }
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> + Clone {
@@ -129,7 +130,9 @@ impl Tree {
     pub(crate) fn may_hold_below(&self, level: usize, key: &[u8]) -> bool {
         (level + 1..LEVELS).any(|deeper| {
             let tables = self.level(deeper);
-            tables.get(first_reaching(tables, key)).is_some_and(|table| &table.meta.min_key[..] <= key)
+            tables
+                .get(first_reaching(tables, key))
+                .is_some_and(|table| &table.meta.min_key[..] <= key)
         })
     }
 
@@ -140,7 +143,10 @@ impl Tree {
                 let [a, b] = pair else { continue };
                 let (a, b) = (&a.meta, &b.meta);
                 if a.max_key > b.min_key {
-                    return Err(format!("SSTs {} and {} overlap in level {level}", a.number, b.number));
+                    return Err(format!(
+                        "SSTs {} and {} overlap in level {level}",
+                        a.number, b.number
+                    ));
                 }
             }
         }
@@ -149,7 +155,10 @@ impl Tree {
             let (newer, older) = (&newer.meta, &older.meta);
             let disjoint = newer.max_key < older.min_key || older.max_key < newer.min_key;
             if !disjoint && newer.min_seq <= older.max_seq {
-                return Err(format!("SSTs {} and {} of level 0 overlap in age", newer.number, older.number));
+                return Err(format!(
+                    "SSTs {} and {} of level 0 overlap in age",
+                    newer.number, older.number
+                ));
             }
         }
         Ok(())

@@ -17,7 +17,14 @@ pub(crate) struct Visible {
 
 impl Visible {
     pub(crate) fn new(merge: Merge, direction: Direction, snapshot: SeqNo) -> Self {
-        Visible { merge, direction, snapshot, key: Vec::new(), value: None, started: false }
+        Visible {
+            merge,
+            direction,
+            snapshot,
+            key: Vec::new(),
+            value: None,
+            started: false,
+        }
     }
 
     /// Goes to the next visible entry; false at the end. After an error the run is at its end.
@@ -76,7 +83,10 @@ impl Visible {
                 }
                 self.merge.advance()?;
             }
-            if self.value.is_some_and(|value| value.value.kind() == EntryKind::Put) {
+            if self
+                .value
+                .is_some_and(|value| value.value.kind() == EntryKind::Put)
+            {
                 return Ok(true);
             }
         }

@@ -44,7 +44,13 @@ pub(crate) struct KeyspaceEntry {
 impl Catalog {
     /// A database with nothing in it.
     pub(crate) fn new(identity: [u8; 16]) -> Self {
-        Catalog { identity, next_file_number: 1, next_keyspace_id: 1, log_floor: 1, ..Catalog::default() }
+        Catalog {
+            identity,
+            next_file_number: 1,
+            next_keyspace_id: 1,
+            log_floor: 1,
+            ..Catalog::default()
+        }
     }
 
     /// The whole state as one edit, which makes it out of an empty one.
@@ -57,10 +63,17 @@ impl Catalog {
                 name: keyspace.name.to_string(),
                 options: keyspace.options.clone(),
             });
-            edit.push(Record::Flushed { keyspace: *id, upto: keyspace.flushed });
+            edit.push(Record::Flushed {
+                keyspace: *id,
+                upto: keyspace.flushed,
+            });
             for (level, files) in (0..).zip(&keyspace.levels) {
                 for file in files.values() {
-                    edit.push(Record::AddFile { keyspace: *id, level, file: file.clone() });
+                    edit.push(Record::AddFile {
+                        keyspace: *id,
+                        level,
+                        file: file.clone(),
+                    });
                 }
             }
         }
@@ -77,7 +90,9 @@ impl Catalog {
 
     /// Applies an edit; says what is wrong with one that does not fit the state, and leaves the state half-changed then.
     pub(crate) fn apply(&mut self, edit: &Edit) -> Result<(), String> {
-        edit.records.iter().try_for_each(|record| self.apply_record(record))
+        edit.records
+            .iter()
+            .try_for_each(|record| self.apply_record(record))
     }
 
     fn apply_record(&mut self, record: &Record) -> Result<(), String> {
@@ -85,15 +100,29 @@ impl Catalog {
             Record::Identity(identity) => self.identity = *identity,
             Record::CreateKeyspace { id, name, options } => self.create(*id, name, options)?,
             Record::DropKeyspace { id } => {
-                self.keyspaces.remove(id).ok_or_else(|| format!("drop of keyspace {id}, which does not exist"))?;
+                self.keyspaces
+                    .remove(id)
+                    .ok_or_else(|| format!("drop of keyspace {id}, which does not exist"))?;
             }
-            Record::AddFile { keyspace, level, file } => {
-                if self.level(*keyspace, *level)?.insert(file.number, file.clone()).is_some() {
+            Record::AddFile {
+                keyspace,
+                level,
+                file,
+            } => {
+                if self
+                    .level(*keyspace, *level)?
+                    .insert(file.number, file.clone())
+                    .is_some()
+                {
                     return Err(format!("SST {} added to level {level} twice", file.number));
                 }
                 self.next_file_number = self.next_file_number.max(file.number.saturating_add(1));
             }
-            Record::RemoveFile { keyspace, level, number } => {
+            Record::RemoveFile {
+                keyspace,
+                level,
+                number,
+            } => {
                 self.level(*keyspace, *level)?
                     .remove(number)
                     .ok_or_else(|| format!("removal of SST {number}, which is not in level {level}"))?;
@@ -139,7 +168,9 @@ impl Catalog {
     }
 
     fn keyspace(&mut self, id: KeyspaceId) -> Result<&mut KeyspaceEntry, String> {
-        self.keyspaces.get_mut(&id).ok_or_else(|| format!("keyspace {id} does not exist"))
+        self.keyspaces
+            .get_mut(&id)
+            .ok_or_else(|| format!("keyspace {id} does not exist"))
     }
 
     fn level(&mut self, id: KeyspaceId, level: u32) -> Result<&mut BTreeMap<u64, FileMeta>, String> {
@@ -179,12 +210,36 @@ mod tests {
         let options = KeyspaceOptions::default();
         catalog
             .apply(&edit(vec![
-                Record::CreateKeyspace { id: 1, name: "a".into(), options: options.clone() },
-                Record::CreateKeyspace { id: 2, name: "b".into(), options },
-                Record::AddFile { keyspace: 1, level: 0, file: file(9) },
-                Record::AddFile { keyspace: 2, level: 6, file: file(11) },
-                Record::Flushed { keyspace: 1, upto: 77 },
-                Record::LogEnd(LogEnd { number: 4, identity: [1; 16], offset: 5, last_seq: 80 }),
+                Record::CreateKeyspace {
+                    id: 1,
+                    name: "a".into(),
+                    options: options.clone(),
+                },
+                Record::CreateKeyspace {
+                    id: 2,
+                    name: "b".into(),
+                    options,
+                },
+                Record::AddFile {
+                    keyspace: 1,
+                    level: 0,
+                    file: file(9),
+                },
+                Record::AddFile {
+                    keyspace: 2,
+                    level: 6,
+                    file: file(11),
+                },
+                Record::Flushed {
+                    keyspace: 1,
+                    upto: 77,
+                },
+                Record::LogEnd(LogEnd {
+                    number: 4,
+                    identity: [1; 16],
+                    offset: 5,
+                    last_seq: 80,
+                }),
                 Record::LogKnown(4),
             ]))
             .unwrap();
@@ -198,8 +253,14 @@ mod tests {
     #[test]
     fn ids_of_dropped_keyspaces_are_not_given_again() {
         let mut catalog = Catalog::new([0; 16]);
-        let create = Record::CreateKeyspace { id: 1, name: "a".into(), options: KeyspaceOptions::default() };
-        catalog.apply(&edit(vec![create, Record::DropKeyspace { id: 1 }])).unwrap();
+        let create = Record::CreateKeyspace {
+            id: 1,
+            name: "a".into(),
+            options: KeyspaceOptions::default(),
+        };
+        catalog
+            .apply(&edit(vec![create, Record::DropKeyspace { id: 1 }]))
+            .unwrap();
         assert_eq!(catalog.next_keyspace_id, 2);
     }
 
@@ -208,19 +269,45 @@ mod tests {
         let mut catalog = Catalog::new([0; 16]);
         for bad in [
             Record::DropKeyspace { id: 1 },
-            Record::AddFile { keyspace: 1, level: 0, file: file(1) },
+            Record::AddFile {
+                keyspace: 1,
+                level: 0,
+                file: file(1),
+            },
             Record::Flushed { keyspace: 1, upto: 1 },
         ] {
-            assert!(catalog.clone().apply(&edit(vec![bad.clone()])).is_err(), "{bad:?}");
+            assert!(
+                catalog.clone().apply(&edit(vec![bad.clone()])).is_err(),
+                "{bad:?}"
+            );
         }
-        let create = Record::CreateKeyspace { id: 1, name: "a".into(), options: KeyspaceOptions::default() };
+        let create = Record::CreateKeyspace {
+            id: 1,
+            name: "a".into(),
+            options: KeyspaceOptions::default(),
+        };
         catalog.apply(&edit(vec![create])).unwrap();
         for bad in [
-            Record::CreateKeyspace { id: 2, name: "a".into(), options: KeyspaceOptions::default() },
-            Record::AddFile { keyspace: 1, level: 7, file: file(1) },
-            Record::RemoveFile { keyspace: 1, level: 0, number: 1 },
+            Record::CreateKeyspace {
+                id: 2,
+                name: "a".into(),
+                options: KeyspaceOptions::default(),
+            },
+            Record::AddFile {
+                keyspace: 1,
+                level: 7,
+                file: file(1),
+            },
+            Record::RemoveFile {
+                keyspace: 1,
+                level: 0,
+                number: 1,
+            },
         ] {
-            assert!(catalog.clone().apply(&edit(vec![bad.clone()])).is_err(), "{bad:?}");
+            assert!(
+                catalog.clone().apply(&edit(vec![bad.clone()])).is_err(),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -10,8 +10,8 @@
 
 use std::path::Path;
 
-use crate::names;
 use crate::env::FileSystem;
+use crate::names;
 use crate::{Error, Result};
 
 /// The version of this file's format and of the directory's layout.
@@ -36,16 +36,25 @@ pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> Result<Option<u64>> {
     };
     let len = file.len().map_err(|e| Error::io("read", &path, e))?;
     if len > MAX_LEN {
-        return Err(Error::corruption(&path, MAX_LEN, format!("{len} bytes, and at most {MAX_LEN} expected")));
+        return Err(Error::corruption(
+            &path,
+            MAX_LEN,
+            format!("{len} bytes, and at most {MAX_LEN} expected"),
+        ));
     }
     let mut text = vec![0; len as usize];
-    file.read_exact_at(0, &mut text).map_err(|e| Error::io("read", &path, e))?;
+    file.read_exact_at(0, &mut text)
+        .map_err(|e| Error::io("read", &path, e))?;
     parse(&path, &text).map(Some)
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<u64> {
     let damaged = |what: &str| {
-        Error::corruption(path, 0, format!("{what}; expected \"packstone {VERSION} MANIFEST-<number> <checksum>\""))
+        Error::corruption(
+            path,
+            0,
+            format!("{what}; expected \"packstone {VERSION} MANIFEST-<number> <checksum>\""),
+        )
     };
     let line = std::str::from_utf8(text).map_err(|_| damaged("not text"))?;
     let mut words = line.split(' ');
@@ -70,7 +79,9 @@ fn parse(path: &Path, text: &[u8]) -> Result<u64> {
 
 /// Whether the line ends in the checksum of what stands before it: then another version is news and not damage.
 fn crc_matches(line: &str) -> bool {
-    let Some(at) = line.rfind(' ').map(|at| at + 1) else { return false };
+    let Some(at) = line.rfind(' ').map(|at| at + 1) else {
+        return false;
+    };
     let (text, crc) = line.split_at(at);
     crc == format!("{:08x}\n", crc32fast::hash(text.as_bytes()))
 }
@@ -91,8 +102,10 @@ pub(crate) fn write(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<(), 
         file.sync()
     };
     write().map_err(|e| WriteError::Unchanged(Error::io("write", &tmp, e)))?;
-    fs.rename(&tmp, &current).map_err(|e| WriteError::Unchanged(Error::io("rename", &current, e)))?;
-    fs.sync_dir(dir).map_err(|e| WriteError::Unknown(Error::io("sync", dir, e)))
+    fs.rename(&tmp, &current)
+        .map_err(|e| WriteError::Unchanged(Error::io("rename", &current, e)))?;
+    fs.sync_dir(dir)
+        .map_err(|e| WriteError::Unknown(Error::io("sync", dir, e)))
 }
 
 /// How far a failed replacement of `CURRENT` got.
@@ -116,7 +129,10 @@ mod tests {
             for bit in 0..8 {
                 let mut damaged = text.clone();
                 damaged[at] ^= 1 << bit;
-                assert!(parse(Path::new("CURRENT"), &damaged).is_err(), "byte {at} bit {bit}");
+                assert!(
+                    parse(Path::new("CURRENT"), &damaged).is_err(),
+                    "byte {at} bit {bit}"
+                );
             }
         }
         for len in 0..text.len() {
@@ -128,6 +144,9 @@ mod tests {
     fn a_newer_version_is_news_not_damage() {
         let text = "packstone 2 MANIFEST-000007 ";
         let line = format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()));
-        assert!(matches!(parse(Path::new("CURRENT"), line.as_bytes()), Err(Error::NewerFormat { .. })));
+        assert!(matches!(
+            parse(Path::new("CURRENT"), line.as_bytes()),
+            Err(Error::NewerFormat { .. })
+        ));
     }
 }

@@ -24,11 +24,11 @@
 //! A record of an unknown tag is an error that says "newer release": skipping a change of state is never safe.
 //! All-or-nothing: an edit is one frame of the record log.
 
+use crate::Slice;
 use crate::coding::{Decoder, put_length_prefixed, put_varint};
 use crate::options::KeyspaceOptions;
 use crate::record_log::LogEnd;
 use crate::types::{KeyspaceId, MAX_KEY_LEN, MAX_SEQ, SeqNo};
-use crate::Slice;
 
 /// The version of the edit's own encoding.
 const EDIT_VERSION: u8 = 1;
@@ -51,11 +51,28 @@ pub(crate) struct FileMeta {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
     Identity([u8; 16]),
-    CreateKeyspace { id: KeyspaceId, name: String, options: KeyspaceOptions },
-    DropKeyspace { id: KeyspaceId },
-    AddFile { keyspace: KeyspaceId, level: u32, file: FileMeta },
-    RemoveFile { keyspace: KeyspaceId, level: u32, number: u64 },
-    Flushed { keyspace: KeyspaceId, upto: SeqNo },
+    CreateKeyspace {
+        id: KeyspaceId,
+        name: String,
+        options: KeyspaceOptions,
+    },
+    DropKeyspace {
+        id: KeyspaceId,
+    },
+    AddFile {
+        keyspace: KeyspaceId,
+        level: u32,
+        file: FileMeta,
+    },
+    RemoveFile {
+        keyspace: KeyspaceId,
+        level: u32,
+        number: u64,
+    },
+    Flushed {
+        keyspace: KeyspaceId,
+        upto: SeqNo,
+    },
     NextFileNumber(u64),
     NextKeyspaceId(KeyspaceId),
     LogFloor(u64),
@@ -102,11 +119,15 @@ impl Edit {
             Some(version) => return Err(DecodeError::Newer(format!("edit of version {version}"))),
             None => return Err(DecodeError::Malformed("empty edit")),
         }
-        let count = decoder.count().ok_or(DecodeError::Malformed("bad number of records"))?;
+        let count = decoder
+            .count()
+            .ok_or(DecodeError::Malformed("bad number of records"))?;
         let mut edit = Edit::default();
         for _ in 0..count {
             let tag = decoder.varint().ok_or(DecodeError::Malformed("bad record tag"))?;
-            let body = decoder.length_prefixed().ok_or(DecodeError::Malformed("record cut off"))?;
+            let body = decoder
+                .length_prefixed()
+                .ok_or(DecodeError::Malformed("record cut off"))?;
             edit.push(Record::decode(tag, body)?);
         }
         if !decoder.is_empty() {
@@ -133,13 +154,21 @@ impl Record {
                 put_varint(out, u64::from(*id));
                 3
             }
-            Record::AddFile { keyspace, level, file } => {
+            Record::AddFile {
+                keyspace,
+                level,
+                file,
+            } => {
                 put_varint(out, u64::from(*keyspace));
                 put_varint(out, u64::from(*level));
                 file.encode(out);
                 4
             }
-            Record::RemoveFile { keyspace, level, number } => {
+            Record::RemoveFile {
+                keyspace,
+                level,
+                number,
+            } => {
                 put_varint(out, u64::from(*keyspace));
                 put_varint(out, u64::from(*level));
                 put_varint(out, *number);
@@ -201,9 +230,20 @@ impl Record {
                 options: KeyspaceOptions::decode(d)?,
             },
             3 => Record::DropKeyspace { id: keyspace_id(d)? },
-            4 => Record::AddFile { keyspace: keyspace_id(d)?, level: level(d)?, file: FileMeta::decode(d)? },
-            5 => Record::RemoveFile { keyspace: keyspace_id(d)?, level: level(d)?, number: d.varint()? },
-            6 => Record::Flushed { keyspace: keyspace_id(d)?, upto: seq(d)? },
+            4 => Record::AddFile {
+                keyspace: keyspace_id(d)?,
+                level: level(d)?,
+                file: FileMeta::decode(d)?,
+            },
+            5 => Record::RemoveFile {
+                keyspace: keyspace_id(d)?,
+                level: level(d)?,
+                number: d.varint()?,
+            },
+            6 => Record::Flushed {
+                keyspace: keyspace_id(d)?,
+                upto: seq(d)?,
+            },
             7 => Record::NextFileNumber(d.varint()?),
             8 => Record::NextKeyspaceId(keyspace_id(d)?),
             9 => Record::LogFloor(d.varint()?),
@@ -262,7 +302,9 @@ fn seq(d: &mut Decoder<'_>) -> Option<SeqNo> {
 }
 
 fn key(d: &mut Decoder<'_>) -> Option<Slice> {
-    d.length_prefixed().filter(|key| key.len() <= MAX_KEY_LEN).map(Slice::from)
+    d.length_prefixed()
+        .filter(|key| key.len() <= MAX_KEY_LEN)
+        .map(Slice::from)
 }
 
 #[cfg(test)]
@@ -284,16 +326,36 @@ mod tests {
         Edit {
             records: vec![
                 Record::Identity([1; 16]),
-                Record::CreateKeyspace { id: 3, name: "users".into(), options: KeyspaceOptions::default() },
+                Record::CreateKeyspace {
+                    id: 3,
+                    name: "users".into(),
+                    options: KeyspaceOptions::default(),
+                },
                 Record::DropKeyspace { id: 2 },
-                Record::AddFile { keyspace: 3, level: 1, file },
-                Record::RemoveFile { keyspace: 3, level: 0, number: 6 },
-                Record::Flushed { keyspace: 3, upto: 200 },
+                Record::AddFile {
+                    keyspace: 3,
+                    level: 1,
+                    file,
+                },
+                Record::RemoveFile {
+                    keyspace: 3,
+                    level: 0,
+                    number: 6,
+                },
+                Record::Flushed {
+                    keyspace: 3,
+                    upto: 200,
+                },
                 Record::NextFileNumber(8),
                 Record::NextKeyspaceId(4),
                 Record::LogFloor(2),
                 Record::LogKnown(3),
-                Record::LogEnd(LogEnd { number: 2, identity: [4; 16], offset: 99, last_seq: 200 }),
+                Record::LogEnd(LogEnd {
+                    number: 2,
+                    identity: [4; 16],
+                    offset: 99,
+                    last_seq: 200,
+                }),
                 Record::LastSeq(200),
             ],
         }

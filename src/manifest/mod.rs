@@ -16,8 +16,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::names;
 use crate::env::{Env, FileSystem};
+use crate::names;
 use crate::record_log::{self, Header, LogKind, LogWriter, ReadOptions, RecoveryMode};
 use crate::{Error, Result};
 
@@ -63,24 +63,38 @@ pub(crate) struct Committed {
 
 /// Reads the state that `CURRENT` leads to; `None` when there is no `CURRENT`. Changes nothing.
 pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Catalog>> {
-    let Some(number) = current::read(fs, dir)? else { return Ok(None) };
+    let Some(number) = current::read(fs, dir)? else {
+        return Ok(None);
+    };
     let path = names::manifest(dir, number);
     let mut catalog: Option<Catalog> = None;
-    let options = ReadOptions { mode, ..ReadOptions::default() };
+    let options = ReadOptions {
+        mode,
+        ..ReadOptions::default()
+    };
     let outcome = record_log::read(fs, &path, LogKind::Manifest, &options, &mut |offset, payload| {
         let edit = Edit::decode(payload).map_err(|e| match e {
             DecodeError::Malformed(what) => Error::corruption(&path, offset, what),
-            DecodeError::Newer(what) => Error::NewerFormat { path: path.clone(), what },
+            DecodeError::Newer(what) => Error::NewerFormat {
+                path: path.clone(),
+                what,
+            },
         })?;
         let state = catalog.get_or_insert_default();
-        state.apply(&edit).map_err(|what| Error::corruption(&path, offset, what))
+        state
+            .apply(&edit)
+            .map_err(|what| Error::corruption(&path, offset, what))
     })?;
     if outcome.header.number != number {
-        return Err(Error::corruption(&path, 0, format!("it says that it is manifest {}", outcome.header.number)));
+        return Err(Error::corruption(
+            &path,
+            0,
+            format!("it says that it is manifest {}", outcome.header.number),
+        ));
     }
     // CURRENT names a manifest only once its first edit is durable.
-    let catalog =
-        catalog.ok_or_else(|| Error::corruption(&path, outcome.end, "no state in it, and at least one expected"))?;
+    let catalog = catalog
+        .ok_or_else(|| Error::corruption(&path, outcome.end, "no state in it, and at least one expected"))?;
     Ok(Some(catalog))
 }
 
@@ -126,14 +140,19 @@ impl Manifest {
     /// Appends a marker that covers everything so far and syncs it. A marker that can't be written is no failure of
     /// the edit before it, which is durable.
     fn mark(&mut self) -> Result<Committed, CommitError> {
-        let Some(log) = &mut self.log else { return Ok(Committed::default()) };
+        let Some(log) = &mut self.log else {
+            return Ok(Committed::default());
+        };
         let (number, end) = (log.header().number, log.end());
         if log.mark(number, end).is_err() {
             self.log = None;
             return Ok(Committed::default());
         }
         log.sync().map_err(CommitError::Sync)?;
-        Ok(Committed { marked: true, replaced: None })
+        Ok(Committed {
+            marked: true,
+            replaced: None,
+        })
     }
 
     /// Writes `state` to a new manifest and puts that in force.
@@ -144,8 +163,17 @@ impl Manifest {
         let path = names::manifest(&self.dir, number);
         let fs = &*self.env.fs;
         let write = || -> Result<LogWriter> {
-            let identity = self.env.entropy.identity().map_err(|e| Error::io("create", &path, e))?;
-            let header = Header { kind: LogKind::Manifest, number, identity, predecessor: None };
+            let identity = self
+                .env
+                .entropy
+                .identity()
+                .map_err(|e| Error::io("create", &path, e))?;
+            let header = Header {
+                kind: LogKind::Manifest,
+                number,
+                identity,
+                predecessor: None,
+            };
             let mut log = LogWriter::create(fs, &path, header)?;
             let end = log.append(&state.snapshot().encode())?;
             // The old manifest is in force until CURRENT changes, so a failure up to here has cost nothing.
@@ -162,7 +190,10 @@ impl Manifest {
         self.snapshot_size = log.end();
         self.log = Some(log);
         let replaced = self.in_force.replace(path);
-        Ok(Committed { marked: true, replaced })
+        Ok(Committed {
+            marked: true,
+            replaced,
+        })
     }
 
     /// The number of the newest manifest file that may exist.

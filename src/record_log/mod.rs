@@ -36,7 +36,6 @@
 //! Callers: `wal` and the manifest. This module knows nothing of what payloads mean.
 
 #![deny(clippy::indexing_slicing)]
-#![allow(dead_code, reason = "the engine's calls come with the engine")]
 
 use std::path::Path;
 

@@ -48,11 +48,11 @@ mod reader;
 mod tests;
 mod verify;
 
-pub(crate) use footer::HEADER_MAGIC;
 pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};
 pub use filter::hash_key;
+pub(crate) use footer::HEADER_MAGIC;
 pub use frame::{BlockKind, Codec};
 pub use properties::{BlockTotals, Properties};
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};

@@ -20,7 +20,6 @@
 //! Callers: the engine's write path (`Wal`), and its open (`replay`, `sync_recovered`, then `Wal::create`).
 
 #![deny(clippy::indexing_slicing)]
-#![allow(dead_code, unused_imports, reason = "the engine's calls come with the engine")]
 
 use std::path::{Path, PathBuf};
 

@@ -33,7 +33,8 @@ impl Core {
     }
 
     fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
-        !keyspace.is_dropped() && picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_some()
+        !keyspace.is_dropped()
+            && picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_some()
     }
 
     fn spawn_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
@@ -99,11 +100,19 @@ impl Core {
         let tree = keyspace.view().tree.clone();
         let outputs = self.write_outputs(keyspace, plan, &tree)?;
         self.commit_compaction(keyspace, plan, &outputs)?;
-        let bytes = |tables: &mut dyn Iterator<Item = &Arc<Table>>| tables.map(|table| table.meta.size).sum::<u64>();
-        let (read, written) = (bytes(&mut plan.inputs.iter().map(|(_, table)| table)), bytes(&mut outputs.iter()));
+        let bytes =
+            |tables: &mut dyn Iterator<Item = &Arc<Table>>| tables.map(|table| table.meta.size).sum::<u64>();
+        let (read, written) = (
+            bytes(&mut plan.inputs.iter().map(|(_, table)| table)),
+            bytes(&mut outputs.iter()),
+        );
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.counters.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
-        self.counters.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
+        self.counters
+            .compaction_bytes_read
+            .fetch_add(read, Ordering::Relaxed);
+        self.counters
+            .compaction_bytes_written
+            .fetch_add(written, Ordering::Relaxed);
         self.update_pressure_of(keyspace);
         Ok(())
     }
@@ -159,8 +168,11 @@ impl Core {
 
     /// One source for each level-0 SST, newest first, and one for each deeper level.
     fn input_sources(&self, plan: &Plan) -> Vec<Source> {
-        let options =
-            CursorOptions { access: Some(self.background_access()), fill_cache: false, read_ahead: true };
+        let options = CursorOptions {
+            access: Some(self.background_access()),
+            fill_cache: false,
+            read_ahead: true,
+        };
         let level_0 = plan.level(0).into_iter().map(|table| {
             let cursor = table.sst.cursor(options);
             Source::Table(table, Box::new(cursor))
@@ -172,7 +184,12 @@ impl Core {
         level_0.chain(deeper).collect()
     }
 
-    fn commit_compaction(&self, keyspace: &Arc<KeyspaceCore>, plan: &Plan, outputs: &[Arc<Table>]) -> Result<()> {
+    fn commit_compaction(
+        &self,
+        keyspace: &Arc<KeyspaceCore>,
+        plan: &Plan,
+        outputs: &[Arc<Table>],
+    ) -> Result<()> {
         let mut state = self.manifest.lock();
         if !state.catalog.keyspaces.contains_key(&keyspace.id) {
             drop(state);
@@ -182,15 +199,30 @@ impl Core {
         let mut edit = Edit::default();
         for (level, table) in &plan.inputs {
             let (level, number) = (*level as u32, table.meta.number);
-            edit.push(Record::RemoveFile { keyspace: keyspace.id, level, number });
+            edit.push(Record::RemoveFile {
+                keyspace: keyspace.id,
+                level,
+                number,
+            });
         }
         for table in outputs {
             let level = plan.output_level as u32;
-            edit.push(Record::AddFile { keyspace: keyspace.id, level, file: table.meta.clone() });
+            edit.push(Record::AddFile {
+                keyspace: keyspace.id,
+                level,
+                file: table.meta.clone(),
+            });
         }
         let inputs: Vec<Arc<Table>> = plan.inputs.iter().map(|(_, table)| table.clone()).collect();
-        let removed: Vec<_> = plan.inputs.iter().map(|(level, table)| (*level, table.meta.number)).collect();
-        let added: Vec<_> = outputs.iter().map(|table| (plan.output_level, table.clone())).collect();
+        let removed: Vec<_> = plan
+            .inputs
+            .iter()
+            .map(|(level, table)| (*level, table.meta.number))
+            .collect();
+        let added: Vec<_> = outputs
+            .iter()
+            .map(|table| (plan.output_level, table.clone()))
+            .collect();
         self.commit_edit(&mut state, edit, &inputs, |_| {
             keyspace.update(|view| view.tree = Arc::new(view.tree.with(&removed, &added)));
         })?;

@@ -23,7 +23,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn level(&self, level: usize) -> Vec<Arc<Table>> {
-        self.inputs.iter().filter(|(l, _)| *l == level).map(|(_, table)| table.clone()).collect()
+        self.inputs
+            .iter()
+            .filter(|(l, _)| *l == level)
+            .map(|(_, table)| table.clone())
+            .collect()
     }
 }
 
@@ -38,10 +42,15 @@ fn target_bytes(level: usize, write_buffer_size: u64) -> u64 {
 pub(crate) fn pick(tree: &Tree, write_buffer_size: u64) -> Option<Plan> {
     let score_0 = tree.level(0).len() as f64 / COMPACT_L0 as f64;
     let scores = (1..LEVELS - 1).map(|level| {
-        (level, tree.level_bytes(level) as f64 / target_bytes(level, write_buffer_size) as f64)
+        (
+            level,
+            tree.level_bytes(level) as f64 / target_bytes(level, write_buffer_size) as f64,
+        )
     });
-    let (level, score) =
-        scores.fold((0, score_0), |best, next| if next.1 > best.1 { next } else { best });
+    let (level, score) = scores.fold(
+        (0, score_0),
+        |best, next| if next.1 > best.1 { next } else { best },
+    );
     // Level 0 counts files and is due at its number; the others are due when they exceed their bytes.
     let due = if level == 0 { score >= 1.0 } else { score > 1.0 };
     if !due {
@@ -60,7 +69,10 @@ fn plan_level_0(tree: &Tree) -> Plan {
     if let Some((least, greatest)) = bounds {
         add_run(&mut inputs, tree, 1, tree.overlapping(1, &least, &greatest));
     }
-    Plan { inputs, output_level: 1 }
+    Plan {
+        inputs,
+        output_level: 1,
+    }
 }
 
 /// The unit of files whose overlap with the next level is smallest for its size.
@@ -72,7 +84,9 @@ fn plan_level(tree: &Tree, level: usize) -> Plan {
         let run = unit(tables, at..at + 1);
         at = run.end;
         let chosen = tables.get(run.clone()).unwrap_or_default();
-        let Some((least, greatest)) = key_bounds(chosen) else { continue };
+        let Some((least, greatest)) = key_bounds(chosen) else {
+            continue;
+        };
         let below = tree.overlapping(level + 1, &least, &greatest);
         let bytes = |tables: &[Arc<Table>]| tables.iter().map(|table| table.meta.size).sum::<u64>() as f64;
         let cost =
@@ -86,7 +100,10 @@ fn plan_level(tree: &Tree, level: usize) -> Plan {
         add_run(&mut inputs, tree, level, run);
         add_run(&mut inputs, tree, level + 1, below);
     }
-    Plan { inputs, output_level: level + 1 }
+    Plan {
+        inputs,
+        output_level: level + 1,
+    }
 }
 
 /// Everything in every level that overlaps `least..=greatest`, merged into the deepest level that has anything. `None`
@@ -103,12 +120,20 @@ pub(crate) fn plan_range(tree: &Tree, least: &[u8], greatest: Option<&[u8]>) -> 
     loop {
         let mut inputs = Vec::new();
         // Level 0 goes whole or not at all.
-        let touched = tree.level(0).iter().any(|table| overlaps(table, &least, &greatest));
+        let touched = tree
+            .level(0)
+            .iter()
+            .any(|table| overlaps(table, &least, &greatest));
         if touched {
             add_run(&mut inputs, tree, 0, all(0));
         }
         for level in 1..LEVELS {
-            add_run(&mut inputs, tree, level, tree.overlapping(level, &least, &greatest));
+            add_run(
+                &mut inputs,
+                tree,
+                level,
+                tree.overlapping(level, &least, &greatest),
+            );
         }
         let (low, high) = key_bounds_of(inputs.iter().map(|(_, table)| table))?;
         if low >= least && high <= greatest {

@@ -24,7 +24,11 @@ pub(crate) struct Retention {
 
 impl Retention {
     pub(crate) fn new(snapshots: Vec<SeqNo>) -> Self {
-        Retention { snapshots, key: Vec::new(), stripe: None }
+        Retention {
+            snapshots,
+            key: Vec::new(),
+            stripe: None,
+        }
     }
 
     fn stripe_of(&self, seq: SeqNo) -> usize {
@@ -60,8 +64,10 @@ mod tests {
     #[test]
     fn one_version_a_stripe_is_kept() {
         let mut retention = Retention::new(vec![10, 20]);
-        let kept: Vec<SeqNo> =
-            [25, 22, 20, 15, 10, 3].into_iter().filter(|seq| retention.keeps(b"k", *seq)).collect();
+        let kept: Vec<SeqNo> = [25, 22, 20, 15, 10, 3]
+            .into_iter()
+            .filter(|seq| retention.keeps(b"k", *seq))
+            .collect();
         assert_eq!(kept, [25, 20, 10]);
     }
 
