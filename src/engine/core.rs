@@ -437,10 +437,10 @@ impl Core {
             result = wal.close();
         }
         let mut state = self.manifest.lock();
-        if let Some(mut manifest) = state.manifest.take() {
-            if result.is_ok() {
-                result = manifest.close();
-            }
+        if let Some(mut manifest) = state.manifest.take()
+            && result.is_ok()
+        {
+            result = manifest.close();
         }
         drop(state);
         self.trash.empty();
