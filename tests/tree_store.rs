@@ -44,10 +44,7 @@ fn program() -> &'static Path {
 }
 
 fn run(arguments: &[&OsStr]) -> Output {
-    Command::new(program())
-        .args(arguments)
-        .output()
-        .expect("the example is built: cargo build --examples")
+    Command::new(program()).args(arguments).output().unwrap()
 }
 
 fn status(arguments: &[&OsStr]) -> Option<i32> {
