@@ -1,6 +1,10 @@
 //! The example `tree_store`, run as a program: what it promises to whoever keeps files with it.
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "the test makes files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test: it makes files, and may fail by panicking"
+)]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -40,10 +44,7 @@ fn program() -> &'static Path {
 }
 
 fn run(arguments: &[&OsStr]) -> Output {
-    Command::new(program())
-        .args(arguments)
-        .output()
-        .expect("the example is built: cargo build --examples")
+    Command::new(program()).args(arguments).output().unwrap()
 }
 
 fn status(arguments: &[&OsStr]) -> Option<i32> {
