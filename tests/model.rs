@@ -96,7 +96,9 @@ fn run(first: u64, count: u64) -> Option<Coverage> {
         histories(|| (Instant::now() < end).then(|| fresh + next()));
         return None;
     }
-    Some(histories(|| Some(next()).filter(|n| *n < count).map(|n| first + n)))
+    Some(histories(|| {
+        Some(next()).filter(|n| *n < count).map(|n| first + n)
+    }))
 }
 
 #[test]
