@@ -172,6 +172,7 @@ impl World {
             Step::Advance(ms) => {
                 self.sim.advance(Duration::from_millis(*ms));
                 self.sim.run_until_idle();
+                self.check_background_sync(*ms)?;
             }
             Step::TakeSnapshot => {
                 let snapshot = self.db().snapshot();
@@ -193,6 +194,21 @@ impl World {
             Step::PowerLossRandom => self.reopen_after(Some(CrashStyle::Random))?,
         }
         Ok(())
+    }
+
+    /// After the sync interval everything is synced: asking for it costs no I/O.
+    fn check_background_sync(&mut self, ms: u64) -> Result<(), Stop> {
+        if self.history.sync_interval_ms.is_none_or(|interval| interval > ms) {
+            return Ok(());
+        }
+        let before = self.sim.io_count();
+        self.db().sync()?;
+        self.oracle.synced();
+        if self.sim.io_count() == before {
+            Ok(())
+        } else {
+            Err(Stop::Broken("the background sync has left something unsynced".to_owned()))
+        }
     }
 
     /// `None`: the handles are dropped, and the machine goes on.
