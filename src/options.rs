@@ -199,17 +199,9 @@ fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
 /// # db.close()
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyspaceOptions {
     sst: SstOptions,
-}
-
-impl Default for KeyspaceOptions {
-    fn default() -> Self {
-        KeyspaceOptions {
-            sst: SstOptions::default(),
-        }
-    }
 }
 
 impl KeyspaceOptions {

@@ -91,6 +91,28 @@ pub(crate) struct Counters {
     pub(crate) stall_nanos: AtomicU64,
 }
 
+/// Counts a job as running while it lives. A job that panics has found a bug: what it has left half done is unknown, so
+/// nothing more is written, and nobody waits for it for ever.
+struct Running<'a>(&'a Core);
+
+impl<'a> Running<'a> {
+    fn new(core: &'a Core) -> Self {
+        core.running_jobs.fetch_add(1, Ordering::SeqCst);
+        Running(core)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let what = std::io::Error::other("a background job panicked; this is a bug in packstone");
+            self.0.poison(Error::io("work on", &self.0.dir, what));
+        }
+        self.0.running_jobs.fetch_sub(1, Ordering::SeqCst);
+        self.0.progress.notify();
+    }
+}
+
 /// What `recovery` hands over to make a `Core` of.
 pub(crate) struct Parts {
     pub(crate) env: Env,
@@ -196,12 +218,10 @@ impl Core {
     }
 
     fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
-        self.running_jobs.fetch_add(1, Ordering::SeqCst);
+        let _running = Running::new(self);
         if !self.closed.load(Ordering::SeqCst) {
             job(self);
         }
-        self.running_jobs.fetch_sub(1, Ordering::SeqCst);
-        self.progress.notify();
     }
 
     /// Blocks until `ready`, which is asked again after every piece of background progress.
@@ -437,10 +457,10 @@ impl Core {
             result = wal.close();
         }
         let mut state = self.manifest.lock();
-        if let Some(mut manifest) = state.manifest.take() {
-            if result.is_ok() {
-                result = manifest.close();
-            }
+        if let Some(mut manifest) = state.manifest.take()
+            && result.is_ok()
+        {
+            result = manifest.close();
         }
         drop(state);
         self.trash.empty();

@@ -49,7 +49,7 @@ impl Tree {
     fn sort(&mut self) {
         for (level, tables) in self.levels.iter_mut().enumerate() {
             if level == 0 {
-                tables.sort_by(|a, b| (b.meta.max_seq, b.meta.number).cmp(&(a.meta.max_seq, a.meta.number)));
+                tables.sort_by_key(|table| std::cmp::Reverse((table.meta.max_seq, table.meta.number)));
             } else {
                 // Files that share a border key hold that key's versions newest first.
                 tables.sort_by(|a, b| {
