@@ -20,6 +20,7 @@ use packstone::{
 const DIR: &str = "/db";
 const KEYSPACES: [&str; 2] = ["plain", "packed"];
 
+type Entry = (Vec<u8>, Vec<u8>);
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 type State = [Map; 2];
 /// Names and contents of all files of the database but the lock.
@@ -340,7 +341,7 @@ impl Sample {
 #[derive(Default)]
 struct Seen {
     /// By keyspace: what a scan gave, and whether it came to its end.
-    forward: [(Vec<(Vec<u8>, Vec<u8>)>, bool); 2],
+    forward: [(Vec<Entry>, bool); 2],
     backward: [(Vec<Vec<u8>>, bool); 2],
     gets: Vec<(usize, Vec<u8>, Option<Vec<u8>>)>,
     errors: Vec<Error>,
@@ -377,26 +378,22 @@ impl Seen {
     /// The first answer that is not right in that state.
     fn difference(&self, state: &State) -> Option<String> {
         let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-        for at in 0..2 {
+        for (at, map) in state.iter().enumerate() {
             let (found, whole) = &self.forward[at];
-            if *whole && found.len() < state[at].len() {
-                return Some(format!("{} of {} entries scanned", found.len(), state[at].len()));
+            if *whole && found.len() < map.len() {
+                return Some(format!("{} of {} entries scanned", found.len(), map.len()));
             }
-            let mut wanted = state[at].iter();
+            let mut wanted = map.iter();
             for (key, value) in found {
                 if wanted.next() != Some((key, value)) {
                     return Some(format!("{} is wrong in a scan", text(key)));
                 }
             }
             let (found, whole) = &self.backward[at];
-            if *whole && found.len() < state[at].len() {
-                return Some(format!(
-                    "{} of {} keys scanned back",
-                    found.len(),
-                    state[at].len()
-                ));
+            if *whole && found.len() < map.len() {
+                return Some(format!("{} of {} keys scanned back", found.len(), map.len()));
             }
-            let mut wanted = state[at].keys().rev();
+            let mut wanted = map.keys().rev();
             for key in found {
                 if wanted.next() != Some(key) {
                     return Some(format!("{} is wrong in a backward scan", text(key)));
