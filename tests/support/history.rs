@@ -45,7 +45,7 @@ struct Limits {
 impl Limits {
     fn draw(rng: &mut Rng) -> Limits {
         Limits {
-            write_buffer_size: rng.pick(&[4, 4, 4, 8, 16, 64]) << 10,
+            write_buffer_size: rng.pick(&[4, 24, 32, 48, 64, 128]) << 10,
             max_log_size: rng.pick(&[4, 16, 64, 64, 256, 1024]) << 10,
             max_file_size: rng.pick(&[4, 4, 8, 64, 1024]) << 10,
             manifest_roll_size: rng.pick(&[1, 1, 4, 1024]) << 10,
