@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::commit::CommitQueue;
 use super::keyspace::KeyspaceCore;
 use super::pressure::Pressure;
+use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use crate::env::{Env, Event, Lock, Priority};
@@ -454,6 +454,9 @@ impl Core {
             result = wal.close();
         }
         let mut state = self.manifest.lock();
+        if result.is_ok() {
+            result = self.record_log_end(&mut state);
+        }
         if let Some(mut manifest) = state.manifest.take()
             && result.is_ok()
         {
@@ -463,5 +466,21 @@ impl Core {
         self.trash.empty();
         self.lock.lock().take();
         result
+    }
+
+    /// Tells the manifest where the closed log ends, so that a log that has lost its end meanwhile (and with it the seal)
+    /// is not taken for one that a crash tore.
+    fn record_log_end(&self, state: &mut ManifestState) -> Result<()> {
+        let Some(end) = self.wal.as_ref().and_then(Wal::closed_end) else {
+            return Ok(());
+        };
+        let edit = Edit {
+            records: vec![Record::LogKnown(end.number), Record::LogEnd(end)],
+        };
+        match self.commit_edit(state, edit, &[], |_| {}) {
+            Err(error @ Error::Poisoned { .. }) => Err(error),
+            // The writes are safe without it.
+            _ => Ok(()),
+        }
     }
 }
