@@ -27,6 +27,8 @@ pub struct Range {
     front_key: Option<Slice>,
     back_key: Option<Slice>,
     failed: Option<Error>,
+    /// Whether values are read; decides how a run that has not begun yet will read.
+    values: bool,
     done: bool,
     _handle: Arc<Handle>,
 }
@@ -59,12 +61,14 @@ impl Range {
             back_key: None,
             done: inverted && checked.is_ok(),
             failed: checked.err(),
+            values: true,
             _handle: handle,
         }
     }
 
     /// Only the keys: no value is read.
-    pub fn keys(self) -> Keys {
+    pub fn keys(mut self) -> Keys {
+        self.values = false;
         Keys(self)
     }
 
@@ -97,7 +101,13 @@ impl Range {
         };
         let run = match run {
             Some(run) => run,
-            None => run.insert(visible(&self.view, self.snapshot.seq(), direction, bound)?),
+            None => run.insert(visible(
+                &self.view,
+                self.snapshot.seq(),
+                direction,
+                bound,
+                self.values,
+            )?),
         };
         if !run.step()? {
             return Ok(false);

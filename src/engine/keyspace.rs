@@ -9,7 +9,7 @@ use super::tree::Tree;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
-use crate::types::{Found, KeyspaceId, SeqNo};
+use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
 use crate::{Error, Result};
 
 /// One keyspace. Shared by the database, its handles and its jobs.
@@ -57,15 +57,25 @@ pub(crate) struct View {
 impl View {
     /// The newest entry of `key` at or below `snapshot`: newer sources first, the first that has one decides.
     pub(crate) fn get(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
-        if let Some(found) = self.active.get(key, snapshot) {
-            return Ok(Some(found));
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(Some(found)),
+            None => self.tree.get(key, hash_key(key), snapshot),
         }
-        for frozen in &self.frozen {
-            if let Some(found) = frozen.table.get(key, snapshot) {
-                return Ok(Some(found));
-            }
+    }
+
+    /// Whether that entry is a value; reads none from a file.
+    pub(crate) fn contains(&self, key: &[u8], snapshot: SeqNo) -> Result<bool> {
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(matches!(found, Found::Value(..))),
+            None => Ok(self.tree.kind(key, hash_key(key), snapshot)? == Some(EntryKind::Put)),
         }
-        self.tree.get(key, hash_key(key), snapshot)
+    }
+
+    fn get_in_memory(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+        let frozen = self.frozen.iter().map(|frozen| &frozen.table);
+        std::iter::once(&self.active)
+            .chain(frozen)
+            .find_map(|table| table.get(key, snapshot))
     }
 }
 
