@@ -255,3 +255,71 @@ every_call_fails! {
     background_sync_bears_a_failure_of_every_call: 11;
     a_held_snapshot_bears_a_failure_of_every_call: 12;
 }
+
+fn plain(steps: Vec<Step>) -> History {
+    History {
+        steps,
+        ..histories::all()[0].clone()
+    }
+}
+
+/// What the page cache shows after a failed sync is not on the medium, and no later sync brings it there.
+#[test]
+fn what_is_recovered_after_a_failed_sync_is_durable() {
+    let history = plain(vec![Step::Keyspace("a")]);
+    let mut world = World::new(&history, 1);
+    world.open(Loss::Nothing).unwrap();
+    world.run(&history.steps).unwrap();
+    world.write(&[("a", 1, Some(10))], true).unwrap();
+    world.write(&[("a", 2, Some(2000))], false).unwrap();
+    world
+        .sim
+        .fail_matching(Some(Op::Sync), ".log", 1, ErrorKind::Other, Effect::Nothing);
+    assert!(matches!(world.db().sync(), Err(Error::Poisoned { .. })));
+    world.step(&Step::DropAndReopen).unwrap();
+    world.write(&[("a", 3, Some(10))], true).unwrap();
+    world.step(&Step::PowerLoss).unwrap();
+    world.exercise().unwrap();
+}
+
+/// The rename of CURRENT can happen and report failure: the manifest in force then contains the drop.
+#[test]
+fn a_drop_that_failed_takes_no_acknowledged_write_with_it() {
+    for effect in [Effect::Nothing, Effect::Partial] {
+        // With one failure the engine settles at once that the drop has not happened; with two it refuses writes.
+        for failures in [1, 2] {
+            let mut history = plain(vec![Step::Keyspace("a"), Step::Keyspace("b")]);
+            history.manifest_roll_size = 1 << 10;
+            for n in 0..6 {
+                history
+                    .steps
+                    .push(Step::Write(vec![("a", n, Some(300)), ("b", n, Some(9))], false));
+                history.steps.push(Step::Flush);
+            }
+            let mut world = World::new(&history, 1);
+            world.open(Loss::Nothing).unwrap();
+            world.run(&history.steps).unwrap();
+            world
+                .sim
+                .fail_matching(Some(Op::Write), "MANIFEST", 1, ErrorKind::Other, Effect::Nothing);
+            world.step(&Step::Keyspace("c")).unwrap_err();
+            world
+                .sim
+                .fail_matching(Some(Op::Rename), "CURRENT", failures, ErrorKind::Other, effect);
+            assert!(matches!(
+                world.step(&Step::Drop("a")),
+                Err(Stop::Error(Error::Io { .. }))
+            ));
+            let written = world.write(&[("a", 77, Some(5))], true);
+            assert_eq!(written.is_ok(), failures == 1, "{written:?}");
+            world.check_visible().unwrap();
+            if failures == 2 && effect == Effect::Nothing {
+                // The next edit settles it.
+                world.step(&Step::Keyspace("c")).unwrap();
+                world.write(&[("a", 77, Some(5))], true).unwrap();
+            }
+            world.step(&Step::PowerLoss).unwrap();
+            world.exercise().unwrap();
+        }
+    }
+}

@@ -228,10 +228,12 @@ impl Core {
     /// Gives the request its numbers, if it can be written.
     fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
         for keyspace in &request.keyspaces {
-            if !writes.active.contains_key(&keyspace.id) {
-                return Err(Error::KeyspaceDropped {
+            let active = writes.active.get(&keyspace.id);
+            if active.is_none_or(|active| active.refuses) {
+                let dropped = Error::KeyspaceDropped {
                     name: keyspace.name.to_string(),
-                });
+                };
+                return Err(self.poisoned().unwrap_or(dropped));
             }
         }
         let first = writes.next_seq;

@@ -70,12 +70,18 @@ pub(crate) struct ActiveTable {
     pub(crate) table: Arc<Memtable>,
     /// The least number in it, if there is any.
     pub(crate) min_seq: Option<SeqNo>,
+    /// The keyspace is being dropped, or a drop has failed and may be found to have happened: nothing more may be
+    /// acknowledged for it.
+    pub(crate) refuses: bool,
 }
 
 /// The manifest and the state that it describes. `None` when opened read-only.
 pub(crate) struct ManifestState {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) catalog: Catalog,
+    /// A drop has failed, and a crash might find it done. The next edit that succeeds settles it: a manifest that does not
+    /// contain the drop is in force then.
+    pub(crate) drop_undecided: bool,
 }
 
 /// Totals since the database was opened.
@@ -279,6 +285,13 @@ impl Core {
         };
         state.catalog = next;
         install(&state.catalog);
+        if std::mem::take(&mut state.drop_undecided) {
+            let mut writes = self.writes.lock();
+            writes
+                .active
+                .values_mut()
+                .for_each(|active| active.refuses = false);
+        }
         if committed.marked {
             for table in obsolete {
                 table.mark_obsolete();
@@ -379,6 +392,7 @@ impl Core {
                 keyspace: core.clone(),
                 table,
                 min_seq: None,
+                refuses: false,
             };
             self.writes.lock().active.insert(id, active);
             self.keyspaces.write().insert(id, core.clone());
@@ -402,8 +416,10 @@ impl Core {
         let keyspace = self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound {
             name: name.to_owned(),
         })?;
-        // Writers first: nothing may be acknowledged for it behind the synced part of the log. Put back on failure.
-        let active = self.writes.lock().active.remove(&keyspace.id);
+        // Writers first: nothing may be acknowledged for it behind the synced part of the log.
+        if let Some(active) = self.writes.lock().active.get_mut(&keyspace.id) {
+            active.refuses = true;
+        }
         let edit = Edit {
             records: vec![Record::DropKeyspace { id: keyspace.id }],
         };
@@ -412,11 +428,14 @@ impl Core {
         let result = self.sync_log().and_then(|()| {
             self.commit_edit(&mut state, edit, &tables, |_| {
                 keyspace.mark_dropped();
+                self.writes.lock().active.remove(&keyspace.id);
                 self.keyspaces.write().remove(&keyspace.id);
             })
         });
-        if let (Err(_), Some(active)) = (&result, active) {
-            self.writes.lock().active.insert(keyspace.id, active);
+        if result.is_err() {
+            // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
+            state.drop_undecided = true;
+            let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
         }
         drop(state);
         self.update_pressure();

@@ -196,6 +196,7 @@ impl Opening {
                     keyspace,
                     table,
                     min_seq: None,
+                    refuses: false,
                 },
             );
         }
@@ -263,6 +264,7 @@ impl Opening {
         let manifest = ManifestState {
             manifest: None,
             catalog: self.catalog.clone(),
+            drop_undecided: false,
         };
         self.into_core(None, manifest, None)
     }
@@ -324,6 +326,7 @@ impl Opening {
             ManifestState {
                 manifest: Some(manifest),
                 catalog,
+                drop_undecided: false,
             },
             lock,
         );
