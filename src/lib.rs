@@ -29,6 +29,15 @@
 //!
 //! The design, with every format byte by byte, is in `DESIGN.md`.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::todo,
+    clippy::unimplemented
+)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod api;
 mod coding;
 mod cursor;

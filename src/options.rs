@@ -199,17 +199,9 @@ fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
 /// # db.close()
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyspaceOptions {
     sst: SstOptions,
-}
-
-impl Default for KeyspaceOptions {
-    fn default() -> Self {
-        KeyspaceOptions {
-            sst: SstOptions::default(),
-        }
-    }
 }
 
 impl KeyspaceOptions {
@@ -230,7 +222,7 @@ impl KeyspaceOptions {
     }
 
     /// Bytes of small values that share a block, 64 B to 1 MiB: larger compresses better, smaller is read faster.
-    /// Default: 8 KiB.
+    /// Default: 4 KiB.
     pub fn value_block_size(mut self, bytes: u32) -> Self {
         self.sst.value_block_size = bytes;
         self

@@ -1,26 +1,50 @@
 //! The example `tree_store`, run as a program: what it promises to whoever keeps files with it.
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "the test makes files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test: it makes files, and may fail by panicking"
+)]
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use packstone::{Db, Durability};
 
-/// Cargo builds the examples before it runs integration tests, into a directory beside theirs.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples/tree_store")
+/// `cargo test` builds the examples first, into a directory beside the tests'; `cargo test --test tree_store` does not,
+/// and then this does.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        let program = profile.join("examples/tree_store");
+        if !program.exists() {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo
+                .args(["build", "--example", "tree_store", "--target-dir"])
+                .arg(profile.parent().unwrap());
+            if profile.ends_with("release") {
+                cargo.arg("--release");
+            }
+            assert!(
+                cargo
+                    .current_dir(env!("CARGO_MANIFEST_DIR"))
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        program
+    })
 }
 
 fn run(arguments: &[&OsStr]) -> Output {
-    Command::new(program())
-        .args(arguments)
-        .output()
-        .expect("the example is built: cargo build --examples")
+    Command::new(program()).args(arguments).output().unwrap()
 }
 
 fn status(arguments: &[&OsStr]) -> Option<i32> {
@@ -167,7 +191,9 @@ fn excluded_names_are_left_out() {
     .concat();
     assert_eq!(status(&store), Some(0));
     let output = run(&[OsStr::new("list"), db.as_os_str()]);
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("large"));
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(!listed.contains("large"), "{listed}");
 }
 
 #[test]

@@ -316,8 +316,7 @@ pub(crate) fn apply_ops(
     ops: Ops<'_>,
     mut wanted: impl FnMut(KeyspaceId, SeqNo) -> bool,
 ) -> Result<()> {
-    let mut seq = first_seq;
-    for op in ops {
+    for (seq, op) in (first_seq..).zip(ops) {
         let (keyspace, key, kind, value) = match op? {
             Op::Put { keyspace, key, value } => (keyspace, key, EntryKind::Put, value),
             Op::Delete { keyspace, key } => (keyspace, key, EntryKind::Tombstone, &[][..]),
@@ -328,7 +327,6 @@ pub(crate) fn apply_ops(
             active.table.insert(key, seq, kind, value)?;
             active.min_seq.get_or_insert(seq);
         }
-        seq += 1;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! syncs of the log happen outside of it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -201,13 +202,25 @@ impl Core {
         self.env.scheduler.spawn_after(delay, priority, Box::new(job));
     }
 
+    /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
+    /// waits for it for ever.
     fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
         self.running_jobs.fetch_add(1, Ordering::SeqCst);
-        if !self.closed.load(Ordering::SeqCst) {
-            job(self);
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            if !self.closed.load(Ordering::SeqCst) {
+                job(self);
+            }
+        }));
+        if outcome.is_err() {
+            let what = std::io::Error::other("a background job panicked; this is a bug in packstone");
+            self.poison(Error::io("work on", &self.dir, what));
         }
         self.running_jobs.fetch_sub(1, Ordering::SeqCst);
         self.progress.notify();
+        if let Err(panic) = outcome {
+            // The scheduler's business: threads log it, the simulator fails the test.
+            std::panic::resume_unwind(panic);
+        }
     }
 
     /// Blocks until `ready`, which is asked again after every piece of background progress.
@@ -245,6 +258,10 @@ impl Core {
     /// Waits until no keyspace has a flush or compaction queued, running or due.
     pub(crate) fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
         self.check_open()?;
+        if self.wal.is_none() {
+            // Open read-only, there is no background; what was replayed may fill several memtables, which stay.
+            return Ok(());
+        }
         let failures = self.failures();
         let mut outcome = Ok(());
         self.wait(&mut || {
@@ -456,14 +473,33 @@ impl Core {
             result = wal.close();
         }
         let mut state = self.manifest.lock();
-        if let Some(mut manifest) = state.manifest.take() {
-            if result.is_ok() {
-                result = manifest.close();
-            }
+        if result.is_ok() {
+            result = self.record_log_end(&mut state);
+        }
+        if let Some(mut manifest) = state.manifest.take()
+            && result.is_ok()
+        {
+            result = manifest.close();
         }
         drop(state);
         self.trash.empty();
         self.lock.lock().take();
         result
+    }
+
+    /// Tells the manifest where the closed log ends, so that a log that has lost its end meanwhile (and with it the seal)
+    /// is not taken for one that a crash tore.
+    fn record_log_end(&self, state: &mut ManifestState) -> Result<()> {
+        let Some(end) = self.wal.as_ref().and_then(Wal::closed_end) else {
+            return Ok(());
+        };
+        let edit = Edit {
+            records: vec![Record::LogKnown(end.number), Record::LogEnd(end)],
+        };
+        match self.commit_edit(state, edit, &[], |_| {}) {
+            Err(error @ Error::Poisoned { .. }) => Err(error),
+            // The writes are safe without it.
+            _ => Ok(()),
+        }
     }
 }

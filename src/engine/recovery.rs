@@ -26,7 +26,7 @@
 //!   for names that others have made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::commit::apply_ops;
@@ -36,7 +36,7 @@ use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use super::tree::Tree;
 use crate::env::{Env, Lock, Priority};
-use crate::manifest::{self, Catalog, CommitError, Edit, Manifest, Record};
+use crate::manifest::{self, Catalog, CommitError, Edit, Loaded, Manifest, Record};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names::{self, FileKind};
 use crate::options::Options;
@@ -70,11 +70,15 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
         Some(lock_directory(&env, dir, &options)?)
     };
     let names = list(&env, dir)?;
-    let catalog = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
-        Some(catalog) => catalog,
-        None => fresh(&env, dir, &options, read_only, &names)?,
+    let loaded = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
+        Some(loaded) => loaded,
+        None => Loaded {
+            catalog: fresh(&env, dir, &options, read_only, &names)?,
+            path: dir.to_owned(),
+            end: 0,
+        },
     };
-    let mut opening = Opening::new(env, dir, options, catalog)?;
+    let mut opening = Opening::new(env, dir, options, loaded)?;
     let replayed = opening.replay()?;
     let report = RecoveryReport {
         torn_log_bytes: replayed.torn_bytes,
@@ -150,9 +154,11 @@ fn fresh(
 /// A database on its way in.
 struct Opening {
     env: Env,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
     options: Options,
     catalog: Catalog,
+    /// Where the catalog was read, and where it ends: what contradicts it is reported there.
+    source: (PathBuf, u64),
     cache: Arc<BlockCache>,
     trash: Arc<Trash>,
     writes: WriteState,
@@ -161,7 +167,8 @@ struct Opening {
 
 impl Opening {
     /// Opens every SST of the catalog.
-    fn new(env: Env, dir: &Path, options: Options, catalog: Catalog) -> Result<Self> {
+    fn new(env: Env, dir: &Path, options: Options, loaded: Loaded) -> Result<Self> {
+        let (catalog, source) = (loaded.catalog, (loaded.path, loaded.end));
         let cache = Arc::new(BlockCache::new(options.cache_size));
         let trash = Trash::new(&env);
         let read_options = SstReadOptions {
@@ -180,7 +187,8 @@ impl Opening {
                 }
             }
             let tree = Tree::new(tables);
-            tree.check().map_err(|what| Error::corruption(dir, 0, what))?;
+            tree.check()
+                .map_err(|what| Error::corruption(&source.0, source.1, what))?;
             let table = Arc::new(Memtable::new());
             let keyspace = KeyspaceCore::new(
                 *id,
@@ -210,6 +218,7 @@ impl Opening {
             dir: dir.to_owned(),
             options,
             catalog,
+            source,
             cache,
             trash,
             writes,
@@ -228,7 +237,7 @@ impl Opening {
         };
         let (catalog, writes, replayed) = (&self.catalog, &mut self.writes, &mut self.replayed);
         let write_buffer_size = self.options.write_buffer_size;
-        let dir = &self.dir;
+        let (dir, (manifest, manifest_end)) = (&self.dir, &self.source);
         let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
             let mut unknown = None;
             apply_ops(writes, first_seq, payload.ops(), |id, seq| {
@@ -240,10 +249,11 @@ impl Opening {
                 wanted
             })?;
             if let Some(id) = unknown {
+                // The frame in the log is whole, so it is the manifest that lacks something.
                 return Err(Error::corruption(
-                    dir,
-                    0,
-                    format!("the log writes to keyspace {id}, which the manifest has never created"),
+                    manifest,
+                    *manifest_end,
+                    format!("expected the creation of keyspace {id}, to which the log writes; found the end"),
                 ));
             }
             let last = payload.last_seq();
@@ -307,7 +317,7 @@ impl Opening {
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
-            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
+            .map_err(|what| Error::corruption(&self.source.0, self.source.1, what))?;
 
         let failed = |e: CommitError| match e {
             CommitError::Write(e) | CommitError::Sync(e) => e,

@@ -61,8 +61,16 @@ pub(crate) struct Committed {
     pub(crate) replaced: Option<PathBuf>,
 }
 
+/// What [`load`] found, and where: errors about the state name the file.
+pub(crate) struct Loaded {
+    pub(crate) catalog: Catalog,
+    pub(crate) path: PathBuf,
+    /// The offset behind the last edit.
+    pub(crate) end: u64,
+}
+
 /// Reads the state that `CURRENT` leads to; `None` when there is no `CURRENT`. Changes nothing.
-pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Catalog>> {
+pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Loaded>> {
     let Some(number) = current::read(fs, dir)? else {
         return Ok(None);
     };
@@ -95,7 +103,11 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Resul
     // CURRENT names a manifest only once its first edit is durable.
     let catalog = catalog
         .ok_or_else(|| Error::corruption(&path, outcome.end, "no state in it, and at least one expected"))?;
-    Ok(Some(catalog))
+    Ok(Some(Loaded {
+        catalog,
+        end: outcome.end,
+        path,
+    }))
 }
 
 impl Manifest {

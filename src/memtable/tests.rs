@@ -73,7 +73,9 @@ fn current(cursor: &SkipListCursor) -> Option<Entry> {
         .then(|| (cursor.key().to_vec(), cursor.seq(), value))
 }
 
-fn flat(entry: (&(Vec<u8>, std::cmp::Reverse<SeqNo>), &Option<Vec<u8>>)) -> Entry {
+type Version = (Vec<u8>, std::cmp::Reverse<SeqNo>);
+
+fn flat(entry: (&Version, &Option<Vec<u8>>)) -> Entry {
     (entry.0.0.clone(), entry.0.1.0, entry.1.clone())
 }
 

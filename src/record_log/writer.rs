@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::{File, FileSystem};
+use crate::env::FileSystem;
 use crate::{Error, Result};
 
 use super::format::{FrameKind, FrameSum, encode_header, encode_marker};
@@ -13,7 +13,6 @@ use super::{FRAME_HEADER_LEN, HEADER_LEN, Header, LogMedium, PlainMedium, SYNC, 
 pub(crate) struct LogWriter {
     header: Header,
     path: PathBuf,
-    file: Arc<dyn File>,
     medium: Arc<dyn LogMedium>,
     sum: FrameSum,
     /// Behind the last published frame: the good end.
@@ -81,7 +80,6 @@ impl LogWriter {
         LogWriter {
             header,
             path: path.to_owned(),
-            file,
             medium,
             sum,
             end: HEADER_LEN,
@@ -149,17 +147,13 @@ impl LogWriter {
         &self.path
     }
 
-    /// The file, for reading.
-    pub(crate) fn file(&self) -> Arc<dyn File> {
-        self.file.clone()
-    }
-
     /// The medium, for syncing while others append.
     pub(crate) fn medium(&self) -> Arc<dyn LogMedium> {
         self.medium.clone()
     }
 
     /// Whether the writer takes more frames.
+    #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
     }

@@ -35,31 +35,33 @@
 //! the block's length; suffix ends are checked as they are used. A function that meets bytes that no writer writes
 //! answers `None` (or [`EntryError`]), never panics.
 //!
-//! Callers: `builder` writes; `reader`, `cursor` and `verify` read.
+//! Callers: `key_block_builder` writes; `reader`, `cursor` and `verify` read.
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
+use std::ops::Range;
 
-use super::column::{self, Column, DESCRIPTOR_LEN};
-use crate::coding::{u16_at, u32_at};
+use super::column::{Column, DESCRIPTOR_LEN};
+use crate::coding::{array_at, u16_at, u32_at};
 use crate::types::{MAX_INLINE_LEN, MAX_SEQ, SeqNo, ValuePlace};
 
-const TYPE_VARIABLE: u8 = 1;
-const TYPE_FIXED: u8 = 2;
-const TYPE_INDEX: u8 = 3;
+pub(super) const TYPE_VARIABLE: u8 = 1;
+pub(super) const TYPE_FIXED: u8 = 2;
+pub(super) const TYPE_INDEX: u8 = 3;
 
-const KIND_SMALL: u8 = 1;
-const KIND_MEDIUM: u8 = 2;
-const KIND_TOMBSTONE: u8 = 3;
+pub(super) const KIND_SMALL: u8 = 1;
+pub(super) const KIND_MEDIUM: u8 = 2;
+pub(super) const KIND_TOMBSTONE: u8 = 3;
 /// Kinds from here to [`KIND_RESERVED_LAST`] are spoken for: large value, range tombstone, merge operand.
 const KIND_RESERVED_FIRST: u8 = 4;
 const KIND_RESERVED_LAST: u8 = 6;
 /// An inline value of `n` bytes has the kind `INLINE_MIN + n`.
-const INLINE_MIN: u8 = 0x10;
+pub(super) const INLINE_MIN: u8 = 0x10;
 const INLINE_MAX: u8 = INLINE_MIN + MAX_INLINE_LEN as u8;
 
-const COLUMNS: usize = 5;
+pub(super) const COLUMNS: usize = 5;
 const DESCRIPTORS_AT: usize = 24;
-const HEADER_LEN: usize = DESCRIPTORS_AT + COLUMNS * DESCRIPTOR_LEN;
+pub(super) const HEADER_LEN: usize = DESCRIPTORS_AT + COLUMNS * DESCRIPTOR_LEN;
 
 /// What an entry weighs in a key block besides its key, in bytes, when blocks are cut (spec/sst.md). It is close to
 /// the truth for wide columns and generous for narrow ones, and it bounds the count of entries in a block.
@@ -173,6 +175,11 @@ impl KeyBlock {
     /// What follows the prefix in key `i`.
     #[inline]
     pub(crate) fn suffix<'a>(&self, bytes: &'a [u8], i: u32) -> Option<&'a [u8]> {
+        bytes.get(self.suffix_range(bytes, i)?)
+    }
+
+    #[inline]
+    fn suffix_range(&self, bytes: &[u8], i: u32) -> Option<Range<usize>> {
         let i = i as usize;
         let (start, end) = match self.end_width {
             0 => (i * self.stride, (i + 1) * self.stride),
@@ -190,7 +197,7 @@ impl KeyBlock {
         if end > self.suffixes_len {
             return None;
         }
-        bytes.get(self.suffixes_at + start..self.suffixes_at + end)
+        Some(self.suffixes_at + start..self.suffixes_at + end)
     }
 
     /// The sequence number of entry `i`.
@@ -228,21 +235,49 @@ impl KeyBlock {
             Ordering::Equal if shared < prefix.len() => return Some(0),
             Ordering::Equal => {}
         }
-        let (mut low, mut high) = (0, self.count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let before = match self.suffix(bytes, middle)?.cmp(target) {
-                Ordering::Less => true,
-                Ordering::Greater => false,
-                Ordering::Equal => self.seq(bytes, middle)? > seq,
-            };
-            if before {
-                low = middle + 1;
+        // Bisection over the first eight bytes as numbers: the outcome of a comparison is a coin toss, and choosing by a
+        // conditional move instead of a branch costs no misprediction (12 to 16 % of a look-up, measured). Equal numbers
+        // are compared in full.
+        let wanted = leading(target);
+        let (mut low, mut size) = (0, self.count);
+        while size > 0 {
+            let half = size / 2;
+            let middle = low + half;
+            let (word, suffix) = self.leading_suffix(bytes, middle)?;
+            let before = if word == wanted {
+                self.before(bytes, middle, suffix, target, seq)?
             } else {
-                high = middle;
-            }
+                word < wanted
+            };
+            low = select_unpredictable(before, middle + 1, low);
+            size = select_unpredictable(before, size - half - 1, half);
         }
         Some(low)
+    }
+
+    #[inline]
+    fn before(&self, bytes: &[u8], i: u32, suffix: &[u8], target: &[u8], seq: SeqNo) -> Option<bool> {
+        Some(match suffix.cmp(target) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => self.seq(bytes, i)? > seq,
+        })
+    }
+
+    /// Suffix `i` and its [`leading`] number.
+    #[inline]
+    fn leading_suffix<'a>(&self, bytes: &'a [u8], i: u32) -> Option<(u64, &'a [u8])> {
+        let range = self.suffix_range(bytes, i)?;
+        let suffix = bytes.get(range.clone())?;
+        let word = match array_at(bytes, range.start) {
+            // What the eight bytes hold beyond a short suffix is masked out.
+            Some(word) => {
+                let beyond = 8 * 8u32.saturating_sub(suffix.len() as u32);
+                u64::from_be_bytes(word) & u64::MAX.checked_shl(beyond).unwrap_or(0)
+            }
+            None => leading(suffix),
+        };
+        Some((word, suffix))
     }
 
     /// The sequence number of entry `i` and where its value lies.
@@ -291,211 +326,18 @@ impl KeyBlock {
     }
 }
 
-/// A column under construction, whose unused places repeat a neighbour.
-#[derive(Debug, Default)]
-struct Sparse {
-    values: Vec<u64>,
-    used: bool,
-}
-
-impl Sparse {
-    fn push(&mut self, value: Option<u64>) {
-        if let (Some(value), false) = (value, self.used) {
-            self.values.fill(value);
-            self.used = true;
-        }
-        let filler = self.values.last().copied().unwrap_or(0);
-        self.values.push(value.unwrap_or(filler));
-    }
-
-    fn clear(&mut self) {
-        self.values.clear();
-        self.used = false;
-    }
-}
-
-/// Collects the entries of one block. Holds about the block's target size, and one key more.
-#[derive(Debug, Default)]
-pub(crate) struct KeyBlockBuilder {
-    keys: Vec<u8>,
-    ends: Vec<usize>,
-    kinds: Vec<u64>,
-    seqs: Vec<u64>,
-    value_blocks: Sparse,
-    value_offsets: Sparse,
-    value_lens: Sparse,
-    inline: Vec<u8>,
-    longest_key: usize,
-    same_len: bool,
-}
-
-impl KeyBlockBuilder {
-    pub(crate) fn count(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// What the entries weigh when blocks are cut, in bytes.
-    pub(crate) fn weight(&self) -> usize {
-        self.keys.len() + self.count() * ENTRY_OVERHEAD
-    }
-
-    /// Bytes buffered.
-    pub(crate) fn buffered(&self) -> usize {
-        self.keys.len() + self.inline.len() + self.count() * (5 * size_of::<u64>() + size_of::<usize>())
-    }
-
-    pub(crate) fn longest_key(&self) -> usize {
-        self.longest_key
-    }
-
-    pub(crate) fn last_key(&self) -> &[u8] {
-        self.key(self.count().wrapping_sub(1))
-    }
-
-    fn key(&self, i: usize) -> &[u8] {
-        let start = i
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .copied()
-            .unwrap_or(0);
-        let end = self.ends.get(i).copied().unwrap_or(start);
-        self.keys.get(start..end).unwrap_or_default()
-    }
-
-    /// Adds an entry. REQUIRES: it comes after all others in the order of the block; `place` is a place in an SST.
-    pub(crate) fn push(&mut self, key: &[u8], seq: SeqNo, place: &ValuePlace) {
-        self.push_key(key);
-        self.seqs.push(seq);
-        let (kind, block, offset, len) = match *place {
-            ValuePlace::Inline { len, bytes } => {
-                let offset = self.inline.len() as u64;
-                self.inline.extend(bytes.iter().take(usize::from(len)));
-                (INLINE_MIN + len, None, Some(offset), None)
-            }
-            ValuePlace::Small { block, offset, len } => (
-                KIND_SMALL,
-                Some(block.into()),
-                Some(offset.into()),
-                Some(len.into()),
-            ),
-            ValuePlace::Medium { block, len } => (KIND_MEDIUM, Some(block.into()), None, Some(len.into())),
-            ValuePlace::Tombstone | ValuePlace::Memory { .. } => (KIND_TOMBSTONE, None, None, None),
-        };
-        self.kinds.push(kind.into());
-        self.value_blocks.push(block);
-        self.value_offsets.push(offset);
-        self.value_lens.push(len);
-    }
-
-    /// Adds a separator to an index block.
-    pub(crate) fn push_separator(&mut self, separator: &[u8], child: u32) {
-        self.push_key(separator);
-        self.seqs.push(0);
-        self.kinds.push(0);
-        self.value_blocks.push(Some(child.into()));
-        self.value_offsets.push(None);
-        self.value_lens.push(None);
-    }
-
-    fn push_key(&mut self, key: &[u8]) {
-        self.same_len = self.ends.is_empty() || (self.same_len && key.len() == self.longest_key);
-        self.longest_key = self.longest_key.max(key.len());
-        self.keys.extend_from_slice(key);
-        self.ends.push(self.keys.len());
-    }
-
-    /// Replaces the contents of `out` with the block. REQUIRES at least one entry.
-    pub(crate) fn encode(&self, usage: BlockUse, out: &mut Vec<u8>) {
-        let count = self.count();
-        let prefix_len = common_prefix(self.key(0), self.last_key());
-        let suffixes_len = self.keys.len() - prefix_len * count;
-        let (end_width, stride) = match (self.same_len, suffixes_len) {
-            (true, _) => (0, self.longest_key - prefix_len),
-            (false, 0..=0xffff) => (2, 0),
-            (false, _) => (4, 0),
-        };
-        let block_type = match (usage, self.same_len) {
-            (BlockUse::Index, _) => TYPE_INDEX,
-            (BlockUse::Keys, true) => TYPE_FIXED,
-            (BlockUse::Keys, false) => TYPE_VARIABLE,
-        };
-        let (mut descriptors, mut bodies) = (Vec::with_capacity(COLUMNS * DESCRIPTOR_LEN), Vec::new());
-        let values = [&self.value_blocks, &self.value_offsets, &self.value_lens].map(|column| &column.values);
-        for column in [&self.kinds, &self.seqs].into_iter().chain(values) {
-            column::encode(column, &mut descriptors, &mut bodies);
-        }
-        let inline_at = HEADER_LEN + prefix_len + count * end_width + suffixes_len + bodies.len();
-
-        out.clear();
-        out.extend_from_slice(&[block_type, end_width as u8]);
-        out.extend_from_slice(&(prefix_len as u16).to_le_bytes());
-        for field in [count, suffixes_len, stride, inline_at, 0] {
-            out.extend_from_slice(&(field as u32).to_le_bytes());
-        }
-        out.extend_from_slice(&descriptors);
-        out.extend_from_slice(self.key(0).get(..prefix_len).unwrap_or_default());
-        if end_width > 0 {
-            for (i, end) in self.ends.iter().enumerate() {
-                let end = (end - prefix_len * (i + 1)) as u32;
-                out.extend(end.to_le_bytes().iter().take(end_width));
-            }
-        }
-        for i in 0..count {
-            out.extend_from_slice(self.key(i).get(prefix_len..).unwrap_or_default());
-        }
-        out.extend_from_slice(&bodies);
-        out.extend_from_slice(&self.inline);
-    }
-
-    /// Forgets all entries, keeps the buffers.
-    pub(crate) fn clear(&mut self) {
-        self.keys.clear();
-        self.ends.clear();
-        self.kinds.clear();
-        self.seqs.clear();
-        self.value_blocks.clear();
-        self.value_offsets.clear();
-        self.value_lens.clear();
-        self.inline.clear();
-        self.longest_key = 0;
-    }
-}
-
-/// How many bytes `a` and `b` share in front.
-pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
-}
-
-/// Replaces the contents of `out` with a short key `s` with `last <= s`, and `s < next` if `last < next`.
-/// REQUIRES `last <= next`.
-pub(crate) fn separator(last: &[u8], next: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    let shared = common_prefix(last, next);
-    if let (Some(&low), Some(&high)) = (last.get(shared), next.get(shared)) {
-        if next.len() > shared + 1 {
-            // A proper prefix of `next` that is above `last`.
-            out.extend_from_slice(next.get(..=shared).unwrap_or_default());
-            return;
-        }
-        if low + 1 < high {
-            out.extend_from_slice(last.get(..shared).unwrap_or_default());
-            out.push(low + 1);
-            return;
-        }
-        // `next` is `shared` and `low + 1`: anything that starts with `last[..=shared]` is below it.
-        let tail = last.iter().enumerate().skip(shared + 1);
-        if let Some((i, byte)) = tail.into_iter().find(|(_, byte)| **byte < 0xff) {
-            out.extend_from_slice(last.get(..i).unwrap_or_default());
-            out.push(byte + 1);
-            return;
-        }
-    }
-    out.extend_from_slice(last);
+/// The first eight bytes as a number that orders as they do; zeros stand for missing ones.
+#[inline]
+fn leading(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(word)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sst::key_block_builder::KeyBlockBuilder;
 
     fn block(entries: &[(&[u8], SeqNo, ValuePlace)]) -> Vec<u8> {
         let mut builder = KeyBlockBuilder::default();
@@ -639,25 +481,5 @@ mod tests {
         assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_some());
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_none());
-    }
-
-    #[test]
-    fn separators_lie_between_and_are_short() {
-        let mut out = Vec::new();
-        let cases: &[(&[u8], &[u8], &[u8])] = &[
-            (b"apple", b"banana", b"b"),
-            (b"apple", b"apply", b"applf"),
-            (b"app", b"apple", b"app"),
-            (b"abc", b"abd", b"abc"),
-            (b"abc\xff\x01z", b"abd", b"abc\xff\x02"),
-            (b"abc\xff\xff", b"abd", b"abc\xff\xff"),
-            (b"same", b"same", b"same"),
-            (b"", b"\0", b""),
-        ];
-        for (last, next, expected) in cases {
-            separator(last, next, &mut out);
-            assert_eq!(out, *expected, "{last:?} {next:?}");
-            assert!(*last <= &out[..] && (last == next || &out[..] < *next));
-        }
     }
 }

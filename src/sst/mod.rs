@@ -42,6 +42,8 @@ mod filter;
 mod footer;
 mod frame;
 mod key_block;
+mod key_block_builder;
+mod open;
 mod properties;
 mod reader;
 #[cfg(test)]

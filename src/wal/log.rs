@@ -320,6 +320,14 @@ impl Wal {
         Ok(())
     }
 
+    /// Where a log that was closed in order ends, seal included.
+    pub(crate) fn closed_end(&self) -> Option<LogEnd> {
+        let state = self.state.lock();
+        let sealed = state.closed && !state.retired && state.synced == state.end();
+        (sealed && state.poison.is_none())
+            .then(|| state.writer.header().ended(state.writer.end(), state.last_seq))
+    }
+
     /// Makes the next file the current one. The old one is not synced here: the next sync covers it first.
     fn begin_file(&self, state: &mut State) -> Result<()> {
         // From here on a successor may exist on disk that names the present end, even if creating it seems to fail.

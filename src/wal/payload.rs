@@ -44,6 +44,7 @@ impl PayloadBuilder {
     }
 
     /// Forgets all operations; keeps the buffer.
+    #[cfg(test)]
     pub(crate) fn clear(&mut self) {
         self.bytes.truncate(FRONT_SIZE);
         self.count = 0;
@@ -77,11 +78,6 @@ impl PayloadBuilder {
     /// The payload's length in bytes.
     pub(crate) fn byte_size(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Bytes allocated.
-    pub(crate) fn memory_usage(&self) -> usize {
-        self.bytes.capacity()
     }
 
     /// Fills in the number of the first operation, which is known last.
@@ -178,6 +174,7 @@ impl<'a> Payload<'a> {
         self.first_seq + u64::from(self.ops.left.saturating_sub(1))
     }
 
+    #[cfg(test)]
     pub(crate) fn count(&self) -> u32 {
         self.ops.left
     }

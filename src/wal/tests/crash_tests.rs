@@ -124,3 +124,67 @@ fn a_power_cut_that_keeps_what_it_likes_loses_nothing_synced() {
         at_every_call(CrashStyle::Random, seed);
     }
 }
+
+/// Recovers as the engine does and writes on; what is in `ends` afterwards had been recorded in a manifest.
+fn go_on(env: &Env, ends: &mut Vec<crate::record_log::LogEnd>, kept: &mut Option<u64>) -> Result<()> {
+    let options = ReplayOptions {
+        floor: 1,
+        ends: ends.clone(),
+        ..ReplayOptions::default()
+    };
+    let (seqs, replayed) = recover_with(env, &options)?;
+    sync_recovered(&*env.fs, db(), &replayed)?;
+    *kept = Some(seqs.len() as u64);
+    let end = replayed.logs.last().map(|log| log.end.clone());
+    ends.extend(end.clone());
+    let wal = Wal::create(env, db(), replayed.next_number, end, replayed.logs, OPTIONS)?;
+    for leftover in &replayed.leftovers {
+        env.fs
+            .remove(leftover)
+            .map_err(|error| Error::io("remove", leftover, error))?;
+    }
+    append(&wal, 1000)?;
+    wal.sync(wal.end())
+}
+
+#[test]
+fn a_power_cut_in_the_middle_of_a_recovery_loses_nothing_either() {
+    for style in [CrashStyle::KeepNothing, CrashStyle::KeepAll, CrashStyle::Random] {
+        for first_cut in [17, 25, 33, 41, 48] {
+            for index in 0.. {
+                let sim = SimEnv::new(first_cut * 100 + index);
+                sim.set_fault(Fault::PowerOffAt { index: first_cut });
+                let mut told = Told::default();
+                history(&sim.env(), &mut told).unwrap_err();
+                sim.crash(CrashStyle::Random);
+                sim.set_fault(Fault::PowerOffAt {
+                    index: sim.io_count() + index,
+                });
+                let (mut ends, mut kept) = (Vec::new(), None);
+                let finished = go_on(&sim.env(), &mut ends, &mut kept).is_ok();
+                sim.crash(style);
+                let options = ReplayOptions {
+                    floor: 1,
+                    ends,
+                    ..ReplayOptions::default()
+                };
+                let context = format!("{style:?}, first cut {first_cut}, call {index}");
+                let (mut seqs, _) =
+                    recover_with(&sim.env(), &options).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let new = seqs.pop_if(|seq| *seq == 1000).is_some();
+                assert!(new || !finished, "{context}: the new write was synced");
+                let found = seqs.len() as u64;
+                assert_eq!(seqs, (1..=found).collect::<Vec<_>>(), "{context}");
+                assert!(found >= told.synced, "{context}: {found} of {}", told.synced);
+                assert!(
+                    kept.is_none_or(|kept| kept == found),
+                    "{context}: {kept:?} recovered, {found} now"
+                );
+                if finished {
+                    assert!(index > 5, "{context}");
+                    break;
+                }
+            }
+        }
+    }
+}
