@@ -121,7 +121,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::KeyspaceNotFound`]; an I/O error. The keyspace is still there after an error, but as long as a crash might find
-    /// it dropped (until something else could be written to the manifest) writes to it get [`Error::KeyspaceDropped`].
+    /// it dropped, writes to it fail with the I/O error that keeps this from being settled.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.core().drop_keyspace(name)
     }

@@ -96,6 +96,9 @@ impl Core {
                 Durability::Sync => wal.sync(wal.end()),
             };
         }
+        if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
+            self.settle_drops()?;
+        }
         self.throttle(request.payload.byte_size() as u64)?;
         let end = self.commit_in_group(request)?;
         match durability {
@@ -228,8 +231,7 @@ impl Core {
     /// Gives the request its numbers, if it can be written.
     fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
         for keyspace in &request.keyspaces {
-            let active = writes.active.get(&keyspace.id);
-            if active.is_none_or(|active| active.refuses) {
+            if keyspace.is_refusing() || !writes.active.contains_key(&keyspace.id) {
                 let dropped = Error::KeyspaceDropped {
                     name: keyspace.name.to_string(),
                 };

@@ -71,18 +71,15 @@ pub(crate) struct ActiveTable {
     pub(crate) table: Arc<Memtable>,
     /// The least number in it, if there is any.
     pub(crate) min_seq: Option<SeqNo>,
-    /// The keyspace is being dropped, or a drop has failed and may be found to have happened: nothing more may be
-    /// acknowledged for it.
-    pub(crate) refuses: bool,
 }
 
 /// The manifest and the state that it describes. `None` when opened read-only.
 pub(crate) struct ManifestState {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) catalog: Catalog,
-    /// A drop has failed, and a crash might find it done. The next edit that succeeds settles it: a manifest that does not
-    /// contain the drop is in force then.
-    pub(crate) drop_undecided: bool,
+    /// Keyspaces whose drop has failed, and which a crash might find dropped. The next edit that succeeds settles it: a
+    /// manifest that does not contain the drop is in force then.
+    pub(crate) undecided_drops: Vec<Arc<KeyspaceCore>>,
 }
 
 /// Totals since the database was opened.
@@ -302,12 +299,8 @@ impl Core {
         };
         state.catalog = next;
         install(&state.catalog);
-        if std::mem::take(&mut state.drop_undecided) {
-            let mut writes = self.writes.lock();
-            writes
-                .active
-                .values_mut()
-                .for_each(|active| active.refuses = false);
+        for keyspace in state.undecided_drops.drain(..) {
+            keyspace.set_refusing(false);
         }
         if committed.marked {
             for table in obsolete {
@@ -409,7 +402,6 @@ impl Core {
                 keyspace: core.clone(),
                 table,
                 min_seq: None,
-                refuses: false,
             };
             self.writes.lock().active.insert(id, active);
             self.keyspaces.write().insert(id, core.clone());
@@ -434,8 +426,9 @@ impl Core {
             name: name.to_owned(),
         })?;
         // Writers first: nothing may be acknowledged for it behind the synced part of the log.
-        if let Some(active) = self.writes.lock().active.get_mut(&keyspace.id) {
-            active.refuses = true;
+        {
+            let _no_group_is_being_written = self.writes.lock();
+            keyspace.set_refusing(true);
         }
         let edit = Edit {
             records: vec![Record::DropKeyspace { id: keyspace.id }],
@@ -451,12 +444,21 @@ impl Core {
         });
         if result.is_err() {
             // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
-            state.drop_undecided = true;
+            state.undecided_drops.push(keyspace);
             let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
         }
         drop(state);
         self.update_pressure();
         result
+    }
+
+    /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
+    pub(crate) fn settle_drops(&self) -> Result<()> {
+        let mut state = self.manifest.lock();
+        if state.undecided_drops.is_empty() {
+            return Ok(());
+        }
+        self.commit_edit(&mut state, Edit::default(), &[], |_| {})
     }
 
     // ---- closing ----

@@ -204,7 +204,6 @@ impl Opening {
                     keyspace,
                     table,
                     min_seq: None,
-                    refuses: false,
                 },
             );
         }
@@ -274,7 +273,7 @@ impl Opening {
         let manifest = ManifestState {
             manifest: None,
             catalog: self.catalog.clone(),
-            drop_undecided: false,
+            undecided_drops: Vec::new(),
         };
         self.into_core(None, manifest, None)
     }
@@ -336,7 +335,7 @@ impl Opening {
             ManifestState {
                 manifest: Some(manifest),
                 catalog,
-                drop_undecided: false,
+                undecided_drops: Vec::new(),
             },
             lock,
         );

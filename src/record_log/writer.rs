@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::FileSystem;
+use crate::env::{File, FileSystem};
 use crate::{Error, Result};
 
 use super::format::{FrameKind, FrameSum, encode_header, encode_marker};
@@ -75,7 +75,7 @@ impl LogWriter {
 
     /// Writes to `file`, which holds the header.
     fn on(file: Arc<dyn File>, path: &Path, header: Header) -> LogWriter {
-        let medium = Arc::new(PlainMedium::new(file.clone(), path, HEADER_LEN));
+        let medium = Arc::new(PlainMedium::new(file, path, HEADER_LEN));
         let sum = FrameSum::new(&header.identity);
         LogWriter {
             header,
