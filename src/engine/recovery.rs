@@ -273,6 +273,7 @@ impl Opening {
         let manifest = ManifestState {
             manifest: None,
             catalog: self.catalog.clone(),
+            undecided_drops: Vec::new(),
         };
         self.into_core(None, manifest, None)
     }
@@ -334,6 +335,7 @@ impl Opening {
             ManifestState {
                 manifest: Some(manifest),
                 catalog,
+                undecided_drops: Vec::new(),
             },
             lock,
         );
