@@ -222,7 +222,7 @@ impl KeyspaceOptions {
     }
 
     /// Bytes of small values that share a block, 64 B to 1 MiB: larger compresses better, smaller is read faster.
-    /// Default: 8 KiB.
+    /// Default: 4 KiB.
     pub fn value_block_size(mut self, bytes: u32) -> Self {
         self.sst.value_block_size = bytes;
         self

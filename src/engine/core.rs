@@ -6,6 +6,7 @@
 //! syncs of the log happen outside of it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -89,28 +90,6 @@ pub(crate) struct Counters {
     pub(crate) compaction_bytes_read: AtomicU64,
     pub(crate) compaction_bytes_written: AtomicU64,
     pub(crate) stall_nanos: AtomicU64,
-}
-
-/// Counts a job as running while it lives. A job that panics has found a bug: what it has left half done is unknown, so
-/// nothing more is written, and nobody waits for it for ever.
-struct Running<'a>(&'a Core);
-
-impl<'a> Running<'a> {
-    fn new(core: &'a Core) -> Self {
-        core.running_jobs.fetch_add(1, Ordering::SeqCst);
-        Running(core)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let what = std::io::Error::other("a background job panicked; this is a bug in packstone");
-            self.0.poison(Error::io("work on", &self.0.dir, what));
-        }
-        self.0.running_jobs.fetch_sub(1, Ordering::SeqCst);
-        self.0.progress.notify();
-    }
 }
 
 /// What `recovery` hands over to make a `Core` of.
@@ -217,10 +196,24 @@ impl Core {
         self.env.scheduler.spawn_after(delay, priority, Box::new(job));
     }
 
+    /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
+    /// waits for it for ever.
     fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
-        let _running = Running::new(self);
-        if !self.closed.load(Ordering::SeqCst) {
-            job(self);
+        self.running_jobs.fetch_add(1, Ordering::SeqCst);
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            if !self.closed.load(Ordering::SeqCst) {
+                job(self);
+            }
+        }));
+        if outcome.is_err() {
+            let what = std::io::Error::other("a background job panicked; this is a bug in packstone");
+            self.poison(Error::io("work on", &self.dir, what));
+        }
+        self.running_jobs.fetch_sub(1, Ordering::SeqCst);
+        self.progress.notify();
+        if let Err(panic) = outcome {
+            // The scheduler's business: threads log it, the simulator fails the test.
+            std::panic::resume_unwind(panic);
         }
     }
 
@@ -259,6 +252,10 @@ impl Core {
     /// Waits until no keyspace has a flush or compaction queued, running or due.
     pub(crate) fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
         self.check_open()?;
+        if self.wal.is_none() {
+            // Open read-only, there is no background; what was replayed may fill several memtables, which stay.
+            return Ok(());
+        }
         let failures = self.failures();
         let mut outcome = Ok(());
         self.wait(&mut || {

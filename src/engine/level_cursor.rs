@@ -88,24 +88,36 @@ impl Cursor for LevelCursor {
     }
 
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let index = first_reaching(&self.tables, key);
-        match self.open(index) {
-            Some(cursor) => cursor.seek(key, seq)?,
-            None => self.current = None,
+        // Tables that share the border key hold its versions, newest first: what is sought may lie in any of them.
+        let mut index = first_reaching(&self.tables, key);
+        while let Some(cursor) = self.open(index) {
+            cursor.seek(key, seq)?;
+            if cursor.valid() {
+                return Ok(());
+            }
+            index += 1;
         }
-        self.skip_forward()
+        self.current = None;
+        Ok(())
     }
 
     fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         // Entries before (key, seq) may lie in every table that starts at or before the key.
-        let end = self
+        // One that shares the border key with its neighbour may hold nothing before, and the neighbour's last entry may
+        // lie behind, too.
+        let mut end = self
             .tables
             .partition_point(|table| &table.meta.min_key[..] <= key);
-        match end.checked_sub(1).and_then(|index| self.open(index)) {
-            Some(cursor) => cursor.seek_before(key, seq)?,
-            None => self.current = None,
+        while let Some(index) = end.checked_sub(1) {
+            let Some(cursor) = self.open(index) else { break };
+            cursor.seek_before(key, seq)?;
+            if cursor.valid() {
+                return Ok(());
+            }
+            end = index;
         }
-        self.skip_backward()
+        self.current = None;
+        Ok(())
     }
 
     fn next(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! [`Output`]: the SSTs that a flush or a compaction writes, one after the other.
 //!
-//! Files are cut between user keys. Only a key whose versions alone exceed a file's limit spans files.
+//! Files are cut between user keys. Only a key whose versions alone exceed a file's limit spans files; all but the first
+//! of those hold nothing else. So in level 0, too, the file with the newer versions is the one with the higher numbers.
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub(crate) struct Output<'a> {
     /// The numbers of the files that these replace: stands in each of them, for repair.
     replaces: Vec<u64>,
     builder: Option<SstBuilder>,
+    /// The file being written began in the middle of a key.
+    spanning: bool,
     last_key: Vec<u8>,
     finished: Vec<FileMeta>,
     /// Numbers of all files begun.
@@ -36,6 +39,7 @@ impl<'a> Output<'a> {
             keyspace,
             replaces,
             builder: None,
+            spanning: false,
             last_key: Vec::new(),
             finished: Vec::new(),
             begun: Vec::new(),
@@ -47,13 +51,15 @@ impl<'a> Output<'a> {
         let max_bytes = self.core.options.max_file_size;
         if let Some(builder) = &self.builder {
             // A key of many versions may overrun the limit by as much again before it is split.
-            let limit = if key == self.last_key {
+            let same_key = key == self.last_key;
+            let limit = if same_key {
                 (MAX_ENTRIES * 2, max_bytes * 2)
             } else {
                 (MAX_ENTRIES, max_bytes)
             };
-            if builder.is_full(limit.0, limit.1) {
+            if builder.is_full(limit.0, limit.1) || (self.spanning && !same_key) {
                 self.finish_file()?;
+                self.spanning = same_key;
             }
         }
         if self.builder.is_none() {

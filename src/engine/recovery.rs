@@ -4,14 +4,26 @@
 //! 1  lock the directory                                             (not when read-only)
 //! 2  CURRENT -> manifest -> catalog; open every SST and check that it is the one described
 //! 3  replay the logs into memtables, without what is in SSTs already
-//! 4  sync what was replayed: a killed process may have left it in the page cache only
-//! 5  new manifest with the whole state and the ends of the logs found; CURRENT      <- point of no return
-//! 6  new log; the manifest learns its number
-//! 7  remove leftovers: files that no version names
+//! 4  new log; it takes all frames that are not proven to be on the medium (see below), synced
+//! 5  new manifest with the whole state, the ends of the old logs and the number of the new one; CURRENT  <- point of no return
+//! 6  remove leftovers: files that no version names, logs whose frames are in the new one
 //! ```
 //!
-//! Nothing is acknowledged before 6 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
-//! old manifest and the old logs are untouched, and afterwards the new manifest names the same files.
+//! Nothing is acknowledged before 5 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
+//! old manifest and the old logs are untouched, the new log only repeats what they hold, and afterwards the new manifest
+//! names the same files.
+//!
+//! **What recovery believes.** The database may have been closed because a sync had failed, in this boot of the machine. The
+//! page cache then shows bytes that are not on the medium and that no further sync will bring there, and nothing tells them
+//! from others. Building on them would lose acknowledged writes at the next loss of power, or leave a manifest that
+//! asks for log that is not there. So recovery relies only on what has been proven, and writes all else anew:
+//! * SSTs: an edit names an SST only after its contents and its name were synced. One whose sync failed is in no edit.
+//! * The manifest: always written anew, whole, and put in force by a new rename.
+//! * The log: frames behind the last place that a marker, a seal or the manifest proves are written to the new log
+//!   (`wal::resume`). That is at most what came in since the last flush or sync; it costs a write and a sync of as many bytes,
+//!   and room for them. After an orderly close it is nothing.
+//! * Names: a failed sync of the directory is as final as one of a file, whoever asked for it, because it may have been
+//!   for names that others have made.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -300,12 +312,27 @@ impl Opening {
         replayed: Replayed,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
-        wal::sync_recovered(&*self.env.fs, &self.dir, &replayed)?;
-        let predecessor = replayed.logs.last().map(|log| log.end.clone());
+        // A new database has its manifest first: files without one are never taken for a beginning.
+        let is_new = self.catalog.log_known == 0 && replayed.logs.is_empty();
+        let new = if is_new {
+            Some(self.new_manifest(names, &self.catalog)?)
+        } else {
+            None
+        };
+        let log_number = replayed
+            .next_number
+            .max(self.catalog.log_known + 1)
+            .max(self.catalog.log_floor);
+        let wal_options = WalOptions {
+            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+        };
+        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)?;
+        self.writes.log_number = log_number;
         let mut found = Edit::default();
-        for log in &replayed.logs {
-            found.push(Record::LogEnd(log.end.clone()));
+        for kept in &log.kept {
+            found.push(Record::LogEnd(kept.end.clone()));
         }
+        found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
         let highest_file = names
             .iter()
@@ -319,45 +346,20 @@ impl Opening {
             .apply(&found)
             .map_err(|what| Error::corruption(&self.source.0, self.source.1, what))?;
 
-        let highest_manifest = names
-            .iter()
-            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
-            .max();
-        let number = highest_manifest.unwrap_or(0).saturating_add(1);
-        let roll_size = self.options.manifest_roll_size;
         let failed = |e: CommitError| match e {
             CommitError::Write(e) | CommitError::Sync(e) => e,
         };
-        let mut manifest =
-            Manifest::create(&self.env, &self.dir, number, roll_size, &catalog).map_err(failed)?;
-
-        let log_number = replayed
-            .next_number
-            .max(catalog.log_known + 1)
-            .max(catalog.log_floor);
-        let wal_options = WalOptions {
-            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+        let manifest = match new {
+            Some(mut manifest) => {
+                manifest.commit(&found, &catalog).map_err(failed)?;
+                manifest
+            }
+            None => self.new_manifest(names, &catalog)?,
         };
-        let wal = Wal::create(
-            &self.env,
-            &self.dir,
-            log_number,
-            predecessor,
-            replayed.logs.clone(),
-            wal_options,
-        )?;
-        self.writes.log_number = log_number;
-        let known = Edit {
-            records: vec![Record::LogKnown(log_number)],
-        };
-        catalog
-            .apply(&known)
-            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
-        manifest.commit(&known, &catalog).map_err(failed)?;
-
-        self.remove_leftovers(names, &replayed, &catalog, manifest.number());
+        let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
+        self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
         let core = self.into_core(
-            Some(wal),
+            Some(log.wal),
             ManifestState {
                 manifest: Some(manifest),
                 catalog,
@@ -368,12 +370,25 @@ impl Opening {
         Ok(core)
     }
 
+    /// Starts a manifest with this state and puts it in force.
+    fn new_manifest(&self, names: &[(String, FileKind)], catalog: &Catalog) -> Result<Manifest> {
+        let highest = names
+            .iter()
+            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
+            .max();
+        let number = highest.unwrap_or(0).saturating_add(1);
+        let roll_size = self.options.manifest_roll_size;
+        Manifest::create(&self.env, &self.dir, number, roll_size, catalog).map_err(|e| match e {
+            CommitError::Write(e) | CommitError::Sync(e) => e,
+        })
+    }
+
     /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
     /// stays, and does no harm.
-    fn remove_leftovers(
+    fn remove_leftovers<'l>(
         &self,
         names: &[(String, FileKind)],
-        replayed: &Replayed,
+        obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
         manifest: u64,
     ) {
@@ -397,10 +412,12 @@ impl Opening {
                 let _ = self.env.fs.remove(&path);
             }
         }
-        for path in &replayed.leftovers {
+        for path in obsolete_logs {
             let _ = self.env.fs.remove(path);
         }
-        let _ = self.env.fs.remove(&self.dir.join(names::CURRENT_TMP));
+        for name in [names::CURRENT_TMP, wal::UNFINISHED] {
+            let _ = self.env.fs.remove(&self.dir.join(name));
+        }
     }
 
     /// Whether a file can be one that this engine began to write: it starts with the magic, or with the zeros of a first

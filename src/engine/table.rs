@@ -90,6 +90,9 @@ pub(crate) fn describe(summary: &SstSummary) -> FileMeta {
 pub(crate) struct Trash {
     env: Env,
     queue: Mutex<Vec<PathBuf>>,
+    /// Held while files are being deleted: whoever empties the trash waits for whoever is at it, so that closing the
+    /// database leaves nobody behind who still deletes.
+    emptying: Mutex<()>,
     failed: AtomicU64,
 }
 
@@ -98,6 +101,7 @@ impl Trash {
         Arc::new(Trash {
             env: env.clone(),
             queue: Mutex::new(Vec::new()),
+            emptying: Mutex::new(()),
             failed: AtomicU64::new(0),
         })
     }
@@ -119,6 +123,7 @@ impl Trash {
 
     /// Deletes what is queued.
     pub(crate) fn empty(&self) {
+        let _emptying = self.emptying.lock();
         let paths = std::mem::take(&mut *self.queue.lock());
         for path in paths {
             if self.env.fs.remove(&path).is_err() {

@@ -54,7 +54,8 @@ pub trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Renames a file, replacing the target: after a crash a reader finds the old or the new one, never neither.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Creates a directory and its parents; existing ones are fine. All new names are durable when it returns.
+    /// Creates a directory and its parents; existing ones are fine. All new names are durable when it returns. One that
+    /// can't be made durable is removed again.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The entries of a directory, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;

@@ -75,12 +75,19 @@ impl FileSystem for RealFs {
             };
         }
         for dir in missing.into_iter().rev() {
-            match fs::create_dir(dir) {
+            let ours = match fs::create_dir(dir) {
                 // Somebody else was faster; the name must be durable all the same.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_dir(dir)? => {}
-                result => result?,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_dir(dir)? => false,
+                result => result.map(|()| true)?,
+            };
+            if let Err(e) = self.sync_dir(parent_of(dir)) {
+                if ours {
+                    // A later sync would report success for this name and do nothing for it: the next attempt has to
+                    // make it anew.
+                    let _ = fs::remove_dir(dir);
+                }
+                return Err(e);
             }
-            self.sync_dir(parent_of(dir))?;
         }
         Ok(())
     }

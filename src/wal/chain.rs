@@ -62,10 +62,14 @@ impl Chain {
         })
     }
 
+    /// What the first file continues.
+    pub(super) fn before(&self) -> Option<LogEnd> {
+        self.logs.first().and_then(|log| log.header.predecessor.clone())
+    }
+
     /// The last sequence number before the first file.
     pub(super) fn last_seq_before(&self) -> SeqNo {
-        let before = self.logs.first().and_then(|log| log.header.predecessor.as_ref());
-        before.map_or(0, |end| end.last_seq)
+        self.before().map_or(0, |end| end.last_seq)
     }
 }
 

@@ -269,7 +269,14 @@ impl FileSystem for SimFs {
                 state.names.create_dir(at);
                 Ok(())
             })?;
-            self.sync_dir(parent_of(dir))?;
+            if let Err(e) = self.sync_dir(parent_of(dir)) {
+                // As the real one: the next attempt has to make the name anew.
+                let mut state = self.disk.lock();
+                if let (true, Ok(at)) = (state.boot == self.boot, state.names.place(dir)) {
+                    state.names.remove_dir(at);
+                }
+                return Err(e);
+            }
             unsynced_leaf = dir != path;
         }
         if unsynced_leaf {

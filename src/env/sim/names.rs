@@ -228,6 +228,17 @@ impl Names {
         self.push(Change::Remove { at, id });
     }
 
+    /// Takes an empty directory's name away.
+    pub(super) fn remove_dir(&mut self, at: Place) {
+        let Some(Node::Dir(id)) = self.get(&at) else {
+            return;
+        };
+        let id = *id;
+        if self.dirs.get(&id).is_some_and(|dir| dir.current.is_empty()) {
+            self.remove(at, id);
+        }
+    }
+
     /// Moves a file to another name, replacing the file there.
     pub(super) fn rename(&mut self, from: Place, to: Place, file: Arc<FileNode>) {
         if from == to {

@@ -64,10 +64,9 @@ fn check_after(sim: &SimEnv, style: CrashStyle, told: &Told, context: &str) {
         told.attempted
     );
 
-    sync_recovered(&*env.fs, db(), &replayed).unwrap();
-    let end = replayed.logs.last().map(|log| log.end.clone());
-    let ends: Vec<_> = end.iter().cloned().collect();
-    let wal = Wal::create(&env, db(), replayed.next_number, end, replayed.logs, OPTIONS).unwrap();
+    let resumed = resume(&env, db(), replayed.next_number, &replayed, OPTIONS).unwrap();
+    let ends: Vec<_> = resumed.kept.iter().map(|log| log.end.clone()).collect();
+    let wal = resumed.wal;
     append(&wal, kept + 100).unwrap();
     wal.sync(wal.end()).unwrap();
     append(&wal, kept + 101).unwrap();

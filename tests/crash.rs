@@ -1,0 +1,93 @@
+//! Power loss after every I/O call: what was acknowledged as synced is there, and what survived is a prefix.
+//!
+//! Every history of `crash_support::histories` runs once to learn its I/O calls, and then once for each call and each
+//! style of crash, with the power going off at that call. `PACKSTONE_CRASH_SEEDS=n` draws `n` random crashes a call
+//! instead of two.
+
+mod crash_support;
+
+use crash_support::History;
+use crash_support::histories;
+use crash_support::oracle::Loss;
+use crash_support::world::{Context, Stop, World, show, trace};
+use packstone::env::sim::{Call, CrashStyle, Fault};
+
+fn random_styles() -> u64 {
+    let wanted = std::env::var("PACKSTONE_CRASH_SEEDS").ok();
+    wanted.and_then(|n| n.parse().ok()).unwrap_or(2)
+}
+
+/// Runs `history` until the power goes off at `call`, and checks what is left.
+fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
+    let context = format!(
+        "history {:?}, I/O call {} ({}), {style:?}, seed {seed}",
+        history.name,
+        call.index,
+        show(call)
+    );
+    let _context = Context(context.clone());
+    let mut world = World::new(history, seed);
+    world.sim.set_fault(Fault::PowerOffAt { index: call.index });
+    match world.open(Loss::Nothing).and_then(|()| world.run(&history.steps)) {
+        Ok(()) | Err(Stop::Error(_)) => {}
+        Err(Stop::Broken(what)) => panic!("before the crash: {what}\n{context}"),
+    }
+    world.crash(style);
+    let loss = if style == CrashStyle::KeepAll {
+        Loss::Nothing
+    } else {
+        Loss::Unsynced
+    };
+    if let Err(stop) = world.open(loss).and_then(|()| world.exercise()) {
+        panic!("after the crash: {stop:?}\n{context}");
+    }
+}
+
+fn crash_everywhere(history: &History) {
+    // The seed decides the order of the jobs, and so the calls: each seed has its own numbering.
+    let calls = trace(history, 1);
+    for call in &calls {
+        crash_at(history, call, CrashStyle::KeepNothing, 1);
+        crash_at(history, call, CrashStyle::KeepAll, 1);
+    }
+    let mut crashes = calls.len() as u64 * 2;
+    for seed in 2..2 + random_styles() {
+        for call in &trace(history, seed) {
+            crash_at(history, call, CrashStyle::Random, seed);
+            crashes += 1;
+        }
+    }
+    println!("{}: {} I/O calls, {crashes} crashes", history.name, calls.len());
+}
+
+macro_rules! power_loss_at_every_call {
+    ($($test:ident: $at:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                crash_everywhere(&histories::all()[$at]);
+            }
+        )*
+
+        #[test]
+        fn every_history_has_its_test() {
+            assert_eq!([$($at),*].len(), histories::all().len());
+        }
+    };
+}
+
+power_loss_at_every_call! {
+    creation_and_writes_survive_a_crash_at_every_call: 0;
+    batches_across_keyspaces_are_whole_after_a_crash_at_every_call: 1;
+    drops_and_new_keyspaces_survive_a_crash_at_every_call: 2;
+    log_rotation_survives_a_crash_at_every_call: 3;
+    memtable_rotation_survives_a_crash_at_every_call: 4;
+    a_flush_of_one_keyspace_leaves_no_half_batch_at_any_call: 5;
+    compaction_survives_a_crash_at_every_call: 6;
+    medium_values_and_deep_levels_survive_a_crash_at_every_call: 7;
+    the_roll_of_the_manifest_survives_a_crash_at_every_call: 8;
+    close_and_open_survive_a_crash_at_every_call: 9;
+    recovery_itself_survives_a_crash_at_every_call: 10;
+    background_sync_survives_a_crash_at_every_call: 11;
+    a_held_snapshot_survives_nothing_but_harms_nothing_at_any_call: 12;
+}

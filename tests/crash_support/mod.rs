@@ -1,0 +1,67 @@
+//! What the crash and fault tests share: histories as data, a machine that runs them, and the oracle that knows what
+//! a database must still hold afterwards.
+//!
+//! * `oracle`: every commit in order, with what it was promised; says which contents are right.
+//! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
+//! * `histories`: the scripts.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+pub mod histories;
+pub mod oracle;
+pub mod world;
+
+/// What a step writes: key number and value length; `None` deletes. The value follows from the key and a counter.
+pub type Item = (&'static str, u32, Option<usize>);
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Create the keyspace, or open it.
+    Keyspace(&'static str),
+    Drop(&'static str),
+    /// One batch, which may span keyspaces; the flag asks for `Durability::Sync`.
+    Write(Vec<Item>, bool),
+    /// `count` single buffered puts to keys from `from` on.
+    Fill {
+        keyspace: &'static str,
+        from: u32,
+        count: u32,
+        len: usize,
+    },
+    Sync,
+    Flush,
+    /// `compact_range` over everything: also the way to flush one keyspace alone.
+    Compact(&'static str),
+    /// Runs one background job, if one is due.
+    RunOne,
+    RunIdle,
+    /// Waits until nothing is due.
+    Settle,
+    /// Moves the clock, by milliseconds, and runs what becomes due.
+    Advance(u64),
+    TakeSnapshot,
+    /// Compares the oldest snapshot with what it saw, and lets go of it.
+    CheckSnapshot,
+    /// Closes the database in order and opens it again.
+    Reopen,
+    /// Drops all handles and opens again.
+    DropAndReopen,
+    /// The process dies; everything written stays in the page cache.
+    Kill,
+    /// Power is lost; only what was synced stays.
+    PowerLoss,
+    /// Power is lost; anything may stay.
+    PowerLossRandom,
+}
+
+/// A named script with the options that suit it.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub name: String,
+    pub write_buffer_size: u64,
+    pub max_log_size: u64,
+    pub max_file_size: u64,
+    pub manifest_roll_size: u64,
+    pub sync_interval_ms: Option<u64>,
+    pub steps: Vec<Step>,
+}
