@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::commit::CommitQueue;
 use super::keyspace::KeyspaceCore;
 use super::pressure::Pressure;
+use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use crate::env::{Env, Event, Lock, Priority};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::FileSystem;
+use crate::env::{File, FileSystem};
 use crate::{Error, Result};
 
 use super::format::{FrameKind, FrameSum, encode_header, encode_marker};

@@ -133,12 +133,12 @@ fn go_on(env: &Env, ends: &mut Vec<crate::record_log::LogEnd>, kept: &mut Option
         ..ReplayOptions::default()
     };
     let (seqs, replayed) = recover_with(env, &options)?;
-    sync_recovered(&*env.fs, db(), &replayed)?;
+    let resumed = resume(env, db(), replayed.next_number, &replayed, OPTIONS)?;
     *kept = Some(seqs.len() as u64);
-    let end = replayed.logs.last().map(|log| log.end.clone());
-    ends.extend(end.clone());
-    let wal = Wal::create(env, db(), replayed.next_number, end, replayed.logs, OPTIONS)?;
-    for leftover in &replayed.leftovers {
+    ends.clear();
+    ends.extend(resumed.kept.iter().map(|log| log.end.clone()));
+    let wal = resumed.wal;
+    for leftover in replayed.leftovers.iter().chain(&resumed.replaced) {
         env.fs
             .remove(leftover)
             .map_err(|error| Error::io("remove", leftover, error))?;
