@@ -167,6 +167,41 @@ fn a_directory_that_may_not_be_written_is_an_error_of_the_system_with_the_path()
     assert_eq!(db.keyspace("a").unwrap().get("2").unwrap().unwrap(), b"two");
 }
 
+#[test]
+fn strangers_in_the_directory_are_left_alone_and_change_nothing() {
+    let sim = sample();
+    // Names that resemble ours; one has the greatest number there is.
+    let strangers = [
+        "18446744073709551615.sst",
+        "18446744073709551615.log",
+        "MANIFEST-18446744073709551615",
+        "000900.sst",
+        "12.sst",
+        "notes.txt",
+        "CURRENT.bak",
+    ];
+    for name in strangers {
+        sim.write_file(Path::new(DIR).join(name), b"theirs").unwrap();
+    }
+    for round in 0..3u8 {
+        let db = open(&sim).unwrap();
+        let keyspace = db.keyspace("a").unwrap();
+        assert_eq!(keyspace.iter().count(), 2 + usize::from(round));
+        keyspace.put([b'x', round], [round; 100]).unwrap();
+        db.flush().unwrap();
+        keyspace.compact_range::<&[u8], _>(..).unwrap();
+        drop(keyspace);
+        db.close().unwrap();
+    }
+    for name in strangers {
+        assert_eq!(
+            sim.read_file(Path::new(DIR).join(name)).unwrap(),
+            b"theirs",
+            "{name}"
+        );
+    }
+}
+
 // ---- the disk ----
 
 #[test]
