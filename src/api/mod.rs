@@ -2,6 +2,7 @@
 
 mod batch;
 mod db;
+mod files;
 mod keyspace;
 mod metrics;
 mod range;
@@ -9,6 +10,7 @@ mod snapshot;
 
 pub use batch::Batch;
 pub use db::Db;
+pub use files::SstFile;
 pub use keyspace::Keyspace;
 pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};
 pub use range::{Keys, Range};
