@@ -3,6 +3,7 @@
 mod batch;
 mod bounds;
 mod db;
+mod files;
 mod handle;
 mod keyspace;
 mod limits;
@@ -12,6 +13,7 @@ mod snapshot;
 
 pub use batch::Batch;
 pub use db::Db;
+pub use files::SstFile;
 pub use keyspace::Keyspace;
 pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};
 pub use range::{Keys, Range};

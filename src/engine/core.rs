@@ -28,9 +28,6 @@ use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::Wal;
 use crate::{Error, Result};
 
-/// An open SST, as `metrics` reads it.
-pub(crate) type OpenTable = Table;
-
 /// An open database.
 pub(crate) struct Core {
     pub(crate) env: Env,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::tree::Tree;
+use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
@@ -26,6 +28,26 @@ pub(crate) struct KeyspaceCore {
     pub(crate) jobs: Mutex<Jobs>,
     /// Bytes that flush and compaction have still to deal with, see `pressure`.
     pub(crate) debt: AtomicU64,
+    /// What has been written to each level since the opening.
+    pub(crate) work: [LevelWork; LEVELS],
+}
+
+/// Totals of the flushes (level 0) and compactions that wrote to a level.
+#[derive(Debug, Default)]
+pub(crate) struct LevelWork {
+    pub(crate) jobs: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) nanos: AtomicU64,
+}
+
+impl LevelWork {
+    pub(crate) fn add(&self, bytes_read: u64, bytes_written: u64, time: Duration) {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.bytes_read.fetch_add(bytes_read, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes_written, Ordering::Relaxed);
+        self.nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
 }
 
 /// Which background jobs of a keyspace are queued or running: at most one of each kind, so flushes commit in order.
@@ -103,6 +125,7 @@ impl KeyspaceCore {
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             debt: AtomicU64::new(0),
+            work: Default::default(),
         })
     }
 
@@ -156,6 +179,13 @@ impl KeyspaceCore {
             });
         }
         Ok(())
+    }
+
+    /// Takes note of a flush or compaction that wrote to `level`.
+    pub(crate) fn note_work(&self, level: usize, bytes_read: u64, bytes_written: u64, time: Duration) {
+        if let Some(work) = self.work.get(level) {
+            work.add(bytes_read, bytes_written, time);
+        }
     }
 
     /// Makes the active memtable a frozen one and puts a new one in its place. REQUIRES: the caller holds the write

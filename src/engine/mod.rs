@@ -13,7 +13,7 @@
 
 mod check;
 pub(crate) mod commit;
-mod compaction;
+pub(crate) mod compaction;
 pub(crate) mod core;
 mod flush;
 pub(crate) mod keyspace;
@@ -27,5 +27,5 @@ pub(crate) mod recovery;
 pub(crate) mod snapshots;
 mod table;
 mod throttle;
-mod tree;
+pub(crate) mod tree;
 pub(crate) mod visible;
