@@ -108,7 +108,8 @@ impl Db {
     /// before and ranges begun before go on seeing what they saw; its files go when the last of them does.
     ///
     /// # Errors
-    /// [`Error::KeyspaceNotFound`].
+    /// [`Error::KeyspaceNotFound`]; an I/O error. The keyspace is still there after an error, but as long as a crash might find
+    /// it dropped, writes to it fail with the I/O error that keeps this from being settled.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.core().drop_keyspace(name)
     }

@@ -47,6 +47,9 @@ impl Core {
                 Durability::Sync => wal.sync(wal.end()),
             };
         }
+        if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
+            self.settle_drops()?;
+        }
         self.throttle(request.payload.byte_size() as u64)?;
         let end = self.commit_in_group(request)?;
         match durability {
@@ -179,10 +182,11 @@ impl Core {
     /// Gives the request its numbers, if it can be written.
     fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
         for keyspace in &request.keyspaces {
-            if !writes.active.contains_key(&keyspace.id) {
-                return Err(Error::KeyspaceDropped {
+            if keyspace.is_refusing() || !writes.active.contains_key(&keyspace.id) {
+                let dropped = Error::KeyspaceDropped {
                     name: keyspace.name.to_string(),
-                });
+                };
+                return Err(self.poisoned().unwrap_or(dropped));
             }
         }
         let first = writes.next_seq;

@@ -77,6 +77,9 @@ pub(crate) struct ActiveTable {
 pub(crate) struct ManifestState {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) catalog: Catalog,
+    /// Keyspaces whose drop has failed, and which a crash might find dropped. The next edit that succeeds settles it: a
+    /// manifest that does not contain the drop is in force then.
+    pub(crate) undecided_drops: Vec<Arc<KeyspaceCore>>,
 }
 
 /// Totals since the database was opened.
@@ -296,6 +299,9 @@ impl Core {
         };
         state.catalog = next;
         install(&state.catalog);
+        for keyspace in state.undecided_drops.drain(..) {
+            keyspace.set_refusing(false);
+        }
         if committed.marked {
             for table in obsolete {
                 table.mark_obsolete();
@@ -419,8 +425,11 @@ impl Core {
         let keyspace = self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound {
             name: name.to_owned(),
         })?;
-        // Writers first: nothing may be acknowledged for it behind the synced part of the log. Put back on failure.
-        let active = self.writes.lock().active.remove(&keyspace.id);
+        // Writers first: nothing may be acknowledged for it behind the synced part of the log.
+        {
+            let _no_group_is_being_written = self.writes.lock();
+            keyspace.set_refusing(true);
+        }
         let edit = Edit {
             records: vec![Record::DropKeyspace { id: keyspace.id }],
         };
@@ -429,15 +438,27 @@ impl Core {
         let result = self.sync_log().and_then(|()| {
             self.commit_edit(&mut state, edit, &tables, |_| {
                 keyspace.mark_dropped();
+                self.writes.lock().active.remove(&keyspace.id);
                 self.keyspaces.write().remove(&keyspace.id);
             })
         });
-        if let (Err(_), Some(active)) = (&result, active) {
-            self.writes.lock().active.insert(keyspace.id, active);
+        if result.is_err() {
+            // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
+            state.undecided_drops.push(keyspace);
+            let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
         }
         drop(state);
         self.update_pressure();
         result
+    }
+
+    /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
+    pub(crate) fn settle_drops(&self) -> Result<()> {
+        let mut state = self.manifest.lock();
+        if state.undecided_drops.is_empty() {
+            return Ok(());
+        }
+        self.commit_edit(&mut state, Edit::default(), &[], |_| {})
     }
 
     // ---- closing ----

@@ -21,6 +21,8 @@ pub(crate) struct KeyspaceCore {
     view: RwLock<Arc<View>>,
     /// Set, once and for ever, when a drop becomes durable.
     dropped: AtomicBool,
+    /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
+    refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
     /// Bytes that flush and compaction have still to deal with, see `pressure`.
     pub(crate) debt: AtomicU64,
@@ -98,6 +100,7 @@ impl KeyspaceCore {
                 tree: Arc::new(tree),
             })),
             dropped: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             debt: AtomicU64::new(0),
         })
@@ -134,6 +137,15 @@ impl KeyspaceCore {
 
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
+    }
+
+    /// Whether writes are refused because of a drop. Raised with the write path held.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_refusing(&self, yes: bool) {
+        self.refusing.store(yes, Ordering::Release);
     }
 
     /// An error if the keyspace has been dropped.

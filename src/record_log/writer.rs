@@ -75,7 +75,7 @@ impl LogWriter {
 
     /// Writes to `file`, which holds the header.
     fn on(file: Arc<dyn File>, path: &Path, header: Header) -> LogWriter {
-        let medium = Arc::new(PlainMedium::new(file.clone(), path, HEADER_LEN));
+        let medium = Arc::new(PlainMedium::new(file, path, HEADER_LEN));
         let sum = FrameSum::new(&header.identity);
         LogWriter {
             header,

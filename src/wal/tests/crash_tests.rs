@@ -135,7 +135,6 @@ fn go_on(env: &Env, ends: &mut Vec<crate::record_log::LogEnd>, kept: &mut Option
     let (seqs, replayed) = recover_with(env, &options)?;
     let resumed = resume(env, db(), replayed.next_number, &replayed, OPTIONS)?;
     *kept = Some(seqs.len() as u64);
-    ends.clear();
     ends.extend(resumed.kept.iter().map(|log| log.end.clone()));
     let wal = resumed.wal;
     for leftover in replayed.leftovers.iter().chain(&resumed.replaced) {
