@@ -170,6 +170,29 @@ fn damage_in_the_synced_part_of_the_log_is_an_error_and_not_a_shorter_log() -> R
 }
 
 #[test]
+fn logs_without_anything_unflushed_go_at_the_next_open_and_after_a_drop() -> Result<()> {
+    let sim = SimEnv::new(11);
+    for _ in 0..5 {
+        on(&sim).open("/db")?.close()?;
+    }
+    assert_eq!(logs(&sim).len(), 1, "an empty database needs only its newest log");
+    let db = on(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    keyspace.put("k", "v")?;
+    drop(keyspace);
+    db.close()?;
+    for _ in 0..3 {
+        on(&sim).open("/db")?.close()?;
+    }
+    assert!(logs(&sim).len() >= 2, "the log of the unflushed write stays");
+    let db = on(&sim).open("/db")?;
+    assert_eq!(db.keyspace("a")?.get("k")?.unwrap(), b"v");
+    db.drop_keyspace("a")?;
+    assert_eq!(logs(&sim).len(), 1, "nobody needs the dropped keyspace's log");
+    db.close()
+}
+
+#[test]
 fn an_idle_keyspace_does_not_pin_the_log() -> Result<()> {
     let sim = SimEnv::new(3);
     const MAX_LOG: u64 = 64 << 10;

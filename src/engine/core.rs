@@ -51,6 +51,7 @@ pub(crate) struct Core {
     failures: AtomicU64,
     running_jobs: AtomicUsize,
     closed: AtomicBool,
+    closing: Mutex<()>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
@@ -60,6 +61,20 @@ pub(crate) struct WriteState {
     pub(crate) active: BTreeMap<KeyspaceId, ActiveTable>,
     /// The number of the log file that the last group went to.
     pub(crate) log_number: u64,
+}
+
+impl WriteState {
+    /// The least number that is in a memtable, or else the next one.
+    pub(crate) fn first_unflushed(&self) -> SeqNo {
+        let mut first = self.next_seq.min(MAX_SEQ);
+        for active in self.active.values() {
+            first = active.min_seq.map_or(first, |seq| first.min(seq));
+            for frozen in &active.keyspace.view().frozen {
+                first = first.min(frozen.min_seq);
+            }
+        }
+        first
+    }
 }
 
 /// The memtable that a keyspace's writes go to.
@@ -129,6 +144,7 @@ impl Core {
             failures: AtomicU64::new(0),
             running_jobs: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            closing: Mutex::new(()),
             lock: Mutex::new(parts.lock),
         })
     }
@@ -334,15 +350,7 @@ impl Core {
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.
     pub(crate) fn first_unflushed(&self) -> SeqNo {
-        let writes = self.writes.lock();
-        let mut first = writes.next_seq.min(MAX_SEQ);
-        for active in writes.active.values() {
-            first = active.min_seq.map_or(first, |seq| first.min(seq));
-            for frozen in &active.keyspace.view().frozen {
-                first = first.min(frozen.min_seq);
-            }
-        }
-        first
+        self.writes.lock().first_unflushed()
     }
 
     // ---- keyspaces ----
@@ -446,6 +454,10 @@ impl Core {
         }
         drop(state);
         self.update_pressure();
+        if result.is_ok() {
+            // The drop has happened; logs that stay now go after the next flush.
+            let _ = self.drop_old_logs();
+        }
         result
     }
 
@@ -462,6 +474,8 @@ impl Core {
 
     /// Stops background work, syncs and seals log and manifest, and gives up the lock. Later calls do nothing.
     pub(crate) fn close(&self) -> Result<()> {
+        // A second caller returns when the first has done it.
+        let _closing = self.closing.lock();
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }

@@ -333,6 +333,9 @@ impl Opening {
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }
+        // Logs of nothing but what is in SSTs, or of dropped keyspaces, end here.
+        let floor = log.wal.obsolete_below(self.writes.first_unflushed());
+        found.push(Record::LogFloor(floor));
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
         let highest_file = names
@@ -359,6 +362,8 @@ impl Opening {
         };
         let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
         self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
+        // What can't be deleted lies below the floor: the next open tries again.
+        let _ = log.wal.remove_below(floor);
         let core = self.into_core(
             Some(log.wal),
             ManifestState {
