@@ -304,6 +304,9 @@ impl Opening {
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }
+        if log.kept.is_empty() {
+            found.push(Record::LogFloor(log_number));
+        }
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
         let highest_file = names
