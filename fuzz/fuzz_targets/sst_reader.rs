@@ -56,7 +56,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn decode_entries(input: &mut Input<'_>) -> Entries {
-    let count = u64::from(input.u8());
+    // An SST holds at least one entry.
+    let count = u64::from(input.u8()) + 1;
     let mut entries = Entries::new();
     for n in 0..count {
         let (shape, letter) = (input.u8(), input.u8());

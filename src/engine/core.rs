@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::commit::CommitQueue;
 use super::keyspace::KeyspaceCore;
 use super::pressure::Pressure;
+use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use crate::env::{Env, Event, Lock, Priority};
@@ -27,9 +27,6 @@ use crate::sst::{Access, BlockCache, SstReadOptions};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::Wal;
 use crate::{Error, Result};
-
-/// An open SST, as `metrics` reads it.
-pub(crate) type OpenTable = Table;
 
 /// An open database.
 pub(crate) struct Core {

@@ -87,12 +87,14 @@ impl Core {
         if keyspace.is_dropped() {
             return Ok(());
         }
+        let start = self.env.clock.now();
         let tables = self.write_frozen(keyspace, &frozen)?;
         self.sync_log()?;
         self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|table| table.meta.size).sum();
         self.counters.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        keyspace.note_work(0, 0, bytes, self.env.clock.now().saturating_sub(start));
         self.update_pressure_of(keyspace);
         Ok(())
     }

@@ -93,29 +93,55 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
 }
 
 fn lock_directory(env: &Env, dir: &Path, options: &Options) -> Result<Box<dyn Lock>> {
+    use std::io::ErrorKind;
     if options.create_if_missing {
-        env.fs
-            .create_dir_all(dir)
-            .map_err(|e| Error::io("create", dir, e))?;
+        env.fs.create_dir_all(dir).map_err(|e| match e.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => not_a_directory(dir),
+            _ => Error::io("create", dir, e),
+        })?;
+    } else {
+        refuse_missing(env, dir, options)?;
     }
     env.fs.lock(&dir.join(names::LOCK)).map_err(|e| match e.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
-        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
+        ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
+        ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
+        ErrorKind::NotADirectory => not_a_directory(dir),
         _ => Error::io("lock", dir, e),
     })
+}
+
+/// Where no database may be created, a directory without one is refused before the lock's file is created in it.
+fn refuse_missing(env: &Env, dir: &Path, options: &Options) -> Result<()> {
+    let names = list(env, dir)?;
+    match env.fs.open(&dir.join(names::CURRENT)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            fresh(env, dir, options, false, &names).map(drop)
+        }
+        _ => Ok(()), // what else is wrong with it is found when it is read
+    }
 }
 
 /// Our files in the directory.
 fn list(env: &Env, dir: &Path) -> Result<Vec<(String, FileKind)>> {
     let entries = env.fs.list(dir).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
-        std::io::ErrorKind::NotADirectory => no_database(dir, "it is not a directory"),
+        std::io::ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
+        std::io::ErrorKind::NotADirectory => not_a_directory(dir),
         _ => Error::io("list", dir, e),
     })?;
     let files = entries.into_iter().filter(|entry| entry.is_file);
     Ok(files
         .filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind)))
         .collect())
+}
+
+const NO_DIRECTORY: &str =
+    "there is no such directory; check the path, or open it for writing with create_if_missing";
+
+fn not_a_directory(dir: &Path) -> Error {
+    no_database(
+        dir,
+        "it, or something above it, is not a directory; choose another path",
+    )
 }
 
 fn no_database(dir: &Path, what: &str) -> Error {
@@ -145,7 +171,10 @@ fn fresh(
         ));
     }
     if read_only || !options.create_if_missing {
-        return Err(no_database(dir, "there is no CURRENT in it"));
+        return Err(no_database(
+            dir,
+            "there is no CURRENT in it; check the path, or open it for writing with create_if_missing",
+        ));
     }
     let identity = env.entropy.identity().map_err(|e| Error::io("create", dir, e))?;
     Ok(Catalog::new(identity))

@@ -117,7 +117,11 @@ impl Edit {
         let mut decoder = Decoder::new(bytes);
         match decoder.u8() {
             Some(EDIT_VERSION) => {}
-            Some(version) => return Err(DecodeError::Newer(format!("edit of version {version}"))),
+            Some(version) => {
+                return Err(DecodeError::Newer(format!(
+                    "edit of version {version}, and this release reads version {EDIT_VERSION}"
+                )));
+            }
             None => return Err(DecodeError::Malformed("empty edit")),
         }
         let count = decoder
@@ -212,7 +216,9 @@ impl Record {
 
     fn decode(tag: u64, body: &[u8]) -> Result<Record, DecodeError> {
         if !(1..=12).contains(&tag) {
-            return Err(DecodeError::Newer(format!("record with the unknown tag {tag}")));
+            return Err(DecodeError::Newer(format!(
+                "record with tag {tag}, and this release knows tags 1 to 12"
+            )));
         }
         let mut d = Decoder::new(body);
         let record = Self::decode_known(tag, &mut d).ok_or(DecodeError::Malformed("bad record body"))?;
