@@ -19,7 +19,7 @@ use packstone::Error;
 use packstone::env::sim::{CrashStyle, Effect, Fault};
 
 /// Seeds of an ordinary run.
-const FIXED_SEEDS: u64 = 1000;
+const FIXED_SEEDS: u64 = 4000;
 
 fn seconds() -> Option<u64> {
     std::env::var("PACKSTONE_CRASH_SECONDS").ok()?.parse().ok()
