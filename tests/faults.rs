@@ -40,10 +40,10 @@ impl Run {
     }
 
     fn judge(&self, error: &Error) -> Result<(), Stop> {
-        let injected = match error {
-            Error::Io { .. } | Error::Poisoned { .. } | Error::Background { .. } => true,
-            _ => false,
-        };
+        let injected = matches!(
+            error,
+            Error::Io { .. } | Error::Poisoned { .. } | Error::Background { .. }
+        );
         if injected && self.fired() {
             return Ok(());
         }

@@ -37,7 +37,8 @@ const WRITE_BYTES: u64 = 1 << 20;
 /// The log that goes on.
 pub(crate) struct Resumed {
     pub(crate) wal: Wal,
-    /// The older files that are still needed, with their ends: the manifest records them.
+    /// The older files that are still needed, with their ends: the manifest records them. None: it raises the floor to the
+    /// new file.
     pub(crate) kept: Vec<LiveLog>,
     /// The files whose frames were written anew. To be deleted when the manifest has recorded the ends.
     pub(crate) replaced: Vec<PathBuf>,
@@ -54,6 +55,7 @@ pub(crate) fn resume(
 ) -> Result<Resumed> {
     let mut cut = Cut::of(replayed);
     if cut.tail.is_empty() {
+        cut.drop_empty();
         let wal = Wal::create(env, dir, number, cut.predecessor, cut.kept.clone(), options)?;
         return Ok(Resumed {
             wal,
@@ -83,6 +85,7 @@ pub(crate) fn resume(
     let mut writer = LogWriter::begin(&*env.fs, &unfinished, header)?;
     cut.copy_tail(env, &mut writer)?;
     writer.finish_as(&*env.fs, &path)?;
+    cut.drop_empty();
     let wal = Wal::go_on(env, dir, writer, replayed.last_seq, cut.kept.clone(), options);
     Ok(Resumed {
         wal,
@@ -152,6 +155,16 @@ impl Cut {
             tail,
             replaced,
             from,
+        }
+    }
+
+    /// Where nothing of the log is proven, only the first file's header is kept, and nobody needs that.
+    fn drop_empty(&mut self) {
+        if let [only] = &self.kept[..]
+            && only.end.offset == HEADER_LEN
+        {
+            self.replaced.push(only.path.clone());
+            self.kept.clear();
         }
     }
 
