@@ -230,7 +230,9 @@ impl Names {
 
     /// Takes an empty directory's name away.
     pub(super) fn remove_dir(&mut self, at: Place) {
-        let Some(Node::Dir(id)) = self.get(&at) else { return };
+        let Some(Node::Dir(id)) = self.get(&at) else {
+            return;
+        };
         let id = *id;
         if self.dirs.get(&id).is_some_and(|dir| dir.current.is_empty()) {
             self.remove(at, id);
