@@ -113,7 +113,7 @@ pub(crate) fn mark(
 ) -> Result<(), Fail> {
     let what = match kind {
         "seal" => "closed in order".to_owned(),
-        _ => format!("everything up to offset {to} of log {number} was synced"),
+        _ => format!("everything up to offset {to} of file {number} was synced"),
     };
     ctx.out
         .line(format_args!("--- offset {}; {kind}: {what}", frame.offset))?;

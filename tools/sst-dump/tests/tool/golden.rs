@@ -48,7 +48,7 @@ fn scan_prints_entries_in_sst_dumps_shape() {
 
 #[test]
 fn raw_prints_all_parts() {
-    check("raw", &["raw @/000003.sst", "raw @"]);
+    check("raw", &["raw @/000004.sst", "raw @/000002.sst --output_hex"]);
 }
 
 #[test]

@@ -77,14 +77,19 @@ impl Database {
         run(line.split(' ').map(|word| word.replace('@', dir)))
     }
 
-    /// A text of the tool's without what differs from run to run: the directory, and how long things took.
+    /// A text of the tool's without what differs from run to run (the directory, and how long things took), and
+    /// without the rest of very long lines.
     pub(crate) fn steady(&self, text: &str) -> String {
         let text = text.replace(self.path().to_str().unwrap(), "<dir>");
         let lines = text.lines().map(|line| match line.split_once("Write usec:") {
             Some((front, _)) => format!("{front}Write usec: <time>"),
             None => line.to_owned(),
         });
-        lines.map(|line| line.trim_end().to_owned() + "\n").collect()
+        let cut = |line: String| match line.char_indices().nth(160) {
+            Some((at, _)) => format!("{}... ({} bytes)", &line[..at], line.len()),
+            None => line,
+        };
+        lines.map(|line| cut(line.trim_end().to_owned()) + "\n").collect()
     }
 
     pub(crate) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
