@@ -114,6 +114,17 @@ pub(crate) fn killed() -> Database {
     write_out(&sim)
 }
 
+/// A database that has been opened again after a kill, in which a keyspace has been dropped.
+pub(crate) fn reopened() -> Database {
+    let (sim, db) = build();
+    drop(db);
+    let db = Options::new().env(sim.env()).open("/db").unwrap();
+    db.keyspace("users").unwrap().put("after", "the kill").unwrap();
+    db.drop_keyspace("photos").unwrap();
+    db.close().unwrap();
+    write_out(&sim)
+}
+
 fn build() -> (SimEnv, Db) {
     let sim = SimEnv::new(20);
     let db = Options::new().env(sim.env()).open("/db").unwrap();
