@@ -14,6 +14,9 @@ use super::reader::{BlockInfo, Sst};
 use crate::Result;
 use crate::types::{SeqNo, ValuePlace};
 
+/// Who is told of a key block's entries: key, sequence number, place of the value.
+pub type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, ValuePlace) -> ControlFlow<()>;
+
 /// One block of an SST, read, verified and decompressed.
 #[derive(Clone, Debug)]
 pub struct SstBlock {
@@ -111,11 +114,7 @@ impl SstBlock {
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) with the block's offset, and
     /// [`Error::NewerFormat`](crate::Error::NewerFormat).
-    pub fn entries(
-        &self,
-        sst: &Sst,
-        sink: &mut dyn FnMut(&[u8], SeqNo, ValuePlace) -> ControlFlow<()>,
-    ) -> Result<()> {
+    pub fn entries(&self, sst: &Sst, sink: EntrySink<'_>) -> Result<()> {
         let Some(keys) = self.keys(sst)? else {
             return Ok(());
         };

@@ -146,11 +146,12 @@ pub(crate) fn each(
                 return ControlFlow::Continue(());
             }
             let is_put = place != ValuePlace::Tombstone;
-            if values && is_put {
-                if let Err(error) = cursor.load_into(place, &mut value) {
-                    ctx.out.problem(&error);
-                    value.clear();
-                }
+            if values
+                && is_put
+                && let Err(error) = cursor.load_into(place, &mut value)
+            {
+                ctx.out.problem(&error);
+                value.clear();
             }
             shown += 1;
             let value = (values && is_put).then_some(&value[..]);

@@ -6,6 +6,7 @@
 
 mod args;
 mod cmd;
+mod dialect;
 mod draw;
 mod entries;
 mod fs;
@@ -26,7 +27,7 @@ pub(crate) struct Ctx {
 }
 
 fn main() -> ExitCode {
-    let (words, ignored) = args::normalise(std::env::args_os().skip(1));
+    let (words, ignored) = dialect::normalise(std::env::args_os().skip(1));
     let args = Args::parse_from(words);
     let mut out = Out::new(args.command.common());
     for flag in ignored {

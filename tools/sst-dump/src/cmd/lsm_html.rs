@@ -86,9 +86,9 @@ fn section(page: &mut String, out: &Out, keyspace: &KeyspaceState) {
         "<figure><svg viewBox=\"0 0 {total} {y}\" width=\"{total}\" height=\"{y}\" role=\"img\" \
          aria-label=\"Levels of {name}\">\n{body}</svg></figure>\n"
     );
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<table><tr><th>level</th><th>SSTs</th><th>size</th><th>entries</th><th>tombstones</th></tr>\n"
+        "<table><tr><th>level</th><th>SSTs</th><th>size</th><th>entries</th><th>tombstones</th></tr>"
     );
     for (level, files) in levels {
         let sum = totals(files);
