@@ -25,7 +25,8 @@ mod catalog;
 mod current;
 mod edit;
 
-pub(crate) use catalog::{Catalog, LEVELS};
+pub(crate) use catalog::{Catalog, KeyspaceEntry, LEVELS};
+pub(crate) use current::read as current_number;
 pub(crate) use edit::{DecodeError, Edit, FileMeta, Record};
 
 /// The manifest being written.
