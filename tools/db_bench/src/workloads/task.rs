@@ -85,6 +85,11 @@ impl Budget {
         self.left -= taken;
         taken
     }
+
+    /// These were taken and not done.
+    pub(crate) fn give_back(&mut self, n: u64) {
+        self.left = self.left.saturating_add(n);
+    }
 }
 
 /// What the threads of a benchmark share.
