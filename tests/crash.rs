@@ -33,7 +33,11 @@ fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
         Err(Stop::Broken(what)) => panic!("before the crash: {what}\n{context}"),
     }
     world.crash(style);
-    let loss = if style == CrashStyle::KeepAll { Loss::Nothing } else { Loss::Unsynced };
+    let loss = if style == CrashStyle::KeepAll {
+        Loss::Nothing
+    } else {
+        Loss::Unsynced
+    };
     if let Err(stop) = world.open(loss).and_then(|()| world.exercise()) {
         panic!("after the crash: {stop:?}\n{context}");
     }

@@ -47,7 +47,9 @@ impl Run {
         if injected && self.fired() {
             return Ok(());
         }
-        Err(Stop::Broken(format!("an error that the fault does not explain: {error}")))
+        Err(Stop::Broken(format!(
+            "an error that the fault does not explain: {error}"
+        )))
     }
 
     /// Opens after an error: the fault is over, so it must succeed.
@@ -67,7 +69,9 @@ impl Run {
         for name in self.world.oracle.live() {
             let write = self.world.keyspace(&name).put("refused", "");
             if !matches!(write, Err(Error::Poisoned { .. })) {
-                return Err(Stop::Broken(format!("a write after a failed sync gave {write:?}")));
+                return Err(Stop::Broken(format!(
+                    "a write after a failed sync gave {write:?}"
+                )));
             }
         }
         Ok(())
@@ -105,7 +109,9 @@ impl Run {
                 self.world.check_visible()?;
             }
         }
-        Err(Stop::Broken(format!("{step:?} does not succeed although the fault is over")))
+        Err(Stop::Broken(format!(
+            "{step:?} does not succeed although the fault is over"
+        )))
     }
 
     fn is_done(&self, step: &Step) -> bool {
@@ -119,7 +125,9 @@ impl Run {
 
     fn run(&mut self, history: &History, end: End) -> Result<(), Stop> {
         if let Err(stop) = self.world.open(Loss::Nothing) {
-            let Stop::Error(error) = stop else { return Err(stop) };
+            let Stop::Error(error) = stop else {
+                return Err(stop);
+            };
             self.judge(&error)?;
             self.reopen()?;
         }
@@ -186,7 +194,12 @@ fn fail_everywhere(history: &History) {
     let calls = trace(history, 1);
     let mut faults = 0;
     for call in &calls {
-        let ends = [End::Drop, End::PowerLoss, End::DropThenPowerLoss, End::KillThenPowerLoss];
+        let ends = [
+            End::Drop,
+            End::PowerLoss,
+            End::DropThenPowerLoss,
+            End::KillThenPowerLoss,
+        ];
         // Not each with each: the end changes with the call, and both ways after a reopening are tried.
         for (turn, after) in [After::GoOn, After::PowerLoss].into_iter().enumerate() {
             for (shift, effect) in [Effect::Nothing, Effect::Partial].into_iter().enumerate() {
@@ -197,7 +210,14 @@ fn fail_everywhere(history: &History) {
         }
         if takes_room(call) {
             let end = ends[call.index as usize % ends.len()];
-            fail_at(history, call, ErrorKind::StorageFull, Effect::Nothing, After::GoOn, end);
+            fail_at(
+                history,
+                call,
+                ErrorKind::StorageFull,
+                Effect::Nothing,
+                After::GoOn,
+                end,
+            );
             faults += 1;
         }
     }

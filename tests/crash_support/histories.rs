@@ -21,7 +21,12 @@ fn write(items: &[Item], sync: bool) -> Step {
 }
 
 fn fill(keyspace: &'static str, from: u32, count: u32, len: usize) -> Step {
-    Fill { keyspace, from, count, len }
+    Fill {
+        keyspace,
+        from,
+        count,
+        len,
+    }
 }
 
 pub fn all() -> Vec<History> {
@@ -62,7 +67,12 @@ fn create_and_write() -> History {
 fn batches_across_keyspaces() -> History {
     let batch = |n: u32, sync| {
         write(
-            &[("a", n, Some(20)), ("b", n, Some(600)), ("c", 7, Some(3)), ("a", n + 1, None)],
+            &[
+                ("a", n, Some(20)),
+                ("b", n, Some(600)),
+                ("c", 7, Some(3)),
+                ("a", n + 1, None),
+            ],
             sync,
         )
     };
@@ -176,7 +186,12 @@ fn compaction() -> History {
     let round = |n: u32| {
         vec![
             write(
-                &[("a", n, Some(40)), ("a", 50, Some(600)), ("b", n, Some(10)), ("a", n.wrapping_sub(1) % 50, None)],
+                &[
+                    ("a", n, Some(40)),
+                    ("a", 50, Some(600)),
+                    ("b", n, Some(10)),
+                    ("a", n.wrapping_sub(1) % 50, None),
+                ],
                 false,
             ),
             Flush,
@@ -195,11 +210,20 @@ fn medium_values_and_deep_levels() -> History {
         "medium values and deep levels",
         vec![
             Keyspace("a"),
-            write(&[("a", 1, Some(9000)), ("a", 2, Some(9000)), ("a", 3, Some(9000))], false),
+            write(
+                &[("a", 1, Some(9000)), ("a", 2, Some(9000)), ("a", 3, Some(9000))],
+                false,
+            ),
             Compact("a"),
-            write(&[("a", 4, Some(9000)), ("a", 5, Some(12_000)), ("a", 6, Some(100))], false),
+            write(
+                &[("a", 4, Some(9000)), ("a", 5, Some(12_000)), ("a", 6, Some(100))],
+                false,
+            ),
             Compact("a"),
-            write(&[("a", 2, None), ("a", 7, Some(40_000)), ("a", 8, Some(20_000))], true),
+            write(
+                &[("a", 2, None), ("a", 7, Some(40_000)), ("a", 8, Some(20_000))],
+                true,
+            ),
             Flush,
             write(&[("a", 9, Some(40_000)), ("a", 1, None)], false),
             Flush,
@@ -219,9 +243,18 @@ fn medium_values_and_deep_levels() -> History {
 fn manifest_roll() -> History {
     let mut steps = vec![Keyspace("a")];
     for n in 0..7 {
-        steps.extend([write(&[("a", n, Some(300)), ("a", 3, Some(10))], n % 3 == 0), Flush, RunOne]);
+        steps.extend([
+            write(&[("a", n, Some(300)), ("a", 3, Some(10))], n % 3 == 0),
+            Flush,
+            RunOne,
+        ]);
     }
-    steps.extend([Keyspace("b"), Drop("a"), RunIdle, write(&[("b", 1, Some(1))], false)]);
+    steps.extend([
+        Keyspace("b"),
+        Drop("a"),
+        RunIdle,
+        write(&[("b", 1, Some(1))], false),
+    ]);
     let mut history = history("manifest roll", steps);
     history.manifest_roll_size = 1 << 10;
     history
@@ -300,7 +333,10 @@ fn snapshot_held() -> History {
         vec![
             Keyspace("a"),
             Keyspace("b"),
-            write(&[("a", 1, Some(10)), ("a", 2, Some(900)), ("b", 1, Some(5))], false),
+            write(
+                &[("a", 1, Some(10)), ("a", 2, Some(900)), ("b", 1, Some(5))],
+                false,
+            ),
             TakeSnapshot,
             write(&[("a", 1, None), ("a", 2, Some(10))], false),
             Flush,

@@ -105,7 +105,9 @@ impl Oracle {
     pub fn synced(&mut self) {
         let last = self.commits.iter().rposition(|commit| commit.acknowledged);
         if let Some(last) = last {
-            self.commits[..=last].iter_mut().for_each(|commit| commit.synced = true);
+            self.commits[..=last]
+                .iter_mut()
+                .for_each(|commit| commit.synced = true);
         }
     }
 
@@ -204,7 +206,10 @@ impl Oracle {
             };
             let required = self.required(loss);
             let proof = self.commits.get(*since..required).unwrap_or_default();
-            if proof.iter().any(|commit| commit.ops.iter().any(|op| op.keyspace == *id)) {
+            if proof
+                .iter()
+                .any(|commit| commit.ops.iter().any(|op| op.keyspace == *id))
+            {
                 return Err(format!(
                     "keyspace {name:?} is gone: its drop failed, and writes were acknowledged afterwards"
                 ));
@@ -238,7 +243,11 @@ impl Oracle {
         self.maybe_created.clear();
         self.maybe_dropped.clear();
         for name in found.keys() {
-            let map = before.get(name).and_then(|id| state.get(id)).cloned().unwrap_or_default();
+            let map = before
+                .get(name)
+                .and_then(|id| state.get(id))
+                .cloned()
+                .unwrap_or_default();
             self.live.insert(name.clone(), self.next);
             self.base.insert(self.next, map);
             self.next += 1;

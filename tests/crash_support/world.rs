@@ -126,7 +126,10 @@ impl World {
             let keyspace = self.keyspace(name);
             for (at, (key, value)) in map.iter().enumerate() {
                 if at % 7 == 0 && keyspace.get(key)?.as_deref() != Some(&value[..]) {
-                    return Err(Stop::Broken(format!("get of {} in {name:?} differs from the iterator", key.escape_ascii())));
+                    return Err(Stop::Broken(format!(
+                        "get of {} in {name:?} differs from the iterator",
+                        key.escape_ascii()
+                    )));
                 }
             }
         }
@@ -207,7 +210,9 @@ impl World {
         if self.sim.io_count() == before {
             Ok(())
         } else {
-            Err(Stop::Broken("the background sync has left something unsynced".to_owned()))
+            Err(Stop::Broken(
+                "the background sync has left something unsynced".to_owned(),
+            ))
         }
     }
 
@@ -273,7 +278,11 @@ impl World {
         let mut value: Vec<u8> = stamp.bytes().take(len).collect();
         while value.len() < len {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            value.push(if self.stamp.is_multiple_of(2) { (state >> 56) as u8 } else { b'x' });
+            value.push(if self.stamp.is_multiple_of(2) {
+                (state >> 56) as u8
+            } else {
+                b'x'
+            });
         }
         value
     }
@@ -289,7 +298,11 @@ impl World {
             }
             ops.push(self.oracle.op(name, key(*number), value));
         }
-        let durability = if sync { Durability::Sync } else { Durability::Buffered };
+        let durability = if sync {
+            Durability::Sync
+        } else {
+            Durability::Buffered
+        };
         let result = batch.commit(durability);
         self.oracle.commit(ops, result.is_ok(), sync);
         result
@@ -332,7 +345,9 @@ impl World {
         let manifests = names.iter().filter(|name| name.starts_with("MANIFEST-")).count() as u64;
         let known = ending(".sst") + ending(".log") + manifests + 2;
         if ending(".sst") != counted || manifests != 1 || known != names.len() as u64 {
-            return Err(Stop::Broken(format!("{counted} SSTs in the metrics, and these files: {names:?}")));
+            return Err(Stop::Broken(format!(
+                "{counted} SSTs in the metrics, and these files: {names:?}"
+            )));
         }
         Ok(())
     }
@@ -351,7 +366,10 @@ impl World {
         self.create("exercise")?;
         for name in self.oracle.live() {
             let name: &'static str = known_name(&name);
-            self.write(&[(name, 3, Some(30)), (name, 900, Some(5000)), (name, 5, None)], false)?;
+            self.write(
+                &[(name, 3, Some(30)), (name, 900, Some(5000)), (name, 5, None)],
+                false,
+            )?;
         }
         self.check_visible()?;
         self.step(&Step::Flush)?;
@@ -369,11 +387,17 @@ impl World {
 
     /// After everything was flushed, only the current log is left.
     fn check_logs(&self) -> Checked {
-        let logs: Vec<String> = self.names().into_iter().filter(|name| name.ends_with(".log")).collect();
+        let logs: Vec<String> = self
+            .names()
+            .into_iter()
+            .filter(|name| name.ends_with(".log"))
+            .collect();
         if logs.len() == 1 {
             Ok(())
         } else {
-            Err(format!("everything is flushed, and these logs are left: {logs:?}"))
+            Err(format!(
+                "everything is flushed, and these logs are left: {logs:?}"
+            ))
         }
     }
 }
@@ -423,7 +447,13 @@ impl Drop for Context {
 
 /// A call as one line.
 pub fn show(call: &Call) -> String {
-    format!("{:?} {} at {} len {}", call.op, call.path.display(), call.offset, call.len)
+    format!(
+        "{:?} {} at {} len {}",
+        call.op,
+        call.path.display(),
+        call.offset,
+        call.len
+    )
 }
 
 /// The calls of a whole run without faults: the numbers to make fail, with what each does. The first one is number 0.
@@ -435,7 +465,9 @@ pub fn trace(history: &History, seed: u64) -> Vec<Call> {
         Ok(()) => {}
         Err(stop) => panic!("history {} without faults: {stop:?}", history.name),
     }
-    world.check_visible().unwrap_or_else(|stop| panic!("{}: {stop:?}", history.name));
+    world
+        .check_visible()
+        .unwrap_or_else(|stop| panic!("{}: {stop:?}", history.name));
     world.drop_all();
     let calls = world.sim.take_trace();
     world.sim.set_trace(false);

@@ -86,7 +86,7 @@ fn chart(
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
         }
     }
-    if legend && course.benchmarks.len() > 0 {
+    if legend && !course.benchmarks.is_empty() {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperRight)

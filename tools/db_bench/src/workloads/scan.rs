@@ -117,7 +117,7 @@ pub(super) fn scanner_beside(worker: &mut Worker<'_>) -> Outcome<()> {
                 worker.check_entry(&key, &value)?;
                 entries += 1;
                 worker.pace_read();
-                if entries % 256 == 0 && worker.group.is_over() {
+                if entries.is_multiple_of(256) && worker.group.is_over() {
                     return Ok(());
                 }
             }
