@@ -44,6 +44,7 @@ mod cursor;
 mod engine;
 pub mod env;
 mod error;
+pub mod inspect;
 mod manifest;
 mod memtable;
 mod names;

@@ -1,9 +1,12 @@
 //! The public handles. Thin: they check limits and states, and call the engine.
 
 mod batch;
+mod bounds;
 mod db;
 mod files;
+mod handle;
 mod keyspace;
+mod limits;
 mod metrics;
 mod range;
 mod snapshot;

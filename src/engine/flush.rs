@@ -181,7 +181,7 @@ impl Core {
     pub(crate) fn drop_old_logs(&self) -> Result<()> {
         let wal = self.wal()?;
         let mut state = self.manifest.lock();
-        // Under the manifest's lock: while a keyspace is being dropped its numbers are not to be seen here.
+        // Under the manifest's lock: what is in no SST now may be in one, or in no keyspace, after the next edit.
         let floor = wal.obsolete_below(self.first_unflushed());
         if floor <= state.catalog.log_floor {
             return Ok(());

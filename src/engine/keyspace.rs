@@ -11,7 +11,7 @@ use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
-use crate::types::{Found, KeyspaceId, SeqNo};
+use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
 use crate::{Error, Result};
 
 /// One keyspace. Shared by the database, its handles and its jobs.
@@ -23,6 +23,8 @@ pub(crate) struct KeyspaceCore {
     view: RwLock<Arc<View>>,
     /// Set, once and for ever, when a drop becomes durable.
     dropped: AtomicBool,
+    /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
+    refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
     /// Bytes that flush and compaction have still to deal with, see `pressure`.
     pub(crate) debt: AtomicU64,
@@ -79,15 +81,25 @@ pub(crate) struct View {
 impl View {
     /// The newest entry of `key` at or below `snapshot`: newer sources first, the first that has one decides.
     pub(crate) fn get(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
-        if let Some(found) = self.active.get(key, snapshot) {
-            return Ok(Some(found));
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(Some(found)),
+            None => self.tree.get(key, hash_key(key), snapshot),
         }
-        for frozen in &self.frozen {
-            if let Some(found) = frozen.table.get(key, snapshot) {
-                return Ok(Some(found));
-            }
+    }
+
+    /// Whether that entry is a value; reads none from a file.
+    pub(crate) fn contains(&self, key: &[u8], snapshot: SeqNo) -> Result<bool> {
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(matches!(found, Found::Value(..))),
+            None => Ok(self.tree.kind(key, hash_key(key), snapshot)? == Some(EntryKind::Put)),
         }
-        self.tree.get(key, hash_key(key), snapshot)
+    }
+
+    fn get_in_memory(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+        let frozen = self.frozen.iter().map(|frozen| &frozen.table);
+        std::iter::once(&self.active)
+            .chain(frozen)
+            .find_map(|table| table.get(key, snapshot))
     }
 }
 
@@ -110,6 +122,7 @@ impl KeyspaceCore {
                 tree: Arc::new(tree),
             })),
             dropped: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             debt: AtomicU64::new(0),
             work: Default::default(),
@@ -147,6 +160,15 @@ impl KeyspaceCore {
 
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
+    }
+
+    /// Whether writes are refused because of a drop. Raised with the write path held.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_refusing(&self, yes: bool) {
+        self.refusing.store(yes, Ordering::Release);
     }
 
     /// An error if the keyspace has been dropped.

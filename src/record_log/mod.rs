@@ -52,7 +52,7 @@ mod writer;
 
 pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure, magic};
 pub(crate) use medium::{LogMedium, PlainMedium};
-pub(crate) use reader::{read, read_header};
+pub(crate) use reader::{read, read_header, walk};
 pub(crate) use writer::LogWriter;
 
 /// What a record log is for: it decides the magic.
@@ -145,6 +145,29 @@ pub(crate) struct ReadOptions {
     pub(crate) mode: RecoveryMode,
 }
 
+/// What a walk through a log comes upon, in the order of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event<'a> {
+    /// The header.
+    Header(&'a Header),
+    /// A data frame.
+    Data {
+        /// Where the frame begins.
+        offset: u64,
+        /// What it carries.
+        payload: &'a [u8],
+    },
+    /// A marker or seal.
+    Marker {
+        /// Where the frame begins.
+        offset: u64,
+        /// The log's number and the offset that it names.
+        place: (u64, u64),
+        /// Whether it is a seal.
+        seal: bool,
+    },
+}
+
 /// What reading a log gave, apart from its payloads.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOutcome {
@@ -156,6 +179,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) sealed: bool,
     /// How many bytes behind `end` are not whole frames (up to the file's end, or to where reading had to stop).
     pub(crate) torn_bytes: u64,
+    /// What is wrong with the bytes at `end`, where something is.
+    pub(crate) torn: Option<String>,
     /// The highest (number, offset) that a marker or seal names, those behind a bad place included.
     pub(crate) markers: Option<(u64, u64)>,
     /// The damage at `end` that [`RecoveryMode::PointInTime`] stepped over.

@@ -3,6 +3,7 @@
 //! The buffer holds [`CHUNK`] bytes, or one frame where that is longer; a frame's length is checked against the rest of the
 //! file before anything is allocated for it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use super::format::{
     decode_marker,
 };
 use super::{
-    FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome, RecoveryMode,
+    Event, FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome,
+    RecoveryMode,
 };
 
 /// Bytes read by one call. Large enough that the call costs little beside the checksums of what it brings.
@@ -39,8 +41,25 @@ pub(crate) fn read(
     options: &ReadOptions,
     sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<ReadOutcome> {
+    walk(fs, path, kind, options, &mut |event| {
+        if let Event::Data { offset, payload } = event {
+            sink(offset, payload)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// As [`read`], and hands on the header, markers and seals too. The sink may end the walk, which then judges nothing.
+pub(crate) fn walk(
+    fs: &dyn FileSystem,
+    path: &Path,
+    kind: LogKind,
+    options: &ReadOptions,
+    sink: Sink<'_>,
+) -> Result<ReadOutcome> {
     let mut window = Window::open(fs, path)?;
     let header = window.header(kind)?.into_header(path)?;
+    let flow = sink(Event::Header(&header))?;
     let stop = options
         .stop_at
         .unwrap_or(u64::MAX)
@@ -55,15 +74,22 @@ pub(crate) fn read(
             end: HEADER_LEN,
             sealed: false,
             torn_bytes: 0,
+            torn: None,
             markers: None,
             damage: None,
         },
     };
+    if flow.is_break() {
+        return Ok(reader.outcome);
+    }
     match reader.walk(sink)? {
         None => Ok(reader.outcome),
         Some(bad) => reader.judge(&bad, options),
     }
 }
+
+/// Who is told what a walk comes upon.
+type Sink<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<ControlFlow<()>>;
 
 struct Reader<'a> {
     window: Window<'a>,
@@ -89,7 +115,7 @@ enum Frame<'b> {
 
 impl Reader<'_> {
     /// Hands on good frames up to the end or the first bad place.
-    fn walk(&mut self, sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Option<BadPlace>> {
+    fn walk(&mut self, sink: Sink<'_>) -> Result<Option<BadPlace>> {
         loop {
             let at = self.outcome.end;
             if at == self.limit && (self.stop == u64::MAX || self.limit == self.stop) {
@@ -111,8 +137,8 @@ impl Reader<'_> {
                 Frame::Bad(what) => return Ok(Some(BadPlace { what, sealed: false })),
             };
             let next = at + FRAME_HEADER_LEN + payload.len() as u64;
-            match kind {
-                FrameKind::Data => sink(at, payload)?,
+            let flow = match kind {
+                FrameKind::Data => sink(Event::Data { offset: at, payload })?,
                 FrameKind::Marker | FrameKind::Seal => {
                     let Some(place) = decode_marker(payload) else {
                         let what = "expected 16 bytes in a marker or seal".to_owned();
@@ -120,9 +146,17 @@ impl Reader<'_> {
                     };
                     self.outcome.markers = self.outcome.markers.max(Some(place));
                     self.outcome.sealed = kind == FrameKind::Seal;
+                    sink(Event::Marker {
+                        offset: at,
+                        place,
+                        seal: self.outcome.sealed,
+                    })?
                 }
-            }
+            };
             self.outcome.end = next;
+            if flow.is_break() {
+                return Ok(None);
+            }
         }
     }
 
@@ -130,6 +164,7 @@ impl Reader<'_> {
     fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
         let at = self.outcome.end;
         self.outcome.torn_bytes = self.limit.saturating_sub(at);
+        self.outcome.torn = Some(bad.what.clone());
         let behind = self.scan_markers(at)?;
         self.outcome.markers = self.outcome.markers.max(behind);
         let proof = if bad.sealed {

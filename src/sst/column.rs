@@ -51,6 +51,11 @@ impl Column {
         ))
     }
 
+    /// Bytes an entry, for descriptions.
+    pub(crate) fn width(&self) -> u8 {
+        self.width
+    }
+
     /// The number of entry `i`; `None` when there is no such entry.
     #[inline]
     pub(crate) fn get(&self, block: &[u8], i: u32) -> Option<u64> {

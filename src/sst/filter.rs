@@ -180,6 +180,13 @@ impl Filter {
         decoder.is_empty().then_some(Filter { partitions })
     }
 
+    /// Each table's slots (a power of two) and remainder bits, for descriptions.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.partitions
+            .iter()
+            .map(|partition| (partition.slot_mask + 1, partition.remainder_bits))
+    }
+
     /// False: no key of this hash is in the file. True: one probably is.
     #[inline]
     pub(crate) fn may_contain(&self, bytes: &[u8], hash: u64) -> bool {

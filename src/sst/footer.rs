@@ -40,7 +40,7 @@ pub(crate) const FOOTER_LEN: usize = 128;
 pub(crate) const PLACE_LEN: usize = 8;
 
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
-const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
+pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
 const VERSION: u32 = 1;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;

@@ -166,6 +166,18 @@ impl KeyBlock {
         self.count
     }
 
+    /// Bytes an entry in each part, for descriptions: suffix ends, then the columns in the order of the drawing.
+    pub(crate) fn widths(&self) -> (u8, [u8; COLUMNS]) {
+        let columns = [
+            &self.kind,
+            &self.seq,
+            &self.value_block,
+            &self.value_offset,
+            &self.value_len,
+        ];
+        (self.end_width, columns.map(Column::width))
+    }
+
     /// The bytes that all keys start with.
     #[inline]
     pub(crate) fn prefix<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {

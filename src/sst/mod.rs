@@ -38,6 +38,7 @@ mod builder;
 mod cache;
 mod column;
 mod cursor;
+pub(crate) mod describe;
 mod filter;
 mod footer;
 mod frame;
@@ -54,7 +55,7 @@ pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, 
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};
 pub use filter::hash_key;
-pub(crate) use footer::HEADER_MAGIC;
+pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
 pub use properties::{BlockTotals, Properties};
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};

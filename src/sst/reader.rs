@@ -291,6 +291,11 @@ impl Sst {
         }
     }
 
+    /// The filter's tables: slots and remainder bits of each. `None`: the file has no filter.
+    pub(crate) fn filter_tables(&self) -> Option<Vec<(u64, u32)>> {
+        self.filter.as_ref().map(|filter| filter.tables().collect())
+    }
+
     /// Reads the value at a place that a look-up or a cursor of this file gave. A tombstone loads as an empty slice.
     #[inline]
     pub fn load(&self, place: ValuePlace) -> Result<Slice> {
@@ -524,14 +529,19 @@ impl Sst {
 
     /// Decodes a block whose frame has been checked.
     pub(crate) fn decoded(&self, number: u32, frame: Frame, stored: &[u8], fill: bool) -> Result<BlockBytes> {
-        let payload = stored.get(FRAME_LEN..).unwrap_or_default();
-        let bytes = frame.decode(payload).ok_or_else(|| {
-            self.block_damaged(number, "a block that does not decompress to its stated length")
-        })?;
+        let bytes = self.decode_frame(number, frame, stored)?;
         if fill {
             self.cache.insert(self.cache_id, number, &bytes);
         }
         Ok(BlockBytes::Shared(bytes))
+    }
+
+    /// As `decoded`, without the cache.
+    pub(crate) fn decode_frame(&self, number: u32, frame: Frame, stored: &[u8]) -> Result<Arc<[u8]>> {
+        let payload = stored.get(FRAME_LEN..).unwrap_or_default();
+        frame.decode(payload).ok_or_else(|| {
+            self.block_damaged(number, "a block that does not decompress to its stated length")
+        })
     }
 
     /// Frame and stored bytes of a block, by a read call; unchecked.

@@ -1,0 +1,160 @@
+//! What tools want to see of an SST and a reader never asks for: one block at a time with its frame, the entries of one
+//! key block, the separators, the filter's tables.
+//!
+//! Everything is read by read calls and verified; nothing is cached. One block is held at a time.
+//!
+//! Callers: `inspect`, which makes it public.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::frame::BlockKind;
+use super::key_block::{BlockUse, KeyBlock};
+use super::reader::{BlockInfo, Sst};
+use crate::Result;
+use crate::types::{SeqNo, ValuePlace};
+
+/// Who is told of a key block's entries: key, sequence number, place of the value.
+pub type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, ValuePlace) -> ControlFlow<()>;
+
+/// One block of an SST, read, verified and decompressed.
+#[derive(Clone, Debug)]
+pub struct SstBlock {
+    /// As the offset table has it.
+    pub info: BlockInfo,
+    /// Its bytes after decompression.
+    pub bytes: Arc<[u8]>,
+}
+
+/// How the entries of a key block are laid out: bytes an entry in each part, 0 where all entries share one number (or a
+/// constant stride).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLayout {
+    /// Entries.
+    pub count: u32,
+    /// Bytes that all keys share, stored once.
+    pub prefix_len: usize,
+    /// Of the offset where a key's suffix ends; 0: all suffixes have one length.
+    pub end_width: u8,
+    /// Of the entry's kind.
+    pub kind_width: u8,
+    /// Of the sequence number.
+    pub seq_width: u8,
+    /// Of the number of the value's block.
+    pub block_width: u8,
+    /// Of the value's offset in its block.
+    pub offset_width: u8,
+    /// Of the value's length.
+    pub len_width: u8,
+}
+
+/// One table of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterTable {
+    /// Slots, a power of two.
+    pub slots: u64,
+    /// Bits of a remainder.
+    pub remainder_bits: u32,
+}
+
+impl SstBlock {
+    /// Reads block `number` of `sst`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) for a block that does not exist or is damaged, with its offset.
+    pub fn read(sst: &Sst, number: u32) -> Result<SstBlock> {
+        let place = sst.block_place(number)?;
+        let stored = sst.read_frame(number, place.kind)?;
+        let frame = sst.check_frame(number, place.kind, &stored)?;
+        let info = BlockInfo {
+            number,
+            offset: place.start.into(),
+            kind: place.kind,
+            codec: place.codec,
+            stored_len: frame.stored_len,
+        };
+        let bytes = sst.decode_frame(number, frame, &stored)?;
+        Ok(SstBlock { info, bytes })
+    }
+
+    fn keys(&self, sst: &Sst) -> Result<Option<KeyBlock>> {
+        if self.info.kind != BlockKind::Key {
+            return Ok(None);
+        }
+        let keys = KeyBlock::parse(&self.bytes, BlockUse::Keys);
+        keys.map(Some)
+            .ok_or_else(|| sst.block_damaged(self.info.number, "expected a key block"))
+    }
+
+    /// How a key block's entries are laid out; `None` for a block of values.
+    ///
+    /// # Errors
+    /// As [`SstBlock::entries`].
+    pub fn layout(&self, sst: &Sst) -> Result<Option<KeyLayout>> {
+        let Some(keys) = self.keys(sst)? else {
+            return Ok(None);
+        };
+        let prefix_len = keys.prefix(&self.bytes).unwrap_or_default().len();
+        let (end_width, [kind_width, seq_width, block_width, offset_width, len_width]) = keys.widths();
+        Ok(Some(KeyLayout {
+            count: keys.count(),
+            prefix_len,
+            end_width,
+            kind_width,
+            seq_width,
+            block_width,
+            offset_width,
+            len_width,
+        }))
+    }
+
+    /// Hands the entries of a key block to `sink`, in order: key, sequence number, place of the value. A block of values
+    /// has none.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) with the block's offset, and
+    /// [`Error::NewerFormat`](crate::Error::NewerFormat).
+    pub fn entries(&self, sst: &Sst, sink: EntrySink<'_>) -> Result<()> {
+        let Some(keys) = self.keys(sst)? else {
+            return Ok(());
+        };
+        let damaged = || sst.block_damaged(self.info.number, "expected an entry");
+        let mut key = keys.prefix(&self.bytes).ok_or_else(damaged)?.to_vec();
+        let prefix_len = key.len();
+        for i in 0..keys.count() {
+            key.truncate(prefix_len);
+            key.extend_from_slice(keys.suffix(&self.bytes, i).ok_or_else(damaged)?);
+            let entry = keys.entry(&self.bytes, i);
+            let (seq, place) = entry.map_err(|e| sst.entry_refused(self.info.number, e))?;
+            if sink(&key, seq, place).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sst {
+    /// Hands the index to `sink`, in order: each separator and the number of its key block.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) with the index's offset.
+    pub fn separators(&self, sink: &mut dyn FnMut(&[u8], u32) -> ControlFlow<()>) -> Result<()> {
+        for at in 0..self.index_count() {
+            if sink(&self.index_separator(at)?, self.index_child(at)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The filter's tables, in the order of the hashes that they hold; `None`: the file has no filter.
+    pub fn filter_layout(&self) -> Option<Vec<FilterTable>> {
+        let tables = self.filter_tables()?.into_iter();
+        let table = |(slots, remainder_bits)| FilterTable {
+            slots,
+            remainder_bits,
+        };
+        Some(tables.map(table).collect())
+    }
+}

@@ -1,0 +1,134 @@
+//! `scan`: entries of SSTs, and operations of logs, in the shape of sst_dump's.
+
+use std::ops::ControlFlow;
+
+use packstone::SeqNo;
+use packstone::inspect::{self, FileKind, FrameContent, LogLimits, Tail};
+use serde_json::json;
+
+use super::properties;
+use crate::Ctx;
+use crate::args::ScanArgs;
+use crate::entries::{self, KeyRange};
+use crate::out::Fail;
+use crate::target::{Item, Targets, kind_name};
+
+pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
+    let range = KeyRange::from_args(args)?;
+    let targets = Targets::find(ctx, &args.files)?;
+    let (from, to) = (
+        ctx.out.bytes(&range.from),
+        ctx.out.bytes(range.to.as_deref().unwrap_or_default()),
+    );
+    let mut told = false;
+    ctx.fs.expect(targets.items.iter().map(|item| item.size).sum());
+    for item in &targets.items {
+        if !item.role.counts() || !matches!(item.kind, FileKind::Sst | FileKind::Log) {
+            if item.database.is_none() {
+                let what = format!("{}, which has no entries to scan", kind_name(item.kind));
+                ctx.out.misuse(&item.path, &what);
+            }
+            continue;
+        }
+        ctx.out.line(format_args!("Process {}", item.path.display()))?;
+        if !told {
+            ctx.out.line(format_args!("from [{from}] to [{to}]"))?;
+            told = true;
+        }
+        match item.kind {
+            FileKind::Sst => scan_sst(ctx, &targets, item, args, &range)?,
+            _ => scan_log(ctx, &targets, item, &range)?,
+        }
+    }
+    Ok(())
+}
+
+fn scan_sst(
+    ctx: &mut Ctx,
+    targets: &Targets,
+    item: &Item,
+    args: &ScanArgs,
+    range: &KeyRange,
+) -> Result<(), Fail> {
+    let Some(sst) = entries::open(ctx, targets, item) else {
+        return Ok(());
+    };
+    let keyspace = sst.properties().keyspace;
+    let file = item.path.display().to_string();
+    entries::each(ctx, &sst, range, true, &mut |ctx, entry| {
+        show(ctx, &file, keyspace, entry.key, entry.seq, entry.value)
+    })?;
+    if args.verify_checksum
+        && let Err(error) = sst.verify()
+    {
+        targets.failed(ctx, item, &error);
+    }
+    if args.show_properties {
+        properties::print(ctx, &sst)?;
+    }
+    Ok(())
+}
+
+fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> Result<(), Fail> {
+    let file = item.path.display().to_string();
+    let (mut shown, mut failed) = (0, None);
+    let fs = ctx.fs.clone();
+    let report = inspect::walk_log(&fs, &item.path, &LogLimits::default(), &mut |frame| {
+        let FrameContent::Batch(batch) = frame.content else {
+            return ControlFlow::Continue(());
+        };
+        for op in batch.operations() {
+            let result = match op {
+                Err(error) => {
+                    ctx.out.problem(&error);
+                    break;
+                }
+                Ok(_) if range.limit.is_some_and(|limit| shown >= limit) => return ControlFlow::Break(()),
+                Ok(op) if range.contains(op.key) => {
+                    shown += 1;
+                    show(ctx, &file, op.keyspace, op.key, op.seq, op.value)
+                }
+                Ok(_) => Ok(()),
+            };
+            if let Err(error) = result {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    match report {
+        Ok(report) => {
+            if let Tail::Damaged(error) = &report.tail {
+                ctx.out.problem(error);
+            }
+        }
+        Err(error) => targets.failed(ctx, item, &error),
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// One entry. Type 1 is a value and 0 a delete, as in RocksDB.
+pub(crate) fn show(
+    ctx: &mut Ctx,
+    file: &str,
+    keyspace: packstone::KeyspaceId,
+    key: &[u8],
+    seq: SeqNo,
+    value: Option<&[u8]>,
+) -> Result<(), Fail> {
+    let key = ctx.out.bytes(key);
+    let shown = value.map(|value| ctx.out.bytes(value));
+    let text = shown.as_deref().unwrap_or_default();
+    let kind = u8::from(value.is_some());
+    ctx.out
+        .line(format_args!("'{key}' seq:{seq}, type:{kind} => {text}"))?;
+    if ctx.out.is_json() {
+        let kind = if value.is_some() { "put" } else { "delete" };
+        let object = json!({
+            "file": file, "keyspace": keyspace, "key": key, "seq": seq, "type": kind, "value": shown,
+        });
+        ctx.out.record("entry", object)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `verify`: every byte of every file, by all cores, one file a thread. A thread holds one block and a few bytes for each
+//! block of its file, so memory is bounded by the threads.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use packstone::inspect::{self, FileKind};
+use packstone::sst::{SstSummary, VerifyReport};
+use serde_json::json;
+
+use super::check;
+use crate::Ctx;
+use crate::args::VerifyArgs;
+use crate::fs::Watched;
+use crate::out::Fail;
+use crate::target::{Item, Targets};
+
+type Checked = packstone::Result<(SstSummary, VerifyReport)>;
+
+pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
+    let targets = Targets::find(ctx, &args.files)?;
+    let (ssts, others): (Vec<&Item>, Vec<&Item>) =
+        targets.items.iter().partition(|item| item.kind == FileKind::Sst);
+    let size = |items: &[&Item]| items.iter().map(|item| item.size).sum::<u64>();
+    // An SST is read once for its blocks and once for its key blocks, of which there is much less.
+    ctx.fs.expect(size(&ssts) + size(&others));
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = args.threads.map_or(cores, usize::from).min(ssts.len().max(1));
+    all(&ctx.fs.clone(), &ssts, threads, &mut |item, found| {
+        report(ctx, &targets, item, found)
+    })?;
+    for item in others {
+        let before = ctx.out.problems();
+        let what = match item.kind {
+            FileKind::Log => check::log(ctx, &targets, item),
+            FileKind::Manifest => check::manifest(ctx, &targets, item),
+            _ => Some(String::new()),
+        };
+        let ok = ctx.out.problems() == before && what.is_some();
+        outcome(ctx, item, ok, &what.unwrap_or_default())?;
+    }
+    for database in &targets.databases {
+        check::logs(ctx, database)?;
+    }
+    Ok(())
+}
+
+/// Verifies the files by so many threads, and reports each as soon as those before it have been reported.
+fn all(
+    fs: &Watched,
+    items: &[&Item],
+    threads: usize,
+    report: &mut dyn FnMut(&Item, Checked) -> Result<(), Fail>,
+) -> Result<(), Fail> {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // A thread may be ahead of the report by a few files, whose results are small.
+        let (done, results) = mpsc::channel();
+        for _ in 0..threads {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { return };
+                    // Nobody listens any more once the output has failed.
+                    if done.send((index, one(fs, item))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let (mut early, mut wanted) = (BTreeMap::new(), 0);
+        for (index, found) in results {
+            early.insert(index, found);
+            while let Some(found) = early.remove(&wanted) {
+                if let Some(item) = items.get(wanted) {
+                    report(item, found)?;
+                }
+                wanted += 1;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn one(fs: &Watched, item: &Item) -> Checked {
+    let sst = inspect::open_sst(fs, &item.path)?;
+    let report = sst.verify()?;
+    Ok((sst.summary().clone(), report))
+}
+
+fn report(ctx: &mut Ctx, targets: &Targets, item: &Item, found: Checked) -> Result<(), Fail> {
+    let before = ctx.out.problems();
+    match found {
+        Ok((summary, report)) => {
+            check::compare(ctx, item, &summary);
+            let ok = ctx.out.problems() == before;
+            let what = format!(
+                "{} blocks, {} entries, {} bytes",
+                report.blocks, report.entries, report.file_bytes
+            );
+            outcome(ctx, item, ok, &what)
+        }
+        Err(error) => {
+            targets.failed(ctx, item, &error);
+            outcome(ctx, item, false, &error.to_string())
+        }
+    }
+}
+
+/// sst_dump's words, and a record.
+fn outcome(ctx: &mut Ctx, item: &Item, ok: bool, what: &str) -> Result<(), Fail> {
+    let path = item.path.display();
+    match (ok, what) {
+        (true, "") => ctx.out.line(format_args!("{path}: The file is ok"))?,
+        (true, what) => ctx.out.line(format_args!("{path}: The file is ok: {what}"))?,
+        (false, what) => ctx.out.line(format_args!("{path} is corrupted: {what}"))?,
+    }
+    let object = json!({
+        "file": path.to_string(), "kind": format!("{:?}", item.kind).to_lowercase(), "ok": ok, "what": what,
+        "role": item.role.describe(),
+    });
+    Ok(ctx.out.record("check", object)?)
+}

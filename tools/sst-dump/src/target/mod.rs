@@ -1,0 +1,298 @@
+//! Which files a command works on: those given, or those of a database, each with what it is and what part it plays.
+//!
+//! What a file is, its content says. What part it plays in a database, the manifest says. A database may be in use
+//! meanwhile: files that go away are nothing wrong as long as the manifest does not name them any more.
+
+use std::path::{Path, PathBuf};
+
+use packstone::Error;
+use packstone::env::FileSystem;
+use packstone::inspect::{self, FileKind, FileName, SstInfo};
+
+use crate::args::FileArgs;
+use crate::out::Fail;
+use crate::{Ctx, out};
+
+mod database;
+
+pub(crate) use database::Database;
+use database::list;
+
+/// A database in use can change its files between two looks; after so many it is taken as it is.
+const LOOKS: u32 = 8;
+
+/// The part that a file plays.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Named on the command line, or found in a directory without a manifest.
+    Given,
+    /// An SST of the tree.
+    Live {
+        name: String,
+        level: usize,
+        info: SstInfo,
+    },
+    /// A log at or above the floor.
+    Needed,
+    /// The manifest that `CURRENT` names, and `CURRENT`.
+    InForce,
+    /// A file that the manifest does not name: a leftover, or being written.
+    Unnamed,
+}
+
+impl Role {
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Role::Given => "given".to_owned(),
+            Role::Live { name, level, .. } => format!("level {level} of keyspace '{name}'"),
+            Role::Needed => "part of the log".to_owned(),
+            Role::InForce => "in force".to_owned(),
+            Role::Unnamed => "not named by the manifest: a leftover, or being written".to_owned(),
+        }
+    }
+
+    /// Whether damage in the file is damage of the database.
+    pub(crate) fn counts(&self) -> bool {
+        !matches!(self, Role::Unnamed)
+    }
+}
+
+/// A file to work on.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: FileKind,
+    pub(crate) role: Role,
+    pub(crate) size: u64,
+    /// Which of the databases it belongs to.
+    pub(crate) database: Option<usize>,
+}
+
+/// All that a command works on.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    pub(crate) items: Vec<Item>,
+    pub(crate) databases: Vec<Database>,
+}
+
+impl Targets {
+    /// Finds the files. Paths that lead nowhere are reported; the others remain.
+    pub(crate) fn find(ctx: &mut Ctx, args: &FileArgs) -> Result<Targets, Fail> {
+        let mut targets = Targets::default();
+        let mut any = false;
+        for path in args.paths() {
+            any = true;
+            // Only the tool looks at what kind of name a path is; the engine's files are always opened through `fs`.
+            match std::fs::metadata(path) {
+                Ok(meta) if meta.is_dir() => targets.add_directory(ctx, path),
+                Ok(meta) if meta.is_file() => targets.add_file(ctx, path, meta.len()),
+                Ok(_) => ctx.out.misuse(path, "neither a file nor a directory"),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    ctx.out.misuse(path, "there is no such file or directory");
+                }
+                Err(error) => ctx.out.problem(&Error::io("look at", path, error)),
+            }
+        }
+        match any {
+            true => Ok(targets),
+            false => Err(Fail::Usage(
+                "give a file, or the directory of a database; --help shows examples".to_owned(),
+            )),
+        }
+    }
+
+    fn add_file(&mut self, ctx: &mut Ctx, path: &Path, size: u64) {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(FileName::parse);
+        let kind = match inspect::identify(&ctx.fs, path) {
+            Ok(kind) => kind,
+            Err(error) => return ctx.out.problem(&error),
+        };
+        match (kind, name) {
+            (FileKind::Unknown, Some(FileName::Lock)) | (FileKind::Empty, Some(FileName::Lock)) => {
+                ctx.out
+                    .warn(&format!("{}: the lock file, which holds nothing", path.display()));
+            }
+            (FileKind::Unknown, Some(_)) => {
+                let what = "expected what the name says, found something else";
+                ctx.out.damaged(path, 0, what);
+            }
+            (FileKind::Empty, Some(FileName::Log(_))) => {
+                let path = path.display();
+                ctx.out.warn(&format!(
+                    "{path}: holds nothing: a crash while it was being created"
+                ));
+            }
+            (FileKind::Empty, Some(_)) => ctx.out.damaged(path, 0, "the file holds nothing"),
+            (FileKind::Empty, None) => ctx.out.misuse(path, "the file holds nothing (or only zeros)"),
+            (FileKind::Unknown, None) => ctx.out.misuse(
+                path,
+                "not a file of packstone: neither an SST nor a log, a manifest or CURRENT",
+            ),
+            (kind, _) => self.items.push(Item {
+                path: path.to_owned(),
+                kind,
+                role: Role::Given,
+                size,
+                database: None,
+            }),
+        }
+    }
+
+    fn add_directory(&mut self, ctx: &mut Ctx, dir: &Path) {
+        let names = match ctx.fs.list(dir) {
+            Ok(entries) => entries.into_iter().filter(|entry| entry.is_file),
+            Err(error) => return ctx.out.problem(&Error::io("list", dir, error)),
+        };
+        let named: Vec<(String, FileName)> = names
+            .filter_map(|entry| FileName::parse(&entry.name).map(|parsed| (entry.name, parsed)))
+            .filter(|(_, parsed)| *parsed != FileName::Lock)
+            .collect();
+        if named.is_empty() {
+            return ctx
+                .out
+                .misuse(dir, "no database: the directory has no files of packstone");
+        }
+        match Database::load(ctx, dir, &named) {
+            Some(database) => self.add_database(ctx, database),
+            None => {
+                for (name, _) in named {
+                    let path = dir.join(name);
+                    let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+                    self.add_file(ctx, &path, size);
+                }
+            }
+        }
+    }
+
+    fn add_database(&mut self, ctx: &mut Ctx, mut database: Database) {
+        let mut names = Vec::new();
+        for look in 0..LOOKS {
+            names = list(ctx, &database.dir);
+            let missing = database.missing(&names);
+            if missing.is_empty() || look + 1 == LOOKS {
+                for (path, what) in missing {
+                    ctx.out.damaged(&path, 0, what);
+                }
+                break;
+            }
+            // In use, and a compaction has replaced files since the manifest was read? Then it says so now.
+            match database.reload(&ctx.fs) {
+                Some(state) if state != database.state => database.state = state,
+                _ => {
+                    for (path, what) in missing {
+                        ctx.out.damaged(&path, 0, what);
+                    }
+                    break;
+                }
+            }
+        }
+        let index = self.databases.len();
+        for (name, parsed) in names {
+            let path = database.dir.join(name);
+            let Ok(size) = std::fs::metadata(&path).map(|meta| meta.len()) else {
+                continue;
+            };
+            let role = database.role(parsed, &path);
+            let kind = match inspect::identify(&ctx.fs, &path) {
+                Ok(kind) => kind,
+                Err(error) if out::is_gone(&error) => continue,
+                Err(error) => {
+                    ctx.out.problem(&error);
+                    continue;
+                }
+            };
+            let fits =
+                kind == parsed.expected() || (kind == FileKind::Empty && matches!(parsed, FileName::Log(_)));
+            if !fits && role.counts() {
+                ctx.out.damaged(
+                    &path,
+                    0,
+                    format!("expected what the name says, found {}", kind_name(kind)),
+                );
+            }
+            self.items.push(Item {
+                path,
+                kind,
+                role,
+                size,
+                database: Some(index),
+            });
+        }
+        self.databases.push(database);
+    }
+
+    /// The items of a kind; complains when there is none although files were found.
+    pub(crate) fn of_kind(&self, ctx: &mut Ctx, kind: FileKind) -> Vec<Item> {
+        let found: Vec<Item> = self
+            .items
+            .iter()
+            .filter(|item| item.kind == kind)
+            .cloned()
+            .collect();
+        let others = self
+            .items
+            .iter()
+            .filter(|item| item.kind != kind && item.database.is_none());
+        for other in others {
+            let what = format!(
+                "{}, and this command is for {}",
+                kind_name(other.kind),
+                plural(kind)
+            );
+            ctx.out.misuse(&other.path, &what);
+        }
+        found
+    }
+
+    /// SSTs of the tree and those given; of a database's others only the number is told.
+    pub(crate) fn ssts(&self, ctx: &mut Ctx) -> Vec<Item> {
+        let found = self.of_kind(ctx, FileKind::Sst);
+        let (counted, others): (Vec<Item>, Vec<Item>) =
+            found.into_iter().partition(|item| item.role.counts());
+        for item in others {
+            let path = item.path.display();
+            ctx.out
+                .warn(&format!("{path} is left out: {}", item.role.describe()));
+        }
+        counted
+    }
+
+    /// Reports a file that could not be read, unless a database in use has let go of it meanwhile.
+    pub(crate) fn failed(&self, ctx: &mut Ctx, item: &Item, error: &Error) {
+        let database = item.database.and_then(|index| self.databases.get(index));
+        if out::is_gone(error) && database.is_some_and(|database| !database.still_names(ctx, item)) {
+            let path = item.path.display();
+            return ctx.out.warn(&format!(
+                "{path} has been removed meanwhile by the program that uses the database"
+            ));
+        }
+        if !item.role.counts() {
+            return ctx.out.warn(&format!("{error} ({})", item.role.describe()));
+        }
+        ctx.out.problem(error);
+    }
+}
+
+/// The kind in words.
+pub(crate) fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Sst => "an SST",
+        FileKind::Log => "a log",
+        FileKind::Manifest => "a manifest",
+        FileKind::Current => "CURRENT",
+        FileKind::Empty => "nothing",
+        _ => "no file of packstone",
+    }
+}
+
+fn plural(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Sst => "SSTs",
+        FileKind::Log => "logs",
+        FileKind::Manifest => "manifests",
+        _ => "other files",
+    }
+}

@@ -1,0 +1,120 @@
+//! What the commands print, word by word. After a wanted change: `UPDATE_GOLDENS=1 cargo test -p sst-dump`.
+
+use std::path::Path;
+
+use crate::support;
+
+/// Runs each line on the fixed database and compares all that is printed with `tests/golden/<name>.txt`.
+fn check(name: &str, lines: &[&str]) {
+    let database = support::closed();
+    let mut text = String::new();
+    for line in lines {
+        let run = database.run(line);
+        text += &format!("$ sst-dump {}\n", line.replace('@', "<dir>"));
+        text += &database.steady(&run.stdout);
+        text += &database.steady(&run.stderr);
+        text += &format!("[status {}]\n\n", run.status);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+        return;
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text == golden,
+        "{} is another now; if that is wanted: UPDATE_GOLDENS=1 cargo test -p sst-dump\n{text}",
+        path.display()
+    );
+}
+
+#[test]
+fn check_prints_a_line_for_each_file() {
+    check("check", &["@", "--command=check --file=@"]);
+}
+
+#[test]
+fn scan_prints_entries_in_sst_dumps_shape() {
+    let lines = [
+        "scan @ --read_num=4",
+        "--command=scan @ --from=user-005 --to=user-009",
+        "-command=scan -prefix=user-00 -read_num=2 @",
+        "scan @ --from=0x66 --input_key_hex --output_hex --read_num=2",
+    ];
+    check("scan", &lines);
+}
+
+#[test]
+fn raw_prints_all_parts() {
+    check("raw", &["raw @/000004.sst", "raw @/000002.sst --output_hex"]);
+}
+
+#[test]
+fn verify_uses_sst_dumps_words() {
+    check("verify", &["verify @", "verify @ --threads 1"]);
+}
+
+#[test]
+fn recompress_prints_sizes() {
+    check(
+        "recompress",
+        &[
+            "recompress @",
+            "recompress @ --compression_types=lz4 --block_size=16384",
+        ],
+    );
+}
+
+#[test]
+fn identify_goes_by_content() {
+    check("identify", &["identify @"]);
+}
+
+#[test]
+fn layout_draws_trees() {
+    check("layout", &["layout @", "layout -v @"]);
+}
+
+#[test]
+fn filter_tells_bits_and_rate() {
+    check("filter", &["filter @", "filter @ --probes 1000 --json"]);
+}
+
+#[test]
+fn histogram_shows_sizes_and_kinds() {
+    check("histogram", &["histogram @"]);
+}
+
+#[test]
+fn find_lists_mentions_newest_first() {
+    let lines = [
+        "find user-007 @",
+        "find user-003 @",
+        "find 0x636174 --input_key_hex @",
+        "find nobody @",
+        "find user-007 @ --read_num 1",
+    ];
+    check("find", &lines);
+}
+
+#[test]
+fn manifest_prints_edits_and_state() {
+    check("manifest", &["manifest @"]);
+}
+
+#[test]
+fn wal_prints_frames_and_operations() {
+    check("wal", &["wal @"]);
+}
+
+#[test]
+fn lsm_draws_the_tree() {
+    check("lsm", &["lsm @"]);
+}
+
+#[test]
+fn properties_come_in_sst_dumps_order() {
+    check("properties", &["properties @"]);
+}

@@ -1,0 +1,8 @@
+//! The tool from outside: its binary is run on small databases that the simulator builds the same in every run.
+
+mod damage;
+mod golden;
+mod live;
+mod schema;
+mod support;
+mod usage;

@@ -1,0 +1,169 @@
+//! Fixed databases, and running the tool on them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use packstone::env::sim::SimEnv;
+use packstone::{Compression, Db, Durability, KeyspaceOptions, Options};
+use tempfile::TempDir;
+
+/// What a run of the tool gave.
+pub(crate) struct Run {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the tool with these words.
+pub(crate) fn run<I: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = I>) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_sst-dump"))
+        .args(words)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let run = Run {
+        status: output.status.code().expect("no signal"),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    };
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    run
+}
+
+/// A database's files in a directory of the machine.
+pub(crate) struct Database {
+    pub(crate) dir: TempDir,
+}
+
+impl Database {
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        assert!(path.exists(), "{name} is not there: {:?}", self.names());
+        path
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The first file whose name ends so.
+    pub(crate) fn first(&self, suffix: &str) -> PathBuf {
+        let name = self
+            .names()
+            .into_iter()
+            .find(|name| name.ends_with(suffix))
+            .expect(suffix);
+        self.path().join(name)
+    }
+
+    pub(crate) fn manifest(&self) -> PathBuf {
+        let names = self.names();
+        self.path()
+            .join(names.iter().rfind(|name| name.starts_with("MANIFEST-")).unwrap())
+    }
+
+    /// Runs the tool; `@` in a word stands for the directory.
+    pub(crate) fn run(&self, line: &str) -> Run {
+        let dir = self.path().to_str().unwrap();
+        run(line.split(' ').map(|word| word.replace('@', dir)))
+    }
+
+    /// A text of the tool's without what differs from run to run (the directory, and how long things took), and
+    /// without the rest of very long lines.
+    pub(crate) fn steady(&self, text: &str) -> String {
+        let text = text.replace(self.path().to_str().unwrap(), "<dir>");
+        let lines = text.lines().map(|line| match line.split_once("Write usec:") {
+            Some((front, _)) => format!("{front}Write usec: <time>"),
+            None => line.to_owned(),
+        });
+        let cut = |line: String| match line.char_indices().nth(160) {
+            Some((at, _)) => format!("{}... ({} bytes)", &line[..at], line.len()),
+            None => line,
+        };
+        lines.map(|line| cut(line.trim_end().to_owned()) + "\n").collect()
+    }
+
+    pub(crate) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Two keyspaces, SSTs on two levels, all kinds of values, tombstones, several versions, and writes that are in the log
+/// only. Closed in order.
+pub(crate) fn closed() -> Database {
+    let (sim, db) = build();
+    db.close().unwrap();
+    write_out(&sim)
+}
+
+/// The same as a killed process leaves it: no seal, and nothing synced at the end.
+pub(crate) fn killed() -> Database {
+    let (sim, db) = build();
+    drop(db);
+    write_out(&sim)
+}
+
+/// A database that has been opened again after a kill, in which a keyspace has been dropped.
+pub(crate) fn reopened() -> Database {
+    let (sim, db) = build();
+    drop(db);
+    let db = Options::new().env(sim.env()).open("/db").unwrap();
+    db.keyspace("users").unwrap().put("after", "the kill").unwrap();
+    db.drop_keyspace("photos").unwrap();
+    db.close().unwrap();
+    write_out(&sim)
+}
+
+fn build() -> (SimEnv, Db) {
+    let sim = SimEnv::new(20);
+    let db = Options::new().env(sim.env()).open("/db").unwrap();
+    let users = db.keyspace("users").unwrap();
+    let options = KeyspaceOptions::new().compression(Compression::None);
+    let photos = db.keyspace_with("photos", options).unwrap();
+    for i in 0..40u32 {
+        users
+            .put(
+                format!("user-{i:03}"),
+                format!("the person of number {i}, of whom little is known"),
+            )
+            .unwrap();
+    }
+    users.put("user-007", "bond").unwrap();
+    photos.put("cat", vec![0xca; 6000]).unwrap();
+    db.flush().unwrap();
+    users.delete("user-003").unwrap();
+    users.put("user-007", "James Bond, whose name is Bond").unwrap();
+    db.flush().unwrap();
+    users.compact_range::<&[u8], _>(..).unwrap();
+    users.delete("user-011").unwrap();
+    users.put("user-012", "twelve").unwrap();
+    photos.put("dog", "woof").unwrap();
+    db.flush().unwrap();
+    let mut batch = db.batch();
+    batch.put(&users, "user-007", "007");
+    batch.put(&photos, "fox\n\u{1b}\u{fc}", "x");
+    batch.delete(&photos, "cat");
+    batch.commit(Durability::Sync).unwrap();
+    users.put("user-999", "the last one").unwrap();
+    (sim, db)
+}
+
+fn write_out(sim: &SimEnv) -> Database {
+    let dir = tempfile::tempdir().unwrap();
+    for path in sim.list() {
+        let bytes = sim.read_file(&path).unwrap();
+        std::fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    Database { dir }
+}
