@@ -61,4 +61,6 @@ pub use options::{Durability, KeyspaceOptions, Options};
 pub use record_log::RecoveryMode;
 pub use slice::Slice;
 pub use sst::{Access, Compression};
-pub use types::{KeyspaceId, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo};
+pub use types::{
+    KeyspaceId, MAX_BATCH_LEN, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo,
+};

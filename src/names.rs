@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const CURRENT: &str = "CURRENT";
 /// The new contents of [`CURRENT`], before the rename.
 pub(crate) const CURRENT_TMP: &str = "CURRENT.tmp";
+/// The log file that takes what a recovery writes anew, until it is whole. What is found under this name is a leftover.
+pub(crate) const UNFINISHED_LOG: &str = "packstone-unfinished.log";
 /// The file whose lock is the right to write.
 pub(crate) const LOCK: &str = "LOCK";
 

@@ -84,7 +84,8 @@ impl Options {
     }
 
     /// Bytes of memory that a keyspace's writes may fill before they are flushed to an SST, 4 KiB to 4 GiB. Larger
-    /// means fewer compactions, more memory and a longer replay after a kill. Default: 64 MiB.
+    /// means fewer compactions, more memory and a longer replay after a kill. A memtable that holds anything takes 20 KiB at
+    /// least. Default: 64 MiB.
     pub fn write_buffer_size(mut self, bytes: u64) -> Self {
         self.write_buffer_size = bytes;
         self
@@ -97,7 +98,8 @@ impl Options {
         self
     }
 
-    /// Bytes at which compaction starts the next SST, 4 KiB to 1 GiB. Default: 64 MiB.
+    /// Bytes at which a flush or compaction starts the next SST, 4 KiB to 1 GiB; it also does so after 2^20 entries. A file
+    /// overshoots by its last value, and by as much again where the versions of one key go on. Default: 64 MiB.
     pub fn max_file_size(mut self, bytes: u64) -> Self {
         self.max_file_size = bytes;
         self
@@ -218,6 +220,21 @@ impl KeyspaceOptions {
     pub fn filter(mut self, yes: bool) -> Self {
         self.sst.filter = yes;
         self
+    }
+
+    /// Bytes of small values that share a block.
+    pub fn get_value_block_size(&self) -> u32 {
+        self.sst.value_block_size
+    }
+
+    /// Bytes of keys (and 20 more for each) in a block.
+    pub fn get_key_block_size(&self) -> u32 {
+        self.sst.key_block_size
+    }
+
+    /// Whether SSTs carry a filter.
+    pub fn get_filter(&self) -> bool {
+        self.sst.filter
     }
 
     pub(crate) fn sst(&self) -> &SstOptions {

@@ -21,6 +21,9 @@ pub const MAX_KEY_LEN: usize = 65_535;
 /// The longest value, in bytes: 64 MiB.
 pub const MAX_VALUE_LEN: usize = 64 << 20;
 
+/// The most bytes of a batch: 1 GiB. It is in memory twice while it is written, and one frame of the log.
+pub const MAX_BATCH_LEN: usize = 1 << 30;
+
 /// Values of at most this many bytes are stored beside their key.
 pub const MAX_INLINE_LEN: usize = 8;
 

@@ -9,14 +9,12 @@ use super::limits::{check_key, check_value};
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::queue::Request;
 use crate::options::Durability;
+use crate::types::MAX_BATCH_LEN;
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result};
 
-/// The most bytes of a batch: 1 GiB. It is in memory twice while it is written, and one frame of the log.
-const MAX_BATCH_BYTES: usize = 1 << 30;
-
 /// Writes to one or several keyspaces that become visible, and survive a crash, all or none. The last write to a key
-/// wins. Dropping a batch writes nothing.
+/// wins. Dropping a batch writes nothing. It takes up to [`MAX_BATCH_LEN`] bytes.
 ///
 /// ```
 /// # fn main() -> packstone::Result<()> {
@@ -81,8 +79,8 @@ impl Batch {
             if !Arc::ptr_eq(&keyspace.handle, &self.handle) {
                 return Err(Error::WrongDatabase);
             }
-            if size > MAX_BATCH_BYTES {
-                let (size, limit) = (size as u64, MAX_BATCH_BYTES as u64);
+            if size > MAX_BATCH_LEN {
+                let (size, limit) = (size as u64, MAX_BATCH_LEN as u64);
                 return Err(Error::LimitExceeded {
                     what: "batch",
                     size,

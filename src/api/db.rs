@@ -71,16 +71,32 @@ impl Db {
     /// # Errors
     /// [`Error::InvalidKeyspaceName`]; [`Error::KeyspaceNotFound`] when the database is open read-only.
     pub fn keyspace(&self, name: &str) -> Result<Keyspace> {
-        self.open_keyspace(name, None)
+        self.open_or_create(name, None)
     }
 
     /// The keyspace of that name, created with these options if there is none. An existing one keeps the options that it
     /// was created with ([`Keyspace::options`] tells).
     pub fn keyspace_with(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
-        self.open_keyspace(name, Some(options))
+        self.open_or_create(name, Some(options))
     }
 
-    fn open_keyspace(&self, name: &str, options: Option<KeyspaceOptions>) -> Result<Keyspace> {
+    /// The keyspace of that name, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::KeyspaceNotFound`]; nothing is created.
+    pub fn open_keyspace(&self, name: &str) -> Result<Keyspace> {
+        self.core().check_open()?;
+        let found = self.core().find_keyspace(name);
+        let core = found.ok_or_else(|| Error::KeyspaceNotFound {
+            name: name.to_owned(),
+        })?;
+        Ok(Keyspace {
+            handle: self.handle.clone(),
+            core,
+        })
+    }
+
+    fn open_or_create(&self, name: &str, options: Option<KeyspaceOptions>) -> Result<Keyspace> {
         if name.is_empty() || name.len() > MAX_NAME_LEN {
             let what = format!("{} bytes given; 1 to {MAX_NAME_LEN} allowed", name.len());
             return Err(Error::InvalidKeyspaceName { what });
@@ -90,6 +106,11 @@ impl Db {
             handle: self.handle.clone(),
             core,
         })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.core().dir
     }
 
     /// The names of all keyspaces, sorted.

@@ -117,6 +117,11 @@ impl Keyspace {
         self.handle.core.contains_key(&self.core, key.as_ref(), None)
     }
 
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.iter().keys().next().transpose()?.is_none())
+    }
+
     /// The entry of the least key.
     pub fn first(&self) -> Result<Option<(Slice, Slice)>> {
         self.iter().next().transpose()
@@ -154,6 +159,13 @@ impl Keyspace {
 
     /// Merges all SSTs that hold keys of a range, tombstones and old versions dropped as far as no snapshot needs them.
     /// Flushes first. For after mass deletes; ordinary work needs no such call.
+    ///
+    /// It is one job: it needs room on the disk for as many bytes as it merges, and other compactions of this keyspace wait
+    /// for it.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::KeyspaceDropped`], and what kept the flush or the merge from being
+    /// done; nothing is lost then.
     pub fn compact_range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Result<()> {
         let bounds = bounds::of_range(&bounds);
         self.handle

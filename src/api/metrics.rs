@@ -45,9 +45,12 @@ pub struct Metrics {
     pub cache_misses: u64,
     /// Snapshots open, those of ranges counted.
     pub open_snapshots: u64,
-    /// Bytes of the log's torn tail that the opening cut off: writes that had not been synced when power or process was
-    /// lost.
+    /// Bytes of the log that the opening cut off: unfinished writes at its end, which had not been synced when power or
+    /// process was lost; with [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) also what lay behind damage.
     pub torn_log_bytes: u64,
+    /// The damage in the log that the opening went on without, as
+    /// [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) asks: file, offset, and what was found.
+    pub recovery_damage: Vec<String>,
     /// Entries that the opening replayed from the log.
     pub replayed_entries: u64,
     /// By keyspace, sorted by name.
@@ -172,6 +175,7 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         cache_misses: core.cache.misses(),
         open_snapshots: core.snapshots.count() as u64,
         torn_log_bytes: report.torn_log_bytes,
+        recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
         keyspaces,
     }

@@ -30,7 +30,7 @@ pub struct Range {
     /// Whether values are read; decides how a run that has not begun yet will read.
     values: bool,
     done: bool,
-    _handle: Arc<Handle>,
+    handle: Arc<Handle>,
 }
 
 impl fmt::Debug for Range {
@@ -62,7 +62,7 @@ impl Range {
             done: inverted && checked.is_ok(),
             failed: checked.err(),
             values: true,
-            _handle: handle,
+            handle,
         }
     }
 
@@ -78,16 +78,21 @@ impl Range {
         }
         let result = match self.failed.take() {
             Some(error) => Err(error),
-            None => self.step(direction).and_then(|more| {
-                let run = match direction {
-                    Direction::Forward => &self.front,
-                    Direction::Backward => &self.back,
-                };
-                match run {
-                    Some(run) if more => take(run).map(Some),
-                    _ => Ok(None),
-                }
-            }),
+            None => self
+                .handle
+                .core
+                .check_open()
+                .and_then(|()| self.step(direction))
+                .and_then(|more| {
+                    let run = match direction {
+                        Direction::Forward => &self.front,
+                        Direction::Backward => &self.back,
+                    };
+                    match run {
+                        Some(run) if more => take(run).map(Some),
+                        _ => Ok(None),
+                    }
+                }),
         };
         self.done = !matches!(result, Ok(Some(_)));
         result.transpose()

@@ -74,6 +74,16 @@ impl Snapshot {
             .contains_key(&keyspace.core, key.as_ref(), Some(self.seq()))
     }
 
+    /// The entry of the least key.
+    pub fn first(&self, keyspace: &Keyspace) -> Result<Option<(Slice, Slice)>> {
+        self.iter(keyspace).next().transpose()
+    }
+
+    /// The entry of the greatest key.
+    pub fn last(&self, keyspace: &Keyspace) -> Result<Option<(Slice, Slice)>> {
+        self.iter(keyspace).next_back().transpose()
+    }
+
     /// All entries in key order.
     pub fn iter(&self, keyspace: &Keyspace) -> Range {
         self.range::<&[u8], _>(keyspace, ..)

@@ -157,15 +157,16 @@ impl Core {
         if frames.is_empty() {
             return outcomes;
         }
-        let written = self.wal().and_then(|wal| wal.append(&frames));
+        let appended = self.wal().and_then(|wal| wal.append(&frames));
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         drop(frames);
-        for (request, outcome) in group.iter().zip(outcomes.iter_mut()) {
-            if outcome.is_ok() {
-                *outcome = written
-                    .clone()
-                    .and_then(|end| self.apply(&mut writes, request).map(|()| end));
-            }
+        let accepted = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let written = appended.and_then(|end| {
+            self.apply(&mut writes, accepted.map(|(request, _)| request))
+                .map(|()| end)
+        });
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+            outcome.clone_from(&written);
         }
         if let Ok(end) = &written {
             let last = writes.next_seq - 1;
@@ -204,9 +205,16 @@ impl Core {
         Ok((first, next - 1))
     }
 
-    /// Puts a written request's entries into the memtables.
-    fn apply(&self, writes: &mut WriteState, request: &Request) -> Result<()> {
-        apply_ops(writes, request.first_seq, request.payload.ops(), |_, _| true)
+    /// Puts written requests' entries into the memtables. If one of them finds no room there, the log holds a write that
+    /// memory lacks: nothing of the group is published, and nothing more is written until the log has been replayed.
+    fn apply<'r>(
+        &self,
+        writes: &mut WriteState,
+        mut requests: impl Iterator<Item = &'r Request>,
+    ) -> Result<()> {
+        requests
+            .try_for_each(|request| apply_ops(writes, request.first_seq, request.payload.ops(), |_, _| true))
+            .map_err(|error| self.poison(error))
     }
 
     /// Rotates the memtables that are full, and those that pin too much log.

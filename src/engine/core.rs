@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::keyspace::KeyspaceCore;
+use super::keyspace::{KeyspaceCore, Work};
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
@@ -47,7 +47,7 @@ pub(crate) struct Core {
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
-    background_error: Mutex<Option<Error>>,
+    background_errors: Mutex<BTreeMap<(KeyspaceId, Work), Error>>,
     failures: AtomicU64,
     running_jobs: AtomicUsize,
     closed: AtomicBool,
@@ -140,7 +140,7 @@ impl Core {
             pressure: Pressure::default(),
             progress: Event::default(),
             counters: Counters::default(),
-            background_error: Mutex::new(None),
+            background_errors: Mutex::new(BTreeMap::new()),
             failures: AtomicU64::new(0),
             running_jobs: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -239,20 +239,21 @@ impl Core {
     }
 
     /// Remembers a failure of background work, for those who wait for it.
-    pub(crate) fn background_failed(&self, error: Error) {
-        *self.background_error.lock() = Some(error);
+    pub(crate) fn background_failed(&self, keyspace: KeyspaceId, work: Work, error: Error) {
+        self.background_errors.lock().insert((keyspace, work), error);
         self.failures.fetch_add(1, Ordering::SeqCst);
         self.progress.notify();
     }
 
-    /// Background work has succeeded: earlier failures are history.
-    pub(crate) fn background_succeeded(&self) {
-        *self.background_error.lock() = None;
+    /// Background work has succeeded: its earlier failures are history.
+    pub(crate) fn background_succeeded(&self, keyspace: &KeyspaceCore, work: Work) {
+        keyspace.jobs.lock().retry_ms.remove(&work);
+        self.background_errors.lock().remove(&(keyspace.id, work));
     }
 
-    /// The latest failure of background work that no success has followed.
+    /// A failure of background work that no success of the same work has followed.
     pub(crate) fn background_error(&self) -> Option<Error> {
-        self.background_error.lock().clone()
+        self.background_errors.lock().values().next().cloned()
     }
 
     /// How often background work has failed.
@@ -276,7 +277,10 @@ impl Core {
         let mut outcome = Ok(());
         self.wait(&mut || {
             outcome = self.background_outcome(failures);
-            outcome.is_err() || self.keyspace_cores().iter().all(|keyspace| keyspace.is_settled())
+            // Work that is due and not queued has failed, and is tried again after a while.
+            let settled =
+                |keyspace: &Arc<KeyspaceCore>| keyspace.is_settled() && !self.compaction_is_due(keyspace);
+            outcome.is_err() || self.keyspace_cores().iter().all(settled)
         });
         outcome
     }
@@ -445,6 +449,9 @@ impl Core {
                 keyspace.mark_dropped();
                 self.writes.lock().active.remove(&keyspace.id);
                 self.keyspaces.write().remove(&keyspace.id);
+                self.background_errors
+                    .lock()
+                    .retain(|(id, _), _| *id != keyspace.id);
             })
         });
         if result.is_err() {
@@ -495,7 +502,7 @@ impl Core {
             result = manifest.close();
         }
         drop(state);
-        self.trash.empty();
+        self.trash.close();
         self.lock.lock().take();
         result
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::compaction::rules::Retention;
 use super::core::Core;
-use super::keyspace::{Frozen, KeyspaceCore};
+use super::keyspace::{Frozen, KeyspaceCore, Work};
 use super::merge::{Direction, Merge, Source};
 use super::output::{Output, discard_tables};
 use super::table::Table;
@@ -22,7 +22,8 @@ use crate::sst::EntryValue;
 use crate::types::EntryKind;
 use crate::{Error, Result};
 
-/// The first retry after a failure comes after this many milliseconds, each further one after twice as many.
+/// The first retry after a failure comes after this many milliseconds, each further one after twice as many: soon enough
+/// for a hiccup, and no storm of attempts where the disk stays full.
 const FIRST_RETRY_MS: u64 = 100;
 /// The longest time between retries, in milliseconds.
 const LAST_RETRY_MS: u64 = 10_000;
@@ -46,16 +47,17 @@ impl Core {
         keyspace.jobs.lock().flush = false;
         match result {
             Ok(()) => {
-                keyspace.jobs.lock().retry_in_ms = 0;
-                self.background_succeeded();
+                self.background_succeeded(keyspace, Work::Flush);
                 // Something may have been frozen while the flag was still up.
                 if !keyspace.view().frozen.is_empty() && !keyspace.is_dropped() {
                     self.schedule_flush(keyspace);
                 }
             }
             Err(error) => {
-                self.background_failed(error);
-                self.retry(keyspace, |core, keyspace| core.schedule_flush(keyspace));
+                self.background_failed(keyspace.id, Work::Flush, error);
+                self.retry(keyspace, Work::Flush, |core, keyspace| {
+                    core.schedule_flush(keyspace)
+                });
             }
         }
         self.progress.notify();
@@ -65,6 +67,7 @@ impl Core {
     pub(crate) fn retry(
         self: &Arc<Self>,
         keyspace: &Arc<KeyspaceCore>,
+        work: Work,
         again: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
     ) {
         if self.poisoned().is_some() || keyspace.is_dropped() {
@@ -72,8 +75,9 @@ impl Core {
         }
         let delay = {
             let mut jobs = keyspace.jobs.lock();
-            jobs.retry_in_ms = (jobs.retry_in_ms * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
-            Duration::from_millis(jobs.retry_in_ms)
+            let delay = jobs.retry_ms.entry(work).or_insert(0);
+            *delay = (*delay * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
+            Duration::from_millis(*delay)
         };
         let keyspace = keyspace.clone();
         self.spawn_after(delay, Priority::High, move |core| again(core, &keyspace));

@@ -1,5 +1,6 @@
 //! [`KeyspaceCore`]: the state of one keyspace in memory, and [`View`], what a reader pins of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub(crate) struct KeyspaceCore {
     /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
     refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
-    /// Bytes that flush and compaction have still to deal with, see `pressure`.
-    pub(crate) debt: AtomicU64,
+    /// The delay that this keyspace's debt asks of writers, see `pressure`.
+    pub(crate) nanos_per_kib: AtomicU64,
     /// What has been written to each level since the opening.
     pub(crate) work: [LevelWork; LEVELS],
 }
@@ -50,13 +51,20 @@ impl LevelWork {
     }
 }
 
+/// A kind of background work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Work {
+    Flush,
+    Compaction,
+}
+
 /// Which background jobs of a keyspace are queued or running: at most one of each kind, so flushes commit in order.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     pub(crate) flush: bool,
     pub(crate) compaction: bool,
-    /// The delay before the last retry, in milliseconds; zero after a success.
-    pub(crate) retry_in_ms: u64,
+    /// The delay before the last retry of each kind of work that has failed, in milliseconds.
+    pub(crate) retry_ms: BTreeMap<Work, u64>,
 }
 
 /// A memtable that takes no more writes.
@@ -124,7 +132,7 @@ impl KeyspaceCore {
             dropped: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
-            debt: AtomicU64::new(0),
+            nanos_per_kib: AtomicU64::new(0),
             work: Default::default(),
         })
     }

@@ -26,6 +26,8 @@ const STOP_FROZEN: usize = 4;
 const SCALE_NANOS: f64 = 100_000.0;
 /// Delays are paid in sleeps of at least this long: shorter ones oversleep by their own length.
 pub(super) const LEAST_SLEEP_NANOS: u64 = 1_000_000;
+/// The longest sleep before a writer looks again whether the debt is still there: a large value owes minutes.
+pub(super) const LONGEST_SLEEP_NANOS: u64 = 10_000_000;
 /// The value of `nanos_per_kib` that means "wait".
 pub(super) const STOP: u64 = u64::MAX;
 

@@ -50,12 +50,14 @@ use crate::{Error, Result};
 const LOG_FILES: u64 = 4;
 
 /// What was found on the way in, for `metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RecoveryReport {
     /// Bytes of the log's torn tail that were cut off.
     pub(crate) torn_log_bytes: u64,
     /// Entries replayed from the log.
     pub(crate) replayed: u64,
+    /// The damage that the user asked to go on without.
+    pub(crate) damage: Vec<Error>,
 }
 
 /// Opens the database in `dir`.
@@ -70,7 +72,7 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
         Some(lock_directory(&env, dir, &options)?)
     };
     let names = list(&env, dir)?;
-    let loaded = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
+    let loaded = match manifest::load(&*env.fs, dir)? {
         Some(loaded) => loaded,
         None => Loaded {
             catalog: fresh(&env, dir, &options, read_only, &names)?,
@@ -83,6 +85,7 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     let report = RecoveryReport {
         torn_log_bytes: replayed.torn_bytes,
         replayed: opening.replayed,
+        damage: replayed.dropped.clone(),
     };
     let core = if read_only {
         opening.finish_read_only()
@@ -422,7 +425,7 @@ impl Opening {
         for path in obsolete_logs {
             let _ = self.env.fs.remove(path);
         }
-        for name in [names::CURRENT_TMP, wal::UNFINISHED] {
+        for name in [names::CURRENT_TMP, names::UNFINISHED_LOG] {
             let _ = self.env.fs.remove(&self.dir.join(name));
         }
     }

@@ -94,6 +94,8 @@ pub(crate) struct Trash {
     /// database leaves nobody behind who still deletes.
     emptying: Mutex<()>,
     failed: AtomicU64,
+    /// The directory is not ours any more.
+    closed: AtomicBool,
 }
 
 impl Trash {
@@ -103,6 +105,7 @@ impl Trash {
             queue: Mutex::new(Vec::new()),
             emptying: Mutex::new(()),
             failed: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -124,12 +127,22 @@ impl Trash {
     /// Deletes what is queued.
     pub(crate) fn empty(&self) {
         let _emptying = self.emptying.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let paths = std::mem::take(&mut *self.queue.lock());
         for path in paths {
             if self.env.fs.remove(&path).is_err() {
                 self.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Deletes what is queued, and nothing from then on: what a range that outlives the database lets go is a leftover.
+    pub(crate) fn close(&self) {
+        self.empty();
+        let _emptying = self.emptying.lock();
+        self.closed.store(true, Ordering::Release);
     }
 
     /// How many files could not be deleted.

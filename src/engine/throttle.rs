@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
-use super::pressure::{LEAST_SLEEP_NANOS, STOP, debt, delay};
+use super::pressure::{LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
 use crate::{Error, Result};
 
 impl Core {
@@ -14,7 +14,7 @@ impl Core {
     pub(crate) fn update_pressure_of(&self, keyspace: &Arc<KeyspaceCore>) {
         let view = keyspace.view();
         let debt = debt(view.tree.level(0).len(), view.frozen.len());
-        keyspace.debt.store(delay(debt), Ordering::Relaxed);
+        keyspace.nanos_per_kib.store(delay(debt), Ordering::Relaxed);
         self.update_pressure();
     }
 
@@ -23,7 +23,7 @@ impl Core {
         let keyspaces = self.keyspaces.read();
         let most = keyspaces
             .values()
-            .map(|keyspace| keyspace.debt.load(Ordering::Relaxed))
+            .map(|keyspace| keyspace.nanos_per_kib.load(Ordering::Relaxed))
             .max();
         self.pressure
             .nanos_per_kib
@@ -53,8 +53,17 @@ impl Core {
             .compare_exchange(total, 0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
         {
-            self.counters.stall_nanos.fetch_add(total, Ordering::Relaxed);
-            self.env.clock.sleep(Duration::from_nanos(total));
+            self.sleep(total);
+        }
+    }
+
+    /// Sleeps in slices, and stops when there is no debt any more or the database is closed.
+    fn sleep(&self, mut nanos: u64) {
+        while nanos > 0 && !self.is_closed() && self.pressure.nanos_per_kib.load(Ordering::Relaxed) > 0 {
+            let slice = nanos.min(LONGEST_SLEEP_NANOS);
+            self.env.clock.sleep(Duration::from_nanos(slice));
+            self.counters.stall_nanos.fetch_add(slice, Ordering::Relaxed);
+            nanos -= slice;
         }
     }
 

@@ -71,14 +71,17 @@ pub(crate) struct Loaded {
 }
 
 /// Reads the state that `CURRENT` leads to; `None` when there is no `CURRENT`. Changes nothing.
-pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Loaded>> {
+///
+/// The user's recovery mode is about the log: a manifest that is damaged where it was synced is an error always. Going on
+/// with an older state would take the SSTs added since for leftovers.
+pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Loaded>> {
     let Some(number) = current::read(fs, dir)? else {
         return Ok(None);
     };
     let path = names::manifest(dir, number);
     let mut catalog: Option<Catalog> = None;
     let options = ReadOptions {
-        mode,
+        mode: RecoveryMode::TornTail,
         ..ReadOptions::default()
     };
     let outcome = record_log::read(fs, &path, LogKind::Manifest, &options, &mut |offset, payload| {

@@ -40,7 +40,7 @@ mod tests;
 pub(crate) use log::{Frame, Wal, WalOptions};
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use replay::{ReplayOptions, Replayed, replay};
-pub(crate) use resume::{UNFINISHED, resume};
+pub(crate) use resume::resume;
 
 /// No log has a greater number: a stranger's file with an absurd one must not use up all that follow. A thousand files a
 /// second reach it after thirty thousand years.

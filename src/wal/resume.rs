@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The tail's frames are written anew, into the file that the log goes on in. That file gets its contents and their sync
-//! under another name ([`UNFINISHED`]) and then its own by a rename; the sync of the directory behind it is the point of no
+//! under another name ([`UNFINISHED_LOG`]) and then its own by a rename; the sync of the directory behind it is the point of no
 //! return. Both states hold the same frames, so a crash before or after it loses nothing, and the old files are
 //! deleted only when the manifest has recorded the new ends. The marker comes last of all: it vouches for the
 //! file's name as well.
@@ -22,14 +22,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
+use crate::names::UNFINISHED_LOG;
 use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, read};
 use crate::{Error, Result};
 
 use super::log::{Wal, WalOptions};
 use super::{LiveLog, LogPosition, Payload, Replayed, file_path};
-
-/// The name of the file that takes the tail, until it is whole. What is found under it is a leftover.
-pub(crate) const UNFINISHED: &str = "packstone-unfinished.log";
 
 /// Bytes of frames that are gathered for one write.
 const WRITE_BYTES: u64 = 1 << 20;
@@ -63,7 +61,7 @@ pub(crate) fn resume(
             replaced: cut.replaced,
         });
     }
-    let unfinished = dir.join(UNFINISHED);
+    let unfinished = dir.join(UNFINISHED_LOG);
     match env.fs.remove(&unfinished) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::io("remove", &unfinished, error));

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::picker::{self, Plan};
 use super::rules::Retention;
 use crate::engine::core::Core;
-use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::keyspace::{KeyspaceCore, Work};
 use crate::engine::level_cursor::LevelCursor;
 use crate::engine::merge::{Direction, Merge, Source};
 use crate::engine::output::{Output, discard_tables};
@@ -32,7 +32,7 @@ impl Core {
         }
     }
 
-    fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
+    pub(crate) fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
         !keyspace.is_dropped()
             && picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_some()
     }
@@ -46,13 +46,15 @@ impl Core {
         let plan = picker::pick(&keyspace.view().tree, self.options.write_buffer_size);
         match plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan)) {
             Ok(()) => {
-                self.background_succeeded();
+                self.background_succeeded(keyspace, Work::Compaction);
                 self.end_compaction(keyspace);
             }
             Err(error) => {
                 keyspace.jobs.lock().compaction = false;
-                self.background_failed(error);
-                self.retry(keyspace, |core, keyspace| core.schedule_compaction(keyspace));
+                self.background_failed(keyspace.id, Work::Compaction, error);
+                self.retry(keyspace, Work::Compaction, |core, keyspace| {
+                    core.schedule_compaction(keyspace)
+                });
             }
         }
         self.progress.notify();
