@@ -171,16 +171,25 @@ impl fmt::Display for Error {
                 write!(f, "{what} too large: {size}, and the limit is {limit}")
             }
             Error::InvalidKeyspaceName { what } => write!(f, "invalid keyspace name: {what}"),
-            Error::KeyspaceNotFound { name } => write!(f, "there is no keyspace named {name:?}"),
-            Error::KeyspaceDropped { name } => write!(f, "the keyspace {name:?} has been dropped"),
+            Error::KeyspaceNotFound { name } => write!(
+                f,
+                "there is no keyspace named {name:?}; Db::keyspaces lists those that there are"
+            ),
+            Error::KeyspaceDropped { name } => write!(
+                f,
+                "the keyspace {name:?} has been dropped; Db::keyspace creates a new one"
+            ),
             Error::WrongDatabase => {
                 write!(
                     f,
-                    "this keyspace, batch or snapshot belongs to another database handle"
+                    "this keyspace, batch or snapshot belongs to another database; use the handle that it came from"
                 )
             }
-            Error::ReadOnly => write!(f, "the database is open read-only"),
-            Error::Closed => write!(f, "the database has been closed"),
+            Error::ReadOnly => write!(
+                f,
+                "the database is open read-only; open it with Options::open to write"
+            ),
+            Error::Closed => write!(f, "the database has been closed; open it again"),
             Error::Poisoned { cause } => {
                 write!(
                     f,

@@ -55,7 +55,7 @@ pub mod sst;
 mod types;
 mod wal;
 
-pub use api::{Batch, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, Metrics, Range, Snapshot};
+pub use api::{Batch, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, Metrics, Range, Snapshot, SstFile};
 pub use error::{Error, Result};
 pub use options::{Durability, KeyspaceOptions, Options};
 pub use record_log::RecoveryMode;

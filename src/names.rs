@@ -9,6 +9,10 @@ pub(crate) const CURRENT_TMP: &str = "CURRENT.tmp";
 /// The file whose lock is the right to write.
 pub(crate) const LOCK: &str = "LOCK";
 
+/// No file has a greater number: a stranger's file with an absurd one, or an absurd one in a manifest, must not use up
+/// all that follow. A thousand files a second reach it after thirty thousand years.
+pub(crate) const MAX_NUMBER: u64 = 1_000_000_000_000_000;
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -43,7 +47,7 @@ pub(crate) fn parse(name: &str) -> Option<FileKind> {
 }
 
 fn number(digits: &str) -> Option<u64> {
-    let number = digits.parse().ok()?;
+    let number = digits.parse().ok().filter(|number| *number <= MAX_NUMBER)?;
     (format!("{number:06}") == digits).then_some(number)
 }
 
@@ -62,6 +66,7 @@ mod tests {
             "+00012.sst",
             "000012.sst.bak",
             "notes.sst",
+            "18446744073709551615.sst",
             "MANIFEST-3",
             "CURRENT",
         ] {

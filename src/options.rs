@@ -1,20 +1,19 @@
 //! [`Options`] of a database, [`KeyspaceOptions`] of a keyspace, and [`Durability`] of a write. Few, with defaults that
 //! need no tuning; each says when to leave it alone.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::coding::{Decoder, put_varint};
 use crate::env::Env;
 use crate::record_log::RecoveryMode;
 use crate::sst::{Access, Compression, SstOptions};
-use crate::{Db, Error, Result};
+use crate::{Error, Result};
 
 /// How safe a write is when the call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// The write survives the death of the process, not the loss of power: it has reached the operating system. A
-    /// later synced write, [`Db::sync`], or the background sync makes it durable.
+    /// later synced write, [`Db::sync`](crate::Db::sync), or the background sync makes it durable.
     #[default]
     Buffered,
     /// The write, and every write before it, survives the loss of power.
@@ -142,26 +141,7 @@ impl Options {
         self
     }
 
-    /// Opens the database in `dir`, alone: a second writer, in this process or another, gets [`Error::Locked`].
-    ///
-    /// Every file's existence, size and footer are checked, and the log is replayed; leftovers of a crash are removed.
-    ///
-    /// # Errors
-    /// [`Error::NotADatabase`], [`Error::Locked`], [`Error::Corruption`], [`Error::NewerFormat`],
-    /// [`Error::InvalidOption`], [`Error::Io`].
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<Db> {
-        self.validate()?;
-        Db::open_with(self, dir.as_ref(), false)
-    }
-
-    /// Opens the database in `dir` for reading, and changes nothing on disk, ever. It needs no lock, and sees the
-    /// state of this moment; REQUIRES that nobody writes to the database meanwhile.
-    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Db> {
-        self.validate()?;
-        Db::open_with(self, dir.as_ref(), true)
-    }
-
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         check("write_buffer_size", self.write_buffer_size, 4 << 10, 4 << 30)?;
         check("max_log_size", self.max_log_size, 4 << 10, u64::MAX)?;
         check("max_file_size", self.max_file_size, 4 << 10, 1 << 30)?;

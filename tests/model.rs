@@ -32,7 +32,7 @@ use history::World;
 use packstone::env::sim::SimEnv;
 
 /// Histories on the simulator in an ordinary run.
-const SIM_HISTORIES: u64 = 1500;
+const SIM_HISTORIES: u64 = 2500;
 /// Histories on a real directory in an ordinary run.
 const REAL_HISTORIES: u64 = 12;
 /// Seeds of the two kinds, and fresh ones, begin here.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::db::Handle;
+use super::handle::Handle;
 use super::keyspace::Keyspace;
-use crate::engine::commit::Request;
+use super::limits::{check_key, check_value};
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::queue::Request;
 use crate::options::Durability;
-use crate::types::{MAX_KEY_LEN, MAX_VALUE_LEN};
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result};
 
@@ -46,30 +46,6 @@ impl fmt::Debug for Batch {
             .field("len", &self.payload.count())
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn check_key(key: &[u8]) -> Result<()> {
-    if key.len() > MAX_KEY_LEN {
-        let (size, limit) = (key.len() as u64, MAX_KEY_LEN as u64);
-        return Err(Error::LimitExceeded {
-            what: "key",
-            size,
-            limit,
-        });
-    }
-    Ok(())
-}
-
-pub(super) fn check_value(value: &[u8]) -> Result<()> {
-    if value.len() > MAX_VALUE_LEN {
-        let (size, limit) = (value.len() as u64, MAX_VALUE_LEN as u64);
-        return Err(Error::LimitExceeded {
-            what: "value",
-            size,
-            limit,
-        });
-    }
-    Ok(())
 }
 
 impl Batch {

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::Batch;
+use super::handle::Handle;
 use super::keyspace::Keyspace;
 use super::metrics::{self, Metrics};
 use super::snapshot::Snapshot;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
-use crate::engine::recovery::{self, RecoveryReport};
+use crate::engine::recovery;
 use crate::options::{KeyspaceOptions, Options};
 use crate::{Error, Result};
 
@@ -35,19 +36,6 @@ const MAX_NAME_LEN: usize = 255;
 #[derive(Clone)]
 pub struct Db {
     pub(super) handle: Arc<Handle>,
-}
-
-/// What all handles share; the last one closes the database.
-pub(super) struct Handle {
-    pub(super) core: Arc<Core>,
-    report: RecoveryReport,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // Who wants to know calls `close`.
-        let _ = self.core.close();
-    }
 }
 
 impl fmt::Debug for Db {
@@ -120,7 +108,8 @@ impl Db {
     /// before and ranges begun before go on seeing what they saw; its files go when the last of them does.
     ///
     /// # Errors
-    /// [`Error::KeyspaceNotFound`].
+    /// [`Error::KeyspaceNotFound`]; an I/O error. The keyspace is still there after an error, but as long as a crash might find
+    /// it dropped, writes to it fail with the I/O error that keeps this from being settled.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.core().drop_keyspace(name)
     }
@@ -171,5 +160,26 @@ impl Db {
     /// What kept the last writes from being made durable.
     pub fn close(self) -> Result<()> {
         self.core().close()
+    }
+}
+
+impl Options {
+    /// Opens the database in `dir`, alone: a second writer, in this process or another, gets [`Error::Locked`].
+    ///
+    /// Every file's existence, size and footer are checked, and the log is replayed; leftovers of a crash are removed.
+    ///
+    /// # Errors
+    /// [`Error::NotADatabase`], [`Error::Locked`], [`Error::Corruption`], [`Error::NewerFormat`],
+    /// [`Error::InvalidOption`], [`Error::Io`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Db> {
+        self.validate()?;
+        Db::open_with(self, dir.as_ref(), false)
+    }
+
+    /// Opens the database in `dir` for reading, and changes nothing on disk, ever. It needs no lock, and sees the
+    /// state of this moment; REQUIRES that nobody writes to the database meanwhile.
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Db> {
+        self.validate()?;
+        Db::open_with(self, dir.as_ref(), true)
     }
 }

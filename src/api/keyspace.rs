@@ -4,11 +4,12 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::batch::{check_key, check_value};
-use super::db::Handle;
-use super::range::{self, Range};
-use crate::engine::commit::Request;
+use super::bounds::{self, Bounds};
+use super::handle::Handle;
+use super::limits::{check_key, check_value};
+use super::range::Range;
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::queue::Request;
 use crate::options::{Durability, KeyspaceOptions};
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result, Slice};
@@ -133,15 +134,15 @@ impl Keyspace {
 
     /// The entries of a range of keys, as they are at this moment. An empty or inverted range has none.
     pub fn range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Range {
-        self.bounded(range::bounds(&bounds))
+        self.bounded(bounds::of_range(&bounds))
     }
 
     /// The entries whose keys begin with `prefix`, as they are at this moment.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
-        self.bounded(range::prefix_bounds(prefix.as_ref()))
+        self.bounded(bounds::of_prefix(prefix.as_ref()))
     }
 
-    fn bounded(&self, bounds: range::Bounds) -> Range {
+    fn bounded(&self, bounds: Bounds) -> Range {
         let alive = self
             .handle
             .core
@@ -154,7 +155,7 @@ impl Keyspace {
     /// Merges all SSTs that hold keys of a range, tombstones and old versions dropped as far as no snapshot needs them.
     /// Flushes first. For after mass deletes; ordinary work needs no such call.
     pub fn compact_range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Result<()> {
-        let bounds = range::bounds(&bounds);
+        let bounds = bounds::of_range(&bounds);
         self.handle
             .core
             .compact_range(&self.core, &bounds.lower, bounds.upper.as_deref())

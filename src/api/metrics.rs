@@ -3,8 +3,12 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use crate::engine::compaction::picker;
 use crate::engine::core::Core;
+use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::recovery::RecoveryReport;
+use crate::engine::tree::Tree;
+use crate::manifest::LEVELS;
 use crate::memtable::SortedTable;
 
 /// A reading of the database's counters and sizes. Totals count from the opening.
@@ -60,6 +64,9 @@ pub struct KeyspaceMetrics {
     pub memtable_bytes: u64,
     /// Memtables that wait to be flushed.
     pub frozen_memtables: u64,
+    /// Bytes that compaction has still to take out of levels that are over their targets; all of level 0 once it has
+    /// the number of files that starts a compaction.
+    pub pending_compaction_bytes: u64,
     /// By level, from 0 on.
     pub levels: Vec<LevelMetrics>,
 }
@@ -76,6 +83,16 @@ pub struct LevelMetrics {
     pub entries: u64,
     /// Tombstones.
     pub tombstones: u64,
+    /// Bytes beyond which compaction is due; 0 for level 0, where files are counted, and for the last level.
+    pub target_bytes: u64,
+    /// Flushes (to level 0) or compactions that wrote to this level.
+    pub jobs: u64,
+    /// Bytes of SSTs that they read.
+    pub bytes_read: u64,
+    /// Bytes of SSTs that they wrote.
+    pub bytes_written: u64,
+    /// Nanoseconds that they took.
+    pub nanos: u64,
 }
 
 impl Metrics {
@@ -97,6 +114,27 @@ impl Metrics {
     }
 }
 
+fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<LevelMetrics> {
+    let write_buffer_size = core.options.write_buffer_size;
+    tree.levels()
+        .zip(&keyspace.work)
+        .map(|((number, tables), work)| LevelMetrics {
+            files: tables.len() as u64,
+            bytes: tables.iter().map(|table| table.meta.size).sum(),
+            entries: tables.iter().map(|table| table.meta.entries).sum(),
+            tombstones: tables.iter().map(|table| table.meta.tombstones).sum(),
+            target_bytes: match number {
+                1.. if number < LEVELS - 1 => picker::target_bytes(number, write_buffer_size),
+                _ => 0,
+            },
+            jobs: work.jobs.load(Ordering::Relaxed),
+            bytes_read: work.bytes_read.load(Ordering::Relaxed),
+            bytes_written: work.bytes_written.load(Ordering::Relaxed),
+            nanos: work.nanos.load(Ordering::Relaxed),
+        })
+        .collect()
+}
+
 pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     let counters = &core.counters;
     let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -107,17 +145,12 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
             let view = keyspace.view();
             let memtables =
                 std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
-            let level = |tables: &[std::sync::Arc<crate::engine::core::OpenTable>]| LevelMetrics {
-                files: tables.len() as u64,
-                bytes: tables.iter().map(|table| table.meta.size).sum(),
-                entries: tables.iter().map(|table| table.meta.entries).sum(),
-                tombstones: tables.iter().map(|table| table.meta.tombstones).sum(),
-            };
             KeyspaceMetrics {
                 name: keyspace.name.to_string(),
                 memtable_bytes: memtables.map(|table| table.memory_usage() as u64).sum(),
                 frozen_memtables: view.frozen.len() as u64,
-                levels: view.tree.levels().map(|(_, tables)| level(tables)).collect(),
+                pending_compaction_bytes: picker::pending_bytes(&view.tree, core.options.write_buffer_size),
+                levels: level_metrics(core, keyspace, &view.tree),
             }
         })
         .collect();

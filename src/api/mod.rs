@@ -1,14 +1,19 @@
 //! The public handles. Thin: they check limits and states, and call the engine.
 
 mod batch;
+mod bounds;
 mod db;
+mod files;
+mod handle;
 mod keyspace;
+mod limits;
 mod metrics;
 mod range;
 mod snapshot;
 
 pub use batch::Batch;
 pub use db::Db;
+pub use files::SstFile;
 pub use keyspace::Keyspace;
 pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};
 pub use range::{Keys, Range};

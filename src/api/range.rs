@@ -1,58 +1,16 @@
 //! [`Range`]: a double-ended run over the entries of a keyspace at one moment, and [`Keys`], the same without values.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use super::db::Handle;
+use super::bounds::Bounds;
+use super::handle::Handle;
 use crate::engine::keyspace::{KeyspaceCore, View};
 use crate::engine::merge::Direction;
 use crate::engine::read::visible;
 use crate::engine::snapshots::SnapshotGuard;
 use crate::engine::visible::Visible;
 use crate::{Error, Result, Slice};
-
-/// A half-open range of keys: `lower` belongs to it, `upper` does not.
-#[derive(Debug)]
-pub(super) struct Bounds {
-    pub(super) lower: Vec<u8>,
-    pub(super) upper: Option<Vec<u8>>,
-}
-
-/// The least key above `key`.
-fn successor(key: &[u8]) -> Vec<u8> {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next
-}
-
-pub(super) fn bounds<K: AsRef<[u8]>>(range: &impl RangeBounds<K>) -> Bounds {
-    let lower = match range.start_bound() {
-        Bound::Included(key) => key.as_ref().to_vec(),
-        Bound::Excluded(key) => successor(key.as_ref()),
-        Bound::Unbounded => Vec::new(),
-    };
-    let upper = match range.end_bound() {
-        Bound::Included(key) => Some(successor(key.as_ref())),
-        Bound::Excluded(key) => Some(key.as_ref().to_vec()),
-        Bound::Unbounded => None,
-    };
-    Bounds { lower, upper }
-}
-
-pub(super) fn prefix_bounds(prefix: &[u8]) -> Bounds {
-    // The least key above all that begin with the prefix: its last byte that can be raised is.
-    let raised = prefix.iter().rposition(|byte| *byte != 0xff).and_then(|at| {
-        let mut upper = prefix.get(..=at)?.to_vec();
-        *upper.last_mut()? += 1;
-        Some(upper)
-    });
-    Bounds {
-        lower: prefix.to_vec(),
-        upper: raised,
-    }
-}
 
 /// The entries of a range of keys, as they were when the range was made. An iterator from both ends.
 ///
@@ -69,6 +27,8 @@ pub struct Range {
     front_key: Option<Slice>,
     back_key: Option<Slice>,
     failed: Option<Error>,
+    /// Whether values are read; decides how a run that has not begun yet will read.
+    values: bool,
     done: bool,
     _handle: Arc<Handle>,
 }
@@ -101,12 +61,14 @@ impl Range {
             back_key: None,
             done: inverted && checked.is_ok(),
             failed: checked.err(),
+            values: true,
             _handle: handle,
         }
     }
 
     /// Only the keys: no value is read.
-    pub fn keys(self) -> Keys {
+    pub fn keys(mut self) -> Keys {
+        self.values = false;
         Keys(self)
     }
 
@@ -139,7 +101,13 @@ impl Range {
         };
         let run = match run {
             Some(run) => run,
-            None => run.insert(visible(&self.view, self.snapshot.seq(), direction, bound)?),
+            None => run.insert(visible(
+                &self.view,
+                self.snapshot.seq(),
+                direction,
+                bound,
+                self.values,
+            )?),
         };
         if !run.step()? {
             return Ok(false);
@@ -206,27 +174,3 @@ impl DoubleEndedIterator for Keys {
 }
 
 impl std::iter::FusedIterator for Keys {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_ends_where_its_last_raisable_byte_is_raised() {
-        assert_eq!(prefix_bounds(b"al").upper.unwrap(), b"am");
-        assert_eq!(prefix_bounds(b"a\xff\xff").upper.unwrap(), b"b");
-        assert_eq!(prefix_bounds(b"\xff\xff").upper, None);
-        assert_eq!(prefix_bounds(b"").upper, None);
-    }
-
-    #[test]
-    fn bounds_are_made_half_open() {
-        let open = bounds::<&[u8]>(&(Bound::Excluded(&b"a"[..]), Bound::Included(&b"b"[..])));
-        assert_eq!(
-            (open.lower, open.upper.unwrap()),
-            (b"a\0".to_vec(), b"b\0".to_vec())
-        );
-        let all = bounds::<&[u8]>(&..);
-        assert_eq!((all.lower, all.upper), (vec![], None));
-    }
-}

@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::db::Handle;
+use super::bounds::{self, Bounds};
+use super::handle::Handle;
 use super::keyspace::Keyspace;
-use super::range::{self, Range};
+use super::range::Range;
 use crate::engine::snapshots::SnapshotGuard;
 use crate::types::SeqNo;
 use crate::{Error, Result, Slice};
@@ -80,15 +81,15 @@ impl Snapshot {
 
     /// The entries of a range of keys.
     pub fn range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, keyspace: &Keyspace, bounds: R) -> Range {
-        self.bounded(keyspace, range::bounds(&bounds))
+        self.bounded(keyspace, bounds::of_range(&bounds))
     }
 
     /// The entries whose keys begin with `prefix`.
     pub fn prefix(&self, keyspace: &Keyspace, prefix: impl AsRef<[u8]>) -> Range {
-        self.bounded(keyspace, range::prefix_bounds(prefix.as_ref()))
+        self.bounded(keyspace, bounds::of_prefix(prefix.as_ref()))
     }
 
-    fn bounded(&self, keyspace: &Keyspace, bounds: range::Bounds) -> Range {
+    fn bounded(&self, keyspace: &Keyspace, bounds: Bounds) -> Range {
         let checked = self.check(keyspace);
         Range::new(
             self.handle.clone(),

@@ -26,6 +26,11 @@ impl Core {
         }
         let tree = keyspace.view().tree.clone();
         if let Err(what) = tree.check().and_then(|()| self.check_entries(&tree)) {
+            // A file that is not what its writer made of it breaks the rules without a fault of the engine; reads and
+            // `verify` report it.
+            if tree.tables().any(|table| table.sst.verify().is_err()) {
+                return;
+            }
             panic!("recency invariant of keyspace {:?} broken: {what}", keyspace.name);
         }
     }

@@ -16,19 +16,18 @@
 //! 3. A memtable is rotated between groups, after the group's numbers have been published: all numbers at or below
 //!    the rotation's are in the old one, all others in the new one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use super::core::{Core, WriteState};
-use super::keyspace::KeyspaceCore;
+use super::queue::{Follower, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
-use crate::wal::{Frame, LogPosition, Op, Ops, PayloadBuilder};
+use crate::wal::{Frame, LogPosition, Op, Ops};
 use crate::{Error, Result};
 
 /// A group takes no more requests past this many bytes: it bounds the time that its first writer waits.
@@ -36,54 +35,6 @@ const MAX_GROUP_BYTES: usize = 1 << 20;
 
 /// Stands for a position that is not known yet.
 const NOWHERE: LogPosition = LogPosition { number: 0, offset: 0 };
-
-/// Writers that wait for their turn.
-#[derive(Default)]
-pub(crate) struct CommitQueue {
-    state: Mutex<Queue>,
-}
-
-#[derive(Default)]
-struct Queue {
-    /// Somebody leads a group.
-    led: bool,
-    waiting: VecDeque<Arc<Follower>>,
-}
-
-/// One write: the operations of a put, a delete or a batch.
-pub(crate) struct Request {
-    pub(crate) payload: PayloadBuilder,
-    /// The keyspaces written to, each once.
-    pub(crate) keyspaces: Vec<Arc<KeyspaceCore>>,
-    /// Given by the leader.
-    first_seq: SeqNo,
-}
-
-impl Request {
-    pub(crate) fn new(payload: PayloadBuilder, keyspaces: Vec<Arc<KeyspaceCore>>) -> Self {
-        Request {
-            payload,
-            keyspaces,
-            first_seq: 0,
-        }
-    }
-}
-
-/// A request whose writer waits.
-struct Follower {
-    slot: Mutex<Slot>,
-    event: Event,
-}
-
-enum Slot {
-    Waiting(Request),
-    /// Taken by a leader.
-    Taken,
-    Done(Result<LogPosition>),
-    /// It is this writer's turn to lead.
-    Leads(Request),
-    Gone,
-}
 
 impl Core {
     /// Writes a request and returns when it is as safe as asked.
@@ -95,6 +46,9 @@ impl Core {
                 Durability::Buffered => Ok(()),
                 Durability::Sync => wal.sync(wal.end()),
             };
+        }
+        if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
+            self.settle_drops()?;
         }
         self.throttle(request.payload.byte_size() as u64)?;
         let end = self.commit_in_group(request)?;
@@ -228,10 +182,11 @@ impl Core {
     /// Gives the request its numbers, if it can be written.
     fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
         for keyspace in &request.keyspaces {
-            if !writes.active.contains_key(&keyspace.id) {
-                return Err(Error::KeyspaceDropped {
+            if keyspace.is_refusing() || !writes.active.contains_key(&keyspace.id) {
+                let dropped = Error::KeyspaceDropped {
                     name: keyspace.name.to_string(),
-                });
+                };
+                return Err(self.poisoned().unwrap_or(dropped));
             }
         }
         let first = writes.next_seq;

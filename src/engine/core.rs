@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::commit::CommitQueue;
 use super::keyspace::KeyspaceCore;
 use super::pressure::Pressure;
+use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use crate::env::{Env, Event, Lock, Priority};
@@ -27,9 +27,6 @@ use crate::sst::{Access, BlockCache, SstReadOptions};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::Wal;
 use crate::{Error, Result};
-
-/// An open SST, as `metrics` reads it.
-pub(crate) type OpenTable = Table;
 
 /// An open database.
 pub(crate) struct Core {
@@ -54,6 +51,7 @@ pub(crate) struct Core {
     failures: AtomicU64,
     running_jobs: AtomicUsize,
     closed: AtomicBool,
+    closing: Mutex<()>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
@@ -63,6 +61,20 @@ pub(crate) struct WriteState {
     pub(crate) active: BTreeMap<KeyspaceId, ActiveTable>,
     /// The number of the log file that the last group went to.
     pub(crate) log_number: u64,
+}
+
+impl WriteState {
+    /// The least number that is in a memtable, or else the next one.
+    pub(crate) fn first_unflushed(&self) -> SeqNo {
+        let mut first = self.next_seq.min(MAX_SEQ);
+        for active in self.active.values() {
+            first = active.min_seq.map_or(first, |seq| first.min(seq));
+            for frozen in &active.keyspace.view().frozen {
+                first = first.min(frozen.min_seq);
+            }
+        }
+        first
+    }
 }
 
 /// The memtable that a keyspace's writes go to.
@@ -77,6 +89,9 @@ pub(crate) struct ActiveTable {
 pub(crate) struct ManifestState {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) catalog: Catalog,
+    /// Keyspaces whose drop has failed, and which a crash might find dropped. The next edit that succeeds settles it: a
+    /// manifest that does not contain the drop is in force then.
+    pub(crate) undecided_drops: Vec<Arc<KeyspaceCore>>,
 }
 
 /// Totals since the database was opened.
@@ -129,6 +144,7 @@ impl Core {
             failures: AtomicU64::new(0),
             running_jobs: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            closing: Mutex::new(()),
             lock: Mutex::new(parts.lock),
         })
     }
@@ -252,6 +268,10 @@ impl Core {
     /// Waits until no keyspace has a flush or compaction queued, running or due.
     pub(crate) fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
         self.check_open()?;
+        if self.wal.is_none() {
+            // Open read-only, there is no background; what was replayed may fill several memtables, which stay.
+            return Ok(());
+        }
         let failures = self.failures();
         let mut outcome = Ok(());
         self.wait(&mut || {
@@ -292,6 +312,9 @@ impl Core {
         };
         state.catalog = next;
         install(&state.catalog);
+        for keyspace in state.undecided_drops.drain(..) {
+            keyspace.set_refusing(false);
+        }
         if committed.marked {
             for table in obsolete {
                 table.mark_obsolete();
@@ -327,15 +350,7 @@ impl Core {
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.
     pub(crate) fn first_unflushed(&self) -> SeqNo {
-        let writes = self.writes.lock();
-        let mut first = writes.next_seq.min(MAX_SEQ);
-        for active in writes.active.values() {
-            first = active.min_seq.map_or(first, |seq| first.min(seq));
-            for frozen in &active.keyspace.view().frozen {
-                first = first.min(frozen.min_seq);
-            }
-        }
-        first
+        self.writes.lock().first_unflushed()
     }
 
     // ---- keyspaces ----
@@ -415,8 +430,11 @@ impl Core {
         let keyspace = self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound {
             name: name.to_owned(),
         })?;
-        // Writers first: nothing may be acknowledged for it behind the synced part of the log. Put back on failure.
-        let active = self.writes.lock().active.remove(&keyspace.id);
+        // Writers first: nothing may be acknowledged for it behind the synced part of the log.
+        {
+            let _no_group_is_being_written = self.writes.lock();
+            keyspace.set_refusing(true);
+        }
         let edit = Edit {
             records: vec![Record::DropKeyspace { id: keyspace.id }],
         };
@@ -425,21 +443,39 @@ impl Core {
         let result = self.sync_log().and_then(|()| {
             self.commit_edit(&mut state, edit, &tables, |_| {
                 keyspace.mark_dropped();
+                self.writes.lock().active.remove(&keyspace.id);
                 self.keyspaces.write().remove(&keyspace.id);
             })
         });
-        if let (Err(_), Some(active)) = (&result, active) {
-            self.writes.lock().active.insert(keyspace.id, active);
+        if result.is_err() {
+            // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
+            state.undecided_drops.push(keyspace);
+            let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
         }
         drop(state);
         self.update_pressure();
+        if result.is_ok() {
+            // The drop has happened; logs that stay now go after the next flush.
+            let _ = self.drop_old_logs();
+        }
         result
+    }
+
+    /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
+    pub(crate) fn settle_drops(&self) -> Result<()> {
+        let mut state = self.manifest.lock();
+        if state.undecided_drops.is_empty() {
+            return Ok(());
+        }
+        self.commit_edit(&mut state, Edit::default(), &[], |_| {})
     }
 
     // ---- closing ----
 
     /// Stops background work, syncs and seals log and manifest, and gives up the lock. Later calls do nothing.
     pub(crate) fn close(&self) -> Result<()> {
+        // A second caller returns when the first has done it.
+        let _closing = self.closing.lock();
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
@@ -450,6 +486,9 @@ impl Core {
             result = wal.close();
         }
         let mut state = self.manifest.lock();
+        if result.is_ok() {
+            result = self.record_log_end(&mut state);
+        }
         if let Some(mut manifest) = state.manifest.take()
             && result.is_ok()
         {
@@ -459,5 +498,21 @@ impl Core {
         self.trash.empty();
         self.lock.lock().take();
         result
+    }
+
+    /// Tells the manifest where the closed log ends, so that a log that has lost its end meanwhile (and with it the seal)
+    /// is not taken for one that a crash tore.
+    fn record_log_end(&self, state: &mut ManifestState) -> Result<()> {
+        let Some(end) = self.wal.as_ref().and_then(Wal::closed_end) else {
+            return Ok(());
+        };
+        let edit = Edit {
+            records: vec![Record::LogKnown(end.number), Record::LogEnd(end)],
+        };
+        match self.commit_edit(state, edit, &[], |_| {}) {
+            Err(error @ Error::Poisoned { .. }) => Err(error),
+            // The writes are safe without it.
+            _ => Ok(()),
+        }
     }
 }

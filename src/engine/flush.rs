@@ -87,12 +87,14 @@ impl Core {
         if keyspace.is_dropped() {
             return Ok(());
         }
+        let start = self.env.clock.now();
         let tables = self.write_frozen(keyspace, &frozen)?;
         self.sync_log()?;
         self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|table| table.meta.size).sum();
         self.counters.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        keyspace.note_work(0, 0, bytes, self.env.clock.now().saturating_sub(start));
         self.update_pressure_of(keyspace);
         Ok(())
     }
@@ -179,7 +181,7 @@ impl Core {
     pub(crate) fn drop_old_logs(&self) -> Result<()> {
         let wal = self.wal()?;
         let mut state = self.manifest.lock();
-        // Under the manifest's lock: while a keyspace is being dropped its numbers are not to be seen here.
+        // Under the manifest's lock: what is in no SST now may be in one, or in no keyspace, after the next edit.
         let floor = wal.obsolete_below(self.first_unflushed());
         if floor <= state.catalog.log_floor {
             return Ok(());

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::tree::Tree;
+use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
-use crate::types::{Found, KeyspaceId, SeqNo};
+use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
 use crate::{Error, Result};
 
 /// One keyspace. Shared by the database, its handles and its jobs.
@@ -21,9 +23,31 @@ pub(crate) struct KeyspaceCore {
     view: RwLock<Arc<View>>,
     /// Set, once and for ever, when a drop becomes durable.
     dropped: AtomicBool,
+    /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
+    refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
     /// Bytes that flush and compaction have still to deal with, see `pressure`.
     pub(crate) debt: AtomicU64,
+    /// What has been written to each level since the opening.
+    pub(crate) work: [LevelWork; LEVELS],
+}
+
+/// Totals of the flushes (level 0) and compactions that wrote to a level.
+#[derive(Debug, Default)]
+pub(crate) struct LevelWork {
+    pub(crate) jobs: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) nanos: AtomicU64,
+}
+
+impl LevelWork {
+    pub(crate) fn add(&self, bytes_read: u64, bytes_written: u64, time: Duration) {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.bytes_read.fetch_add(bytes_read, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes_written, Ordering::Relaxed);
+        self.nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
 }
 
 /// Which background jobs of a keyspace are queued or running: at most one of each kind, so flushes commit in order.
@@ -57,15 +81,25 @@ pub(crate) struct View {
 impl View {
     /// The newest entry of `key` at or below `snapshot`: newer sources first, the first that has one decides.
     pub(crate) fn get(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
-        if let Some(found) = self.active.get(key, snapshot) {
-            return Ok(Some(found));
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(Some(found)),
+            None => self.tree.get(key, hash_key(key), snapshot),
         }
-        for frozen in &self.frozen {
-            if let Some(found) = frozen.table.get(key, snapshot) {
-                return Ok(Some(found));
-            }
+    }
+
+    /// Whether that entry is a value; reads none from a file.
+    pub(crate) fn contains(&self, key: &[u8], snapshot: SeqNo) -> Result<bool> {
+        match self.get_in_memory(key, snapshot) {
+            Some(found) => Ok(matches!(found, Found::Value(..))),
+            None => Ok(self.tree.kind(key, hash_key(key), snapshot)? == Some(EntryKind::Put)),
         }
-        self.tree.get(key, hash_key(key), snapshot)
+    }
+
+    fn get_in_memory(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+        let frozen = self.frozen.iter().map(|frozen| &frozen.table);
+        std::iter::once(&self.active)
+            .chain(frozen)
+            .find_map(|table| table.get(key, snapshot))
     }
 }
 
@@ -88,8 +122,10 @@ impl KeyspaceCore {
                 tree: Arc::new(tree),
             })),
             dropped: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             debt: AtomicU64::new(0),
+            work: Default::default(),
         })
     }
 
@@ -126,6 +162,15 @@ impl KeyspaceCore {
         self.dropped.store(true, Ordering::Release);
     }
 
+    /// Whether writes are refused because of a drop. Raised with the write path held.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_refusing(&self, yes: bool) {
+        self.refusing.store(yes, Ordering::Release);
+    }
+
     /// An error if the keyspace has been dropped.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if self.is_dropped() {
@@ -134,6 +179,13 @@ impl KeyspaceCore {
             });
         }
         Ok(())
+    }
+
+    /// Takes note of a flush or compaction that wrote to `level`.
+    pub(crate) fn note_work(&self, level: usize, bytes_read: u64, bytes_written: u64, time: Duration) {
+        if let Some(work) = self.work.get(level) {
+            work.add(bytes_read, bytes_written, time);
+        }
     }
 
     /// Makes the active memtable a frozen one and puts a new one in its place. REQUIRES: the caller holds the write

@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `core` | the open database: locks, jobs, version commits, keyspaces, close |
 //! | `recovery` | from a directory to a `Core` |
-//! | `commit` | the write path: group commit, memtable rotation |
-//! | `pressure` | slows writers by what flush and compaction owe |
+//! | `commit`, `queue` | the write path: group commit, memtable rotation |
+//! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
 //! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
 //! | `read`, `merge`, `level_cursor`, `visible`, `snapshots` | the read path |
@@ -13,7 +13,7 @@
 
 mod check;
 pub(crate) mod commit;
-mod compaction;
+pub(crate) mod compaction;
 pub(crate) mod core;
 mod flush;
 pub(crate) mod keyspace;
@@ -21,9 +21,11 @@ mod level_cursor;
 pub(crate) mod merge;
 mod output;
 mod pressure;
+pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;
 pub(crate) mod snapshots;
 mod table;
-mod tree;
+mod throttle;
+pub(crate) mod tree;
 pub(crate) mod visible;

@@ -124,7 +124,8 @@ impl<'a> Output<'a> {
         core.env
             .fs
             .sync_dir(&core.dir)
-            .map_err(|e| Error::io("sync", &core.dir, e))?;
+            // Final, whoever asked: other names that were made meanwhile may be lost with ours.
+            .map_err(|e| core.poison(Error::io("sync", &core.dir, e)))?;
         self.finished
             .iter()
             .map(|meta| core.open_table(meta.clone()))

@@ -20,7 +20,8 @@ impl Core {
         key: &[u8],
         snapshot: Option<SeqNo>,
     ) -> Result<bool> {
-        Ok(self.get(keyspace, key, snapshot)?.is_some())
+        let (view, seq) = self.pin(keyspace, snapshot)?;
+        view.contains(key, seq)
     }
 
     /// The value of `key`, as a snapshot at `snapshot` sees it, or as it is now.
@@ -30,6 +31,15 @@ impl Core {
         key: &[u8],
         snapshot: Option<SeqNo>,
     ) -> Result<Option<Slice>> {
+        let (view, seq) = self.pin(keyspace, snapshot)?;
+        Ok(match view.get(key, seq)? {
+            Some(Found::Value(_, value)) => Some(value),
+            Some(Found::Tombstone(_)) | None => None,
+        })
+    }
+
+    /// What a point read reads, and as of which number.
+    fn pin(&self, keyspace: &KeyspaceCore, snapshot: Option<SeqNo>) -> Result<(Arc<View>, SeqNo)> {
         self.check_open()?;
         if snapshot.is_none() {
             keyspace.check_alive()?;
@@ -38,24 +48,23 @@ impl Core {
         // this read does not use. A snapshot's number is registered, which protects it as well.
         let view = keyspace.view();
         let seq = snapshot.unwrap_or_else(|| self.snapshots.published());
-        Ok(match view.get(key, seq)? {
-            Some(Found::Value(_, value)) => Some(value),
-            Some(Found::Tombstone(_)) | None => None,
-        })
+        Ok((view, seq))
     }
 }
 
-/// A run over what `snapshot` sees of `view`, from `bound` on in `direction`.
+/// A run over what `snapshot` sees of `view`, from `bound` on in `direction`. `values` says whether the values are read,
+/// too: reading ahead pays only then, as it takes them along with the keys.
 pub(crate) fn visible(
     view: &Arc<View>,
     snapshot: SeqNo,
     direction: Direction,
     bound: Option<&[u8]>,
+    values: bool,
 ) -> Result<Visible> {
     let options = CursorOptions {
         access: None,
         fill_cache: true,
-        read_ahead: true,
+        read_ahead: values,
     };
     let memory = std::iter::once(&view.active)
         .chain(view.frozen.iter().map(|frozen| &frozen.table))

@@ -4,17 +4,29 @@
 //! 1  lock the directory                                             (not when read-only)
 //! 2  CURRENT -> manifest -> catalog; open every SST and check that it is the one described
 //! 3  replay the logs into memtables, without what is in SSTs already
-//! 4  sync what was replayed: a killed process may have left it in the page cache only
-//! 5  new manifest with the whole state and the ends of the logs found; CURRENT      <- point of no return
-//! 6  new log; the manifest learns its number
-//! 7  remove leftovers: files that no version names
+//! 4  new log; it takes all frames that are not proven to be on the medium (see below), synced
+//! 5  new manifest with the whole state, the ends of the old logs and the number of the new one; CURRENT  <- point of no return
+//! 6  remove leftovers: files that no version names, logs whose frames are in the new one
 //! ```
 //!
-//! Nothing is acknowledged before 6 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
-//! old manifest and the old logs are untouched, and afterwards the new manifest names the same files.
+//! Nothing is acknowledged before 5 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
+//! old manifest and the old logs are untouched, the new log only repeats what they hold, and afterwards the new manifest
+//! names the same files.
+//!
+//! **What recovery believes.** The database may have been closed because a sync had failed, in this boot of the machine. The
+//! page cache then shows bytes that are not on the medium and that no further sync will bring there, and nothing tells them
+//! from others. Building on them would lose acknowledged writes at the next loss of power, or leave a manifest that
+//! asks for log that is not there. So recovery relies only on what has been proven, and writes all else anew:
+//! * SSTs: an edit names an SST only after its contents and its name were synced. One whose sync failed is in no edit.
+//! * The manifest: always written anew, whole, and put in force by a new rename.
+//! * The log: frames behind the last place that a marker, a seal or the manifest proves are written to the new log
+//!   (`wal::resume`). That is at most what came in since the last flush or sync; it costs a write and a sync of as many bytes,
+//!   and room for them. After an orderly close it is nothing.
+//! * Names: a failed sync of the directory is as final as one of a file, whoever asked for it, because it may have been
+//!   for names that others have made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::commit::apply_ops;
@@ -24,7 +36,7 @@ use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use super::tree::Tree;
 use crate::env::{Env, Lock, Priority};
-use crate::manifest::{self, Catalog, CommitError, Edit, Manifest, Record};
+use crate::manifest::{self, Catalog, CommitError, Edit, Loaded, Manifest, Record};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names::{self, FileKind};
 use crate::options::Options;
@@ -58,11 +70,15 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
         Some(lock_directory(&env, dir, &options)?)
     };
     let names = list(&env, dir)?;
-    let catalog = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
-        Some(catalog) => catalog,
-        None => fresh(&env, dir, &options, read_only, &names)?,
+    let loaded = match manifest::load(&*env.fs, dir, options.recovery_mode)? {
+        Some(loaded) => loaded,
+        None => Loaded {
+            catalog: fresh(&env, dir, &options, read_only, &names)?,
+            path: dir.to_owned(),
+            end: 0,
+        },
     };
-    let mut opening = Opening::new(env, dir, options, catalog)?;
+    let mut opening = Opening::new(env, dir, options, loaded)?;
     let replayed = opening.replay()?;
     let report = RecoveryReport {
         torn_log_bytes: replayed.torn_bytes,
@@ -77,29 +93,55 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
 }
 
 fn lock_directory(env: &Env, dir: &Path, options: &Options) -> Result<Box<dyn Lock>> {
+    use std::io::ErrorKind;
     if options.create_if_missing {
-        env.fs
-            .create_dir_all(dir)
-            .map_err(|e| Error::io("create", dir, e))?;
+        env.fs.create_dir_all(dir).map_err(|e| match e.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => not_a_directory(dir),
+            _ => Error::io("create", dir, e),
+        })?;
+    } else {
+        refuse_missing(env, dir, options)?;
     }
     env.fs.lock(&dir.join(names::LOCK)).map_err(|e| match e.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
-        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
+        ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
+        ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
+        ErrorKind::NotADirectory => not_a_directory(dir),
         _ => Error::io("lock", dir, e),
     })
+}
+
+/// Where no database may be created, a directory without one is refused before the lock's file is created in it.
+fn refuse_missing(env: &Env, dir: &Path, options: &Options) -> Result<()> {
+    let names = list(env, dir)?;
+    match env.fs.open(&dir.join(names::CURRENT)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            fresh(env, dir, options, false, &names).map(drop)
+        }
+        _ => Ok(()), // what else is wrong with it is found when it is read
+    }
 }
 
 /// Our files in the directory.
 fn list(env: &Env, dir: &Path) -> Result<Vec<(String, FileKind)>> {
     let entries = env.fs.list(dir).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => no_database(dir, "there is no such directory"),
-        std::io::ErrorKind::NotADirectory => no_database(dir, "it is not a directory"),
+        std::io::ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
+        std::io::ErrorKind::NotADirectory => not_a_directory(dir),
         _ => Error::io("list", dir, e),
     })?;
     let files = entries.into_iter().filter(|entry| entry.is_file);
     Ok(files
         .filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind)))
         .collect())
+}
+
+const NO_DIRECTORY: &str =
+    "there is no such directory; check the path, or open it for writing with create_if_missing";
+
+fn not_a_directory(dir: &Path) -> Error {
+    no_database(
+        dir,
+        "it, or something above it, is not a directory; choose another path",
+    )
 }
 
 fn no_database(dir: &Path, what: &str) -> Error {
@@ -129,7 +171,10 @@ fn fresh(
         ));
     }
     if read_only || !options.create_if_missing {
-        return Err(no_database(dir, "there is no CURRENT in it"));
+        return Err(no_database(
+            dir,
+            "there is no CURRENT in it; check the path, or open it for writing with create_if_missing",
+        ));
     }
     let identity = env.entropy.identity().map_err(|e| Error::io("create", dir, e))?;
     Ok(Catalog::new(identity))
@@ -138,9 +183,11 @@ fn fresh(
 /// A database on its way in.
 struct Opening {
     env: Env,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
     options: Options,
     catalog: Catalog,
+    /// Where the catalog was read, and where it ends: what contradicts it is reported there.
+    source: (PathBuf, u64),
     cache: Arc<BlockCache>,
     trash: Arc<Trash>,
     writes: WriteState,
@@ -149,7 +196,8 @@ struct Opening {
 
 impl Opening {
     /// Opens every SST of the catalog.
-    fn new(env: Env, dir: &Path, options: Options, catalog: Catalog) -> Result<Self> {
+    fn new(env: Env, dir: &Path, options: Options, loaded: Loaded) -> Result<Self> {
+        let (catalog, source) = (loaded.catalog, (loaded.path, loaded.end));
         let cache = Arc::new(BlockCache::new(options.cache_size));
         let trash = Trash::new(&env);
         let read_options = SstReadOptions {
@@ -168,7 +216,8 @@ impl Opening {
                 }
             }
             let tree = Tree::new(tables);
-            tree.check().map_err(|what| Error::corruption(dir, 0, what))?;
+            tree.check()
+                .map_err(|what| Error::corruption(&source.0, source.1, what))?;
             let table = Arc::new(Memtable::new());
             let keyspace = KeyspaceCore::new(
                 *id,
@@ -197,6 +246,7 @@ impl Opening {
             dir: dir.to_owned(),
             options,
             catalog,
+            source,
             cache,
             trash,
             writes,
@@ -215,7 +265,7 @@ impl Opening {
         };
         let (catalog, writes, replayed) = (&self.catalog, &mut self.writes, &mut self.replayed);
         let write_buffer_size = self.options.write_buffer_size;
-        let dir = &self.dir;
+        let (dir, (manifest, manifest_end)) = (&self.dir, &self.source);
         let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
             let mut unknown = None;
             apply_ops(writes, first_seq, payload.ops(), |id, seq| {
@@ -227,10 +277,11 @@ impl Opening {
                 wanted
             })?;
             if let Some(id) = unknown {
+                // The frame in the log is whole, so it is the manifest that lacks something.
                 return Err(Error::corruption(
-                    dir,
-                    0,
-                    format!("the log writes to keyspace {id}, which the manifest has never created"),
+                    manifest,
+                    *manifest_end,
+                    format!("expected the creation of keyspace {id}, to which the log writes; found the end"),
                 ));
             }
             let last = payload.last_seq();
@@ -251,6 +302,7 @@ impl Opening {
         let manifest = ManifestState {
             manifest: None,
             catalog: self.catalog.clone(),
+            undecided_drops: Vec::new(),
         };
         self.into_core(None, manifest, None)
     }
@@ -261,12 +313,30 @@ impl Opening {
         replayed: Replayed,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
-        wal::sync_recovered(&*self.env.fs, &self.dir, &replayed)?;
-        let predecessor = replayed.logs.last().map(|log| log.end.clone());
+        // A new database has its manifest first: files without one are never taken for a beginning.
+        let is_new = self.catalog.log_known == 0 && replayed.logs.is_empty();
+        let new = if is_new {
+            Some(self.new_manifest(names, &self.catalog)?)
+        } else {
+            None
+        };
+        let log_number = replayed
+            .next_number
+            .max(self.catalog.log_known + 1)
+            .max(self.catalog.log_floor);
+        let wal_options = WalOptions {
+            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+        };
+        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)?;
+        self.writes.log_number = log_number;
         let mut found = Edit::default();
-        for log in &replayed.logs {
-            found.push(Record::LogEnd(log.end.clone()));
+        for kept in &log.kept {
+            found.push(Record::LogEnd(kept.end.clone()));
         }
+        // Logs of nothing but what is in SSTs, or of dropped keyspaces, end here.
+        let floor = log.wal.obsolete_below(self.writes.first_unflushed());
+        found.push(Record::LogFloor(floor));
+        found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
         let highest_file = names
             .iter()
@@ -278,50 +348,28 @@ impl Opening {
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
-            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
+            .map_err(|what| Error::corruption(&self.source.0, self.source.1, what))?;
 
-        let highest_manifest = names
-            .iter()
-            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
-            .max();
-        let number = highest_manifest.unwrap_or(0).saturating_add(1);
-        let roll_size = self.options.manifest_roll_size;
         let failed = |e: CommitError| match e {
             CommitError::Write(e) | CommitError::Sync(e) => e,
         };
-        let mut manifest =
-            Manifest::create(&self.env, &self.dir, number, roll_size, &catalog).map_err(failed)?;
-
-        let log_number = replayed
-            .next_number
-            .max(catalog.log_known + 1)
-            .max(catalog.log_floor);
-        let wal_options = WalOptions {
-            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+        let manifest = match new {
+            Some(mut manifest) => {
+                manifest.commit(&found, &catalog).map_err(failed)?;
+                manifest
+            }
+            None => self.new_manifest(names, &catalog)?,
         };
-        let wal = Wal::create(
-            &self.env,
-            &self.dir,
-            log_number,
-            predecessor,
-            replayed.logs.clone(),
-            wal_options,
-        )?;
-        self.writes.log_number = log_number;
-        let known = Edit {
-            records: vec![Record::LogKnown(log_number)],
-        };
-        catalog
-            .apply(&known)
-            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
-        manifest.commit(&known, &catalog).map_err(failed)?;
-
-        self.remove_leftovers(names, &replayed, &catalog, manifest.number());
+        let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
+        self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
+        // What can't be deleted lies below the floor: the next open tries again.
+        let _ = log.wal.remove_below(floor);
         let core = self.into_core(
-            Some(wal),
+            Some(log.wal),
             ManifestState {
                 manifest: Some(manifest),
                 catalog,
+                undecided_drops: Vec::new(),
             },
             lock,
         );
@@ -329,12 +377,25 @@ impl Opening {
         Ok(core)
     }
 
+    /// Starts a manifest with this state and puts it in force.
+    fn new_manifest(&self, names: &[(String, FileKind)], catalog: &Catalog) -> Result<Manifest> {
+        let highest = names
+            .iter()
+            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
+            .max();
+        let number = highest.unwrap_or(0).saturating_add(1);
+        let roll_size = self.options.manifest_roll_size;
+        Manifest::create(&self.env, &self.dir, number, roll_size, catalog).map_err(|e| match e {
+            CommitError::Write(e) | CommitError::Sync(e) => e,
+        })
+    }
+
     /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
     /// stays, and does no harm.
-    fn remove_leftovers(
+    fn remove_leftovers<'l>(
         &self,
         names: &[(String, FileKind)],
-        replayed: &Replayed,
+        obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
         manifest: u64,
     ) {
@@ -358,10 +419,12 @@ impl Opening {
                 let _ = self.env.fs.remove(&path);
             }
         }
-        for path in &replayed.leftovers {
+        for path in obsolete_logs {
             let _ = self.env.fs.remove(path);
         }
-        let _ = self.env.fs.remove(&self.dir.join(names::CURRENT_TMP));
+        for name in [names::CURRENT_TMP, wal::UNFINISHED] {
+            let _ = self.env.fs.remove(&self.dir.join(name));
+        }
     }
 
     /// Whether a file can be one that this engine began to write: it starts with the magic, or with the zeros of a first

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::table::Table;
 use crate::Result;
 use crate::manifest::LEVELS;
-use crate::types::{Found, SeqNo};
+use crate::types::{EntryKind, Found, SeqNo, ValueRef};
 
 /// The tables of one keyspace.
 #[derive(Clone, Default)]
@@ -89,6 +89,24 @@ impl Tree {
 
     /// The newest entry of `key` at or below `snapshot`. `hash` is the key's, see `sst::hash_key`.
     pub(crate) fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {
+        self.search(key, snapshot, |table| table.sst.get(key, hash, snapshot))
+    }
+
+    /// Of what kind that entry is; reads no value.
+    pub(crate) fn kind(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<EntryKind>> {
+        self.search(key, snapshot, |table| {
+            let found = table.sst.find(key, hash, snapshot)?;
+            Ok(found.map(|(_, place)| ValueRef::new(place).kind()))
+        })
+    }
+
+    /// The first answer of the tables that may hold `key`, newest first.
+    fn search<T>(
+        &self,
+        key: &[u8],
+        snapshot: SeqNo,
+        mut ask: impl FnMut(&Table) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         for (level, tables) in self.levels() {
             let candidates = match level {
                 0 => tables,
@@ -105,7 +123,7 @@ impl Tree {
                 if key > &meta.max_key[..] || meta.min_seq > snapshot {
                     continue;
                 }
-                if let Some(found) = table.sst.get(key, hash, snapshot)? {
+                if let Some(found) = ask(table)? {
                     return Ok(Some(found));
                 }
             }

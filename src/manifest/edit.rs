@@ -26,6 +26,7 @@
 
 use crate::Slice;
 use crate::coding::{Decoder, put_length_prefixed, put_varint};
+use crate::names::MAX_NUMBER;
 use crate::options::KeyspaceOptions;
 use crate::record_log::LogEnd;
 use crate::types::{KeyspaceId, MAX_KEY_LEN, MAX_SEQ, SeqNo};
@@ -116,7 +117,11 @@ impl Edit {
         let mut decoder = Decoder::new(bytes);
         match decoder.u8() {
             Some(EDIT_VERSION) => {}
-            Some(version) => return Err(DecodeError::Newer(format!("edit of version {version}"))),
+            Some(version) => {
+                return Err(DecodeError::Newer(format!(
+                    "edit of version {version}, and this release reads version {EDIT_VERSION}"
+                )));
+            }
             None => return Err(DecodeError::Malformed("empty edit")),
         }
         let count = decoder
@@ -211,7 +216,9 @@ impl Record {
 
     fn decode(tag: u64, body: &[u8]) -> Result<Record, DecodeError> {
         if !(1..=12).contains(&tag) {
-            return Err(DecodeError::Newer(format!("record with the unknown tag {tag}")));
+            return Err(DecodeError::Newer(format!(
+                "record with tag {tag}, and this release knows tags 1 to 12"
+            )));
         }
         let mut d = Decoder::new(body);
         let record = Self::decode_known(tag, &mut d).ok_or(DecodeError::Malformed("bad record body"))?;
@@ -238,18 +245,18 @@ impl Record {
             5 => Record::RemoveFile {
                 keyspace: keyspace_id(d)?,
                 level: level(d)?,
-                number: d.varint()?,
+                number: file_number(d)?,
             },
             6 => Record::Flushed {
                 keyspace: keyspace_id(d)?,
                 upto: seq(d)?,
             },
-            7 => Record::NextFileNumber(d.varint()?),
+            7 => Record::NextFileNumber(file_number(d)?),
             8 => Record::NextKeyspaceId(keyspace_id(d)?),
-            9 => Record::LogFloor(d.varint()?),
-            10 => Record::LogKnown(d.varint()?),
+            9 => Record::LogFloor(file_number(d)?),
+            10 => Record::LogKnown(file_number(d)?),
             11 => Record::LogEnd(LogEnd {
-                number: d.varint()?,
+                number: file_number(d)?,
                 identity: d.array()?,
                 offset: d.varint()?,
                 last_seq: seq(d)?,
@@ -275,7 +282,7 @@ impl FileMeta {
 
     fn decode(d: &mut Decoder<'_>) -> Option<Self> {
         let file = FileMeta {
-            number: d.varint()?,
+            number: file_number(d)?,
             size: d.varint()?,
             identity: d.array()?,
             entries: d.varint()?,
@@ -291,6 +298,10 @@ impl FileMeta {
 
 fn keyspace_id(d: &mut Decoder<'_>) -> Option<KeyspaceId> {
     KeyspaceId::try_from(d.varint()?).ok()
+}
+
+fn file_number(d: &mut Decoder<'_>) -> Option<u64> {
+    d.varint().filter(|number| *number <= MAX_NUMBER)
 }
 
 fn level(d: &mut Decoder<'_>) -> Option<u32> {

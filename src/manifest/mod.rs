@@ -9,7 +9,7 @@
 //!    frame would look like a torn tail, and the state before it would have to be readable.
 //! 3. After a failed write the file is not written to again: the next edit goes into a new manifest. The failed edit may
 //!    nevertheless be read after a crash, so the files that it refers to are kept.
-//! 4. After a failed sync nothing is written any more: the caller poisons the database.
+//! 4. After a failed sync of an edit or of the directory nothing is written any more: the caller poisons the database.
 //! 5. A manifest that was there at open is never appended to; every open starts a new one.
 //!
 //! Callers: the engine's commit of versions, and recovery.
@@ -62,8 +62,16 @@ pub(crate) struct Committed {
     pub(crate) replaced: Option<PathBuf>,
 }
 
+/// What [`load`] found, and where: errors about the state name the file.
+pub(crate) struct Loaded {
+    pub(crate) catalog: Catalog,
+    pub(crate) path: PathBuf,
+    /// The offset behind the last edit.
+    pub(crate) end: u64,
+}
+
 /// Reads the state that `CURRENT` leads to; `None` when there is no `CURRENT`. Changes nothing.
-pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Catalog>> {
+pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Result<Option<Loaded>> {
     let Some(number) = current::read(fs, dir)? else {
         return Ok(None);
     };
@@ -96,7 +104,11 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, mode: RecoveryMode) -> Resul
     // CURRENT names a manifest only once its first edit is durable.
     let catalog = catalog
         .ok_or_else(|| Error::corruption(&path, outcome.end, "no state in it, and at least one expected"))?;
-    Ok(Some(catalog))
+    Ok(Some(Loaded {
+        catalog,
+        end: outcome.end,
+        path,
+    }))
 }
 
 impl Manifest {
@@ -183,7 +195,13 @@ impl Manifest {
             log.sync()?;
             Ok(log)
         };
-        let log = write().map_err(CommitError::Write)?;
+        // But a failed sync of the directory may have been for other files' names as well.
+        let log = write().map_err(|e| match &e {
+            Error::Io { operation, path, .. } if *operation == record_log::SYNC && *path == self.dir => {
+                CommitError::Sync(e)
+            }
+            _ => CommitError::Write(e),
+        })?;
         current::write(fs, &self.dir, number).map_err(|e| match e {
             current::WriteError::Unchanged(e) => CommitError::Write(e),
             current::WriteError::Unknown(e) => CommitError::Sync(e),

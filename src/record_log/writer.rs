@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::FileSystem;
+use crate::env::{File, FileSystem};
 use crate::{Error, Result};
 
 use super::format::{FrameKind, FrameSum, encode_header, encode_marker};
@@ -48,9 +48,36 @@ impl LogWriter {
             discard(fs, path);
             return Err(error);
         }
-        let medium = Arc::new(PlainMedium::new(file.clone(), path, HEADER_LEN));
+        Ok(LogWriter::on(file, path, header))
+    }
+
+    /// Creates the file under a name of no meaning; [`LogWriter::finish_as`] gives it its own. Nothing is durable before.
+    pub(crate) fn begin(fs: &dyn FileSystem, path: &Path, header: Header) -> Result<LogWriter> {
+        let file = fs
+            .create(path)
+            .map_err(|error| Error::io("create", path, error))?;
+        file.write_all_at(0, &encode_header(&header))
+            .map_err(|error| Error::io("write", path, error))?;
+        Ok(LogWriter::on(file, path, header))
+    }
+
+    /// Makes the contents durable and moves the file to its own name, which is durable when this returns. After an
+    /// error the file may have either name.
+    pub(crate) fn finish_as(&mut self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
+        self.sync()?;
+        fs.rename(&self.path, path)
+            .map_err(|error| Error::io("rename", path, error))?;
+        let dir = path.parent().unwrap_or(Path::new(""));
+        fs.sync_dir(dir).map_err(|error| Error::io(SYNC, dir, error))?;
+        self.path = path.to_owned();
+        Ok(())
+    }
+
+    /// Writes to `file`, which holds the header.
+    fn on(file: Arc<dyn File>, path: &Path, header: Header) -> LogWriter {
+        let medium = Arc::new(PlainMedium::new(file, path, HEADER_LEN));
         let sum = FrameSum::new(&header.identity);
-        Ok(LogWriter {
+        LogWriter {
             header,
             path: path.to_owned(),
             medium,
@@ -58,7 +85,7 @@ impl LogWriter {
             end: HEADER_LEN,
             pushed: HEADER_LEN,
             state: State::Open,
-        })
+        }
     }
 
     /// Appends one data frame that survives the death of the process; returns the end offset. After an error the good

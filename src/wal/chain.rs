@@ -12,7 +12,7 @@ use crate::record_log::{HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, Reco
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
-use super::{ReplayOptions, file_path, parse_file_name};
+use super::{ReplayOptions, file_name, file_path, parse_file_name};
 
 /// One file of the log.
 pub(super) struct ChainLog {
@@ -62,10 +62,14 @@ impl Chain {
         })
     }
 
+    /// What the first file continues.
+    pub(super) fn before(&self) -> Option<LogEnd> {
+        self.logs.first().and_then(|log| log.header.predecessor.clone())
+    }
+
     /// The last sequence number before the first file.
     pub(super) fn last_seq_before(&self) -> SeqNo {
-        let before = self.logs.first().and_then(|log| log.header.predecessor.as_ref());
-        before.map_or(0, |end| end.last_seq)
+        self.before().map_or(0, |end| end.last_seq)
     }
 }
 
@@ -249,10 +253,13 @@ impl<'a> Survey<'a> {
             return Link::Root;
         }
         let Some(found) = self.whole.get(&before.number) else {
-            return Link::Broken(self.missing(before.number, &format!("log {number} continues it")));
+            return Link::Broken(self.missing(before.number, &format!("{} continues it", file_name(number))));
         };
         if found.header.identity != before.identity {
-            let what = format!("expected the file that log {number} continues, found another one's identity");
+            let what = format!(
+                "expected the file that {} continues, found another one's identity",
+                file_name(number)
+            );
             return Link::Broken(Error::corruption(&found.path, 0, what));
         }
         match &found.recorded_end {

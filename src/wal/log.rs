@@ -52,6 +52,8 @@ struct State {
     writer: LogWriter,
     /// The last sequence number in the log.
     last_seq: SeqNo,
+    /// The last sequence number before the current file.
+    before_seq: SeqNo,
     /// Whether nothing more may be written to the current file (invariant 5).
     retired: bool,
     /// Files before the current one, oldest first.
@@ -76,9 +78,9 @@ struct OlderLog {
 impl Wal {
     /// Begins a log with a new file `number`. `recovered` are the older files that are still needed, oldest first.
     ///
-    /// REQUIRES: `number` is at or above `Replayed::next_number`; the recovered files are synced (`sync_recovered`).
-    /// Before the first append, the caller records `predecessor` in the manifest.
-    pub(crate) fn create(
+    /// REQUIRES: `number` is at or above `Replayed::next_number`; all that is in the recovered files is durable (see
+    /// `resume`).
+    pub(super) fn create(
         env: &Env,
         dir: &Path,
         number: u64,
@@ -87,18 +89,33 @@ impl Wal {
         options: WalOptions,
     ) -> Result<Wal> {
         let last_seq = predecessor.as_ref().map_or(0, |end| end.last_seq);
+        let writer = create_file(env, dir, number, predecessor)?;
+        Ok(Wal::go_on(env, dir, writer, last_seq, recovered, options))
+    }
+
+    /// Goes on with a file whose contents and name are durable. If it holds frames, a marker says so.
+    pub(super) fn go_on(
+        env: &Env,
+        dir: &Path,
+        writer: LogWriter,
+        last_seq: SeqNo,
+        recovered: Vec<LiveLog>,
+        options: WalOptions,
+    ) -> Wal {
+        let number = writer.header().number;
         let begin = LogPosition {
             number,
-            offset: HEADER_LEN,
+            offset: writer.end(),
         };
-        let writer = create_file(env, dir, number, predecessor)?;
+        let before_seq = writer.header().predecessor.as_ref().map_or(0, |end| end.last_seq);
         let older = recovered
             .into_iter()
             .map(|log| OlderLog { log, unsynced: None })
             .collect();
-        let state = State {
+        let mut state = State {
             writer,
             last_seq,
+            before_seq,
             retired: false,
             older,
             next_number: number.saturating_add(1),
@@ -108,13 +125,17 @@ impl Wal {
             poison: None,
             closed: false,
         };
-        Ok(Wal {
+        if begin.offset > HEADER_LEN {
+            // If this fails, the next recovery writes the frames anew once more.
+            state.mark(begin);
+        }
+        Wal {
             env: env.clone(),
             dir: dir.to_owned(),
             options,
             state: Mutex::new(state),
             sync_ended: Event::default(),
-        })
+        }
     }
 
     /// Appends one group of frames: all of them, or none. Returns the log's end behind them.
@@ -299,6 +320,14 @@ impl Wal {
         Ok(())
     }
 
+    /// Where a log that was closed in order ends, seal included.
+    pub(crate) fn closed_end(&self) -> Option<LogEnd> {
+        let state = self.state.lock();
+        let sealed = state.closed && !state.retired && state.synced == state.end();
+        (sealed && state.poison.is_none())
+            .then(|| state.writer.header().ended(state.writer.end(), state.last_seq))
+    }
+
     /// Makes the next file the current one. The old one is not synced here: the next sync covers it first.
     fn begin_file(&self, state: &mut State) -> Result<()> {
         // From here on a successor may exist on disk that names the present end, even if creating it seems to fail.
@@ -323,10 +352,12 @@ impl Wal {
         let unsynced = (state.synced < reached).then(|| old.medium());
         let log = LiveLog {
             bytes: end.offset,
+            before_seq: state.before_seq,
             end,
             path: old.path().to_owned(),
         };
         state.older.push(OlderLog { log, unsynced });
+        state.before_seq = state.last_seq;
         state.retired = false;
         Ok(())
     }

@@ -17,25 +17,30 @@
 //!    recovery. The next frame goes into a new file whose header says where the good part of the old one ends.
 //! 6. A failed sync is final: every later append and sync is refused with [`Error::Poisoned`](crate::Error::Poisoned).
 //!
-//! Callers: the engine's write path (`Wal`), and its open (`replay`, `sync_recovered`, then `Wal::create`).
+//! 7. Recovery relies on nothing behind the last place that is proven to have been synced: it writes those frames anew (`resume`).
+//!
+//! Callers: the engine's write path (`Wal`), and its open (`replay`, then `resume`).
 
 #![deny(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 
+use crate::SeqNo;
 use crate::record_log::LogEnd;
 
 mod chain;
 mod log;
 mod payload;
 mod replay;
+mod resume;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
 
 pub(crate) use log::{Frame, Wal, WalOptions};
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
-pub(crate) use replay::{ReplayOptions, Replayed, replay, sync_recovered};
+pub(crate) use replay::{ReplayOptions, Replayed, replay};
+pub(crate) use resume::{UNFINISHED, resume};
 
 /// No log has a greater number: a stranger's file with an absurd one must not use up all that follow. A thousand files a
 /// second reach it after thirty thousand years.
@@ -55,6 +60,8 @@ pub(crate) struct LogPosition {
 pub(crate) struct LiveLog {
     /// Its number, identity, good end and last sequence number.
     pub(crate) end: LogEnd,
+    /// The last sequence number before it.
+    pub(crate) before_seq: SeqNo,
     /// Its size on disk, bytes behind the good end included.
     pub(crate) bytes: u64,
     /// Its path.

@@ -17,6 +17,9 @@ use crate::{Error, KeyspaceId, Result, SeqNo};
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 
+/// Under a good checksum this is no damage.
+const UNKNOWN_KIND: &str = "has a kind that this release does not know";
+
 /// First sequence number and count.
 const FRONT_SIZE: usize = 12;
 
@@ -209,7 +212,7 @@ impl<'a> Ops<'a> {
         const SHORT: &str = "is cut off";
         let kind = self.rest.u8().ok_or(SHORT)?;
         if kind != PUT && kind != DELETE {
-            return Err("has a kind that this release does not know");
+            return Err(UNKNOWN_KIND);
         }
         let keyspace = self.rest.varint().ok_or(SHORT)?;
         let keyspace = KeyspaceId::try_from(keyspace).map_err(|_| "has a keyspace id past 32 bits")?;
@@ -252,6 +255,13 @@ impl<'a> Iterator for Ops<'a> {
                 Err(what) => {
                     self.left = 0;
                     self.rest = Decoder::new(&[]);
+                    if what == UNKNOWN_KIND {
+                        let (index, offset) = (self.index, self.offset);
+                        let what =
+                            format!("operation {index} of the batch at offset {offset} {UNKNOWN_KIND}");
+                        let path = self.path.to_owned();
+                        return Some(Err(Error::NewerFormat { path, what }));
+                    }
                     format!("operation {} of a payload {what}", self.index)
                 }
             }

@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::env::FileSystem;
-use crate::record_log::{HEADER_LEN, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, SYNC, read};
+use crate::record_log::{HEADER_LEN, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read};
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
 use super::chain::{Chain, ChainLog};
-use super::{LiveLog, Payload};
+use super::{LiveLog, LogPosition, Payload};
 
 /// What the manifest knows about the log.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,14 @@ pub(crate) struct Replayed {
     pub(crate) logs: Vec<LiveLog>,
     /// The last sequence number in them, or before them.
     pub(crate) last_seq: SeqNo,
+    /// Whether the manifest knows of a log: then the first of them exists durably, with its header.
+    pub(crate) known: bool,
+    /// What the first of them continues.
+    pub(crate) before: Option<LogEnd>,
+    /// The highest place that is proven to have been synced, with all that lies before it.
+    pub(crate) proven: Option<LogPosition>,
+    /// Where the last frame with data begins.
+    pub(crate) last_frame: Option<LogPosition>,
     /// Bytes at the end that were not whole frames, or lay in files behind such a place, and were not replayed.
     pub(crate) torn_bytes: u64,
     /// Whether the log was closed in order.
@@ -57,6 +65,8 @@ pub(crate) fn replay(
     let chain = Chain::find(fs, dir, options)?;
     let mut replayed = Replayed {
         last_seq: chain.last_seq_before(),
+        before: chain.before(),
+        known: options.must_exist.iter().any(|number| *number != 0),
         next_number: chain.next_number,
         leftovers: chain.leftovers.clone(),
         dropped: chain.dropped.clone(),
@@ -70,17 +80,6 @@ pub(crate) fn replay(
         }
     }
     Ok(replayed)
-}
-
-/// Makes what was replayed durable, whatever the process that wrote it did: the contents of each file, and the names.
-pub(crate) fn sync_recovered(fs: &dyn FileSystem, dir: &Path, replayed: &Replayed) -> Result<()> {
-    for log in &replayed.logs {
-        let file = fs
-            .open(&log.path)
-            .map_err(|error| Error::io("open", &log.path, error))?;
-        file.sync().map_err(|error| Error::io(SYNC, &log.path, error))?;
-    }
-    fs.sync_dir(dir).map_err(|error| Error::io(SYNC, dir, error))
 }
 
 /// Replays one file; says whether the log goes on in the next one.
@@ -108,7 +107,9 @@ fn replay_one(
             options.mode
         },
     };
-    let mut last_seq = replayed.last_seq;
+    let before_seq = replayed.last_seq;
+    let mut last_seq = before_seq;
+    let mut last_frame = None;
     let outcome = read(
         fs,
         &log.path,
@@ -122,10 +123,12 @@ fn replay_one(
                 return Err(Error::corruption(&log.path, offset, what));
             }
             last_seq = payload.last_seq();
+            last_frame = Some(offset);
             sink(first_seq, payload)
         },
     )?;
     replayed.last_seq = last_seq;
+    replayed.note_places(log, &outcome, last_frame);
     replayed.torn_bytes += outcome.torn_bytes;
     replayed.sealed = outcome.sealed;
     let end = log.header.ended(outcome.end, last_seq);
@@ -141,6 +144,7 @@ fn replay_one(
     };
     replayed.logs.push(LiveLog {
         end,
+        before_seq,
         bytes: log.len,
         path: log.path.clone(),
     });
@@ -151,6 +155,20 @@ fn replay_one(
             Ok(false)
         }
         Some(error) => Err(error),
+    }
+}
+
+impl Replayed {
+    fn note_places(&mut self, log: &ChainLog, outcome: &ReadOutcome, last_frame: Option<u64>) {
+        let place = |(number, offset)| LogPosition { number, offset };
+        let number = log.header.number;
+        let recorded = log
+            .recorded_end
+            .as_ref()
+            .map(|end| place((end.number, end.offset)));
+        self.proven = self.proven.max(outcome.markers.map(place)).max(recorded);
+        let frame = last_frame.map(|offset| place((number, offset)));
+        self.last_frame = self.last_frame.max(frame);
     }
 }
 

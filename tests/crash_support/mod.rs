@@ -3,11 +3,12 @@
 //!
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
-//! * `histories`: the scripts.
+//! * `histories`: the scripts; `random`: scripts drawn from a seed.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod histories;
 pub mod oracle;
+pub mod random;
 pub mod world;
 
 /// What a step writes: key number and value length; `None` deletes. The value follows from the key and a counter.

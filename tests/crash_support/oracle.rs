@@ -216,7 +216,8 @@ impl Oracle {
             }
         }
         for (name, map) in found {
-            if !self.live.contains_key(name) && !(self.maybe_created.contains(name) && map.is_empty()) {
+            let may_be_there = self.maybe_created.contains(name) && map.is_empty();
+            if !self.live.contains_key(name) && !may_be_there {
                 return Err(format!("keyspace {name:?} is there with {} entries", map.len()));
             }
         }

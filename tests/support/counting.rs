@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping};
 
@@ -16,23 +18,31 @@ pub(crate) struct Count {
 
 /// By operation ("read", "write", "sync") and kind of file ("sst", "log", "MANIFEST").
 #[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<(&'static str, &'static str), Count>>);
+pub(crate) struct Counts {
+    counts: Mutex<BTreeMap<(&'static str, &'static str), Count>>,
+    slow_syncs: AtomicBool,
+}
 
 impl Counts {
     fn note(&self, operation: &'static str, kind: &'static str, bytes: u64) {
-        let mut counts = self.0.lock().unwrap();
+        let mut counts = self.counts.lock().unwrap();
         let count = counts.entry((operation, kind)).or_default();
         count.calls += 1;
         count.bytes += bytes;
     }
 
     pub(crate) fn of(&self, operation: &'static str, kind: &'static str) -> Count {
-        let counts = self.0.lock().unwrap();
+        let counts = self.counts.lock().unwrap();
         counts.get(&(operation, kind)).copied().unwrap_or_default()
     }
 
+    /// From now on a sync takes a millisecond, as on a disk: in memory it takes no time.
+    pub(crate) fn slow_syncs(&self) {
+        self.slow_syncs.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn clear(&self) {
-        self.0.lock().unwrap().clear();
+        self.counts.lock().unwrap().clear();
     }
 }
 
@@ -122,6 +132,9 @@ impl File for CountingFile {
     }
     fn sync(&self) -> io::Result<()> {
         self.counts.note("sync", self.kind, 0);
+        if self.counts.slow_syncs.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.inner.sync()
     }
     fn len(&self) -> io::Result<u64> {

@@ -60,6 +60,16 @@ counts!(
     keyspaces_dropped,
     cache_hits,
     stalls,
+    inline_values,
+    small_values,
+    medium_values,
+    medium_values_carried_over,
+    tombstones,
+    numbers_zeroed,
+    files_of_old_versions,
+    files_in_mid_key,
+    files_of_many_key_blocks,
+    compressed_blocks,
 );
 
 impl Coverage {

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::env::{Env, FileSystem};
+use packstone::sst::{BlockCache, Codec, Sst, SstReadOptions};
 use packstone::{
     Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Metrics, Options, Range, Slice,
     Snapshot,
@@ -45,7 +47,7 @@ struct Limits {
 impl Limits {
     fn draw(rng: &mut Rng) -> Limits {
         Limits {
-            write_buffer_size: rng.pick(&[4, 4, 4, 8, 16, 64]) << 10,
+            write_buffer_size: rng.pick(&[4, 24, 32, 48, 64, 128]) << 10,
             max_log_size: rng.pick(&[4, 16, 64, 64, 256, 1024]) << 10,
             max_file_size: rng.pick(&[4, 4, 8, 64, 1024]) << 10,
             manifest_roll_size: rng.pick(&[1, 1, 4, 1024]) << 10,
@@ -134,6 +136,7 @@ pub(crate) fn run(seed: u64, world: World, operations: u64, trace: bool) -> Cove
     history.check_everything(&session);
     history.end(session, true);
     history.read_only(true);
+    history.note_files();
     history.coverage.histories += 1;
     history.coverage.operations += operations;
     history.coverage
@@ -148,7 +151,7 @@ impl History {
         }
     }
 
-    fn fs(&self) -> std::sync::Arc<dyn FileSystem> {
+    fn fs(&self) -> Arc<dyn FileSystem> {
         self.env().fs
     }
 
@@ -266,6 +269,41 @@ impl History {
                     "closing leaves superfluous files: {files} instead of {needed}"
                 );
             }
+        }
+    }
+}
+
+impl History {
+    /// What the SSTs that are left are made of, for the proof of coverage.
+    fn note_files(&mut self) {
+        let fs = self.fs();
+        let names = self.names();
+        for name in names.iter().filter(|name| name.ends_with(".sst")) {
+            let path = self.dir.join(name);
+            let options = SstReadOptions {
+                access: Access::Pread,
+                cache: Arc::new(BlockCache::new(0)),
+            };
+            let sst = Sst::open(fs.open(&path).expect("opens"), &path, &options).expect("opens");
+            let has = sst.properties();
+            let coverage = &mut self.coverage;
+            coverage.inline_values += has.inline_count;
+            coverage.small_values += has.small_count;
+            coverage.medium_values += has.medium_count;
+            if !has.replaces.is_empty() {
+                coverage.medium_values_carried_over += has.medium_count;
+            }
+            coverage.tombstones += has.tombstone_count;
+            coverage.numbers_zeroed += u64::from(has.max_seq == 0);
+            coverage.files_of_old_versions += u64::from(has.entry_count > has.key_count);
+            coverage.files_in_mid_key += u64::from(has.min_key == has.max_key && has.entry_count > 1);
+            coverage.compressed_blocks += sst
+                .blocks()
+                .expect("has blocks")
+                .iter()
+                .filter(|block| block.codec != Codec::Raw)
+                .count() as u64;
+            coverage.files_of_many_key_blocks += u64::from(has.key_blocks.count > 1);
         }
     }
 }

@@ -97,6 +97,7 @@ impl Core {
         if plan.inputs.is_empty() || keyspace.is_dropped() {
             return Ok(());
         }
+        let start = self.env.clock.now();
         let tree = keyspace.view().tree.clone();
         let outputs = self.write_outputs(keyspace, plan, &tree)?;
         self.commit_compaction(keyspace, plan, &outputs)?;
@@ -113,6 +114,8 @@ impl Core {
         self.counters
             .compaction_bytes_written
             .fetch_add(written, Ordering::Relaxed);
+        let time = self.env.clock.now().saturating_sub(start);
+        keyspace.note_work(plan.output_level, read, written, time);
         self.update_pressure_of(keyspace);
         Ok(())
     }

@@ -33,9 +33,22 @@ impl Plan {
 
 /// Bytes that level `level` is meant to hold. Level 1 holds what starts a compaction of level 0, so that the two merge
 /// at about equal sizes.
-fn target_bytes(level: usize, write_buffer_size: u64) -> u64 {
+pub(crate) fn target_bytes(level: usize, write_buffer_size: u64) -> u64 {
     let base = write_buffer_size.saturating_mul(COMPACT_L0 as u64);
     (1..level).fold(base, |bytes, _| bytes.saturating_mul(LEVEL_FACTOR))
+}
+
+/// Bytes that compaction has still to take out of levels that are over their targets.
+pub(crate) fn pending_bytes(tree: &Tree, write_buffer_size: u64) -> u64 {
+    let level_0 = match tree.level(0).len() {
+        files if files >= COMPACT_L0 => tree.level_bytes(0),
+        _ => 0,
+    };
+    let deeper = (1..LEVELS - 1).map(|level| {
+        tree.level_bytes(level)
+            .saturating_sub(target_bytes(level, write_buffer_size))
+    });
+    level_0 + deeper.sum::<u64>()
 }
 
 /// The most urgent compaction, if any level is over its target.

@@ -64,10 +64,9 @@ fn check_after(sim: &SimEnv, style: CrashStyle, told: &Told, context: &str) {
         told.attempted
     );
 
-    sync_recovered(&*env.fs, db(), &replayed).unwrap();
-    let end = replayed.logs.last().map(|log| log.end.clone());
-    let ends: Vec<_> = end.iter().cloned().collect();
-    let wal = Wal::create(&env, db(), replayed.next_number, end, replayed.logs, OPTIONS).unwrap();
+    let resumed = resume(&env, db(), replayed.next_number, &replayed, OPTIONS).unwrap();
+    let ends: Vec<_> = resumed.kept.iter().map(|log| log.end.clone()).collect();
+    let wal = resumed.wal;
     append(&wal, kept + 100).unwrap();
     wal.sync(wal.end()).unwrap();
     append(&wal, kept + 101).unwrap();
@@ -134,12 +133,11 @@ fn go_on(env: &Env, ends: &mut Vec<crate::record_log::LogEnd>, kept: &mut Option
         ..ReplayOptions::default()
     };
     let (seqs, replayed) = recover_with(env, &options)?;
-    sync_recovered(&*env.fs, db(), &replayed)?;
+    let resumed = resume(env, db(), replayed.next_number, &replayed, OPTIONS)?;
     *kept = Some(seqs.len() as u64);
-    let end = replayed.logs.last().map(|log| log.end.clone());
-    ends.extend(end.clone());
-    let wal = Wal::create(env, db(), replayed.next_number, end, replayed.logs, OPTIONS)?;
-    for leftover in &replayed.leftovers {
+    ends.extend(resumed.kept.iter().map(|log| log.end.clone()));
+    let wal = resumed.wal;
+    for leftover in replayed.leftovers.iter().chain(&resumed.replaced) {
         env.fs
             .remove(leftover)
             .map_err(|error| Error::io("remove", leftover, error))?;

@@ -1,0 +1,60 @@
+//! The queue of the write path: requests, and the writers that wait for one of them to lead (see `commit`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::keyspace::KeyspaceCore;
+use crate::Result;
+use crate::env::Event;
+use crate::types::SeqNo;
+use crate::wal::{LogPosition, PayloadBuilder};
+
+/// Writers that wait for their turn.
+#[derive(Default)]
+pub(crate) struct CommitQueue {
+    pub(super) state: Mutex<Queue>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    /// Somebody leads a group.
+    pub(super) led: bool,
+    pub(super) waiting: VecDeque<Arc<Follower>>,
+}
+
+/// One write: the operations of a put, a delete or a batch.
+pub(crate) struct Request {
+    pub(crate) payload: PayloadBuilder,
+    /// The keyspaces written to, each once.
+    pub(crate) keyspaces: Vec<Arc<KeyspaceCore>>,
+    /// Given by the leader.
+    pub(super) first_seq: SeqNo,
+}
+
+impl Request {
+    pub(crate) fn new(payload: PayloadBuilder, keyspaces: Vec<Arc<KeyspaceCore>>) -> Self {
+        Request {
+            payload,
+            keyspaces,
+            first_seq: 0,
+        }
+    }
+}
+
+/// A request whose writer waits.
+pub(super) struct Follower {
+    pub(super) slot: Mutex<Slot>,
+    pub(super) event: Event,
+}
+
+pub(super) enum Slot {
+    Waiting(Request),
+    /// Taken by a leader.
+    Taken,
+    Done(Result<LogPosition>),
+    /// It is this writer's turn to lead.
+    Leads(Request),
+    Gone,
+}

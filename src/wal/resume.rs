@@ -1,0 +1,228 @@
+//! Going on with a log that was replayed, without believing the page cache.
+//!
+//! What a reader finds in a log file need not be on the medium: if a sync of it has failed, the pages are marked clean all the
+//! same, and the next sync reports success and does nothing. Neither a sync nor a read can tell. What does prove that
+//! bytes are on the medium is a *place* that was named after a sync of them had succeeded: by a marker, a seal, or an end
+//! that the manifest records. So recovery divides the log there:
+//!
+//! ```text
+//! before   000007.log [header|data|data|marker|data|data]   000008.log [header: 7 ends ..|data|data]
+//!                                     ^proven ~~~~~~~~~tail~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+//! after    000007.log [header|data|data]   000009.log [header: 7 ends at proven|data|data|data|data|marker]
+//! ```
+//!
+//! The tail's frames are written anew, into the file that the log goes on in. That file gets its contents and their sync
+//! under another name ([`UNFINISHED`]) and then its own by a rename; the sync of the directory behind it is the point of no
+//! return. Both states hold the same frames, so a crash before or after it loses nothing, and the old files are
+//! deleted only when the manifest has recorded the new ends. The marker comes last of all: it vouches for the
+//! file's name as well.
+//!
+//! A log that was closed in order, or synced last of all, has no tail, and costs nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::env::Env;
+use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, read};
+use crate::{Error, Result};
+
+use super::log::{Wal, WalOptions};
+use super::{LiveLog, LogPosition, Payload, Replayed, file_path};
+
+/// The name of the file that takes the tail, until it is whole. What is found under it is a leftover.
+pub(crate) const UNFINISHED: &str = "packstone-unfinished.log";
+
+/// Bytes of frames that are gathered for one write.
+const WRITE_BYTES: u64 = 1 << 20;
+
+/// The log that goes on.
+pub(crate) struct Resumed {
+    pub(crate) wal: Wal,
+    /// The older files that are still needed, with their ends: the manifest records them. None: it raises the floor to the
+    /// new file.
+    pub(crate) kept: Vec<LiveLog>,
+    /// The files whose frames were written anew. To be deleted when the manifest has recorded the ends.
+    pub(crate) replaced: Vec<PathBuf>,
+}
+
+/// Begins the next file of a replayed log, number `number`, which is at or above `replayed.next_number`. When this
+/// returns, all that was replayed is durable. An error has changed nothing that matters: open again.
+pub(crate) fn resume(
+    env: &Env,
+    dir: &Path,
+    number: u64,
+    replayed: &Replayed,
+    options: WalOptions,
+) -> Result<Resumed> {
+    let mut cut = Cut::of(replayed);
+    if cut.tail.is_empty() {
+        cut.drop_empty();
+        let wal = Wal::create(env, dir, number, cut.predecessor, cut.kept.clone(), options)?;
+        return Ok(Resumed {
+            wal,
+            kept: cut.kept,
+            replaced: cut.replaced,
+        });
+    }
+    let unfinished = dir.join(UNFINISHED);
+    match env.fs.remove(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &unfinished, error));
+        }
+        _ => {}
+    }
+    cut.find_last_seq(env)?;
+    let identity = env
+        .entropy
+        .identity()
+        .map_err(|error| Error::io("draw an identity for", &unfinished, error))?;
+    let header = Header {
+        kind: LogKind::Wal,
+        number,
+        identity,
+        predecessor: cut.predecessor.clone(),
+    };
+    let path = file_path(dir, number);
+    let mut writer = LogWriter::begin(&*env.fs, &unfinished, header)?;
+    cut.copy_tail(env, &mut writer)?;
+    writer.finish_as(&*env.fs, &path)?;
+    cut.drop_empty();
+    let wal = Wal::go_on(env, dir, writer, replayed.last_seq, cut.kept.clone(), options);
+    Ok(Resumed {
+        wal,
+        kept: cut.kept,
+        replaced: cut.replaced,
+    })
+}
+
+/// Where the proven part of a log ends.
+struct Cut {
+    /// The files up to that place; the last one's end is that place.
+    kept: Vec<LiveLog>,
+    /// What the next file continues: the last of `kept`, or what came before the first file.
+    predecessor: Option<LogEnd>,
+    /// The files with data frames behind the place, the one that it lies in among them.
+    tail: Vec<LiveLog>,
+    replaced: Vec<PathBuf>,
+    /// The place.
+    from: LogPosition,
+}
+
+impl Cut {
+    fn of(replayed: &Replayed) -> Cut {
+        let Some(first) = replayed.logs.first() else {
+            return Cut {
+                kept: Vec::new(),
+                predecessor: replayed.before.clone(),
+                tail: Vec::new(),
+                replaced: Vec::new(),
+                from: LogPosition { number: 0, offset: 0 },
+            };
+        };
+        let begin = LogPosition {
+            number: first.end.number,
+            offset: HEADER_LEN,
+        };
+        let proven = replayed.proven.filter(|place| *place >= begin);
+        let is_tail = |place: LogPosition| replayed.last_frame.is_some_and(|frame| frame >= place);
+        let from = proven.unwrap_or(begin);
+        // Before the manifest knows of a log, a file's very name may be one that could not be made durable.
+        let unborn = !replayed.known && proven.is_none() && !is_tail(begin);
+        let (mut kept, mut replaced) = (Vec::new(), Vec::new());
+        for log in &replayed.logs {
+            if log.end.number > from.number || unborn {
+                replaced.push(log.path.clone());
+                continue;
+            }
+            let mut log = log.clone();
+            if log.end.number == from.number && from.offset < log.end.offset {
+                log.end.offset = from.offset;
+            }
+            kept.push(log);
+        }
+        let tail = replayed.logs.iter().filter(|log| log.end.number >= from.number);
+        let tail = if is_tail(from) {
+            tail.cloned().collect()
+        } else {
+            Vec::new()
+        };
+        if let (true, Some(last)) = (tail.is_empty(), kept.last_mut()) {
+            last.end.last_seq = replayed.last_seq;
+        }
+        let last = kept.last().map(|log| log.end.clone());
+        Cut {
+            kept,
+            predecessor: last.or_else(|| replayed.before.clone()),
+            tail,
+            replaced,
+            from,
+        }
+    }
+
+    /// Where nothing of the log is proven, only the first file's header is kept, and nobody needs that.
+    fn drop_empty(&mut self) {
+        if let [only] = &self.kept[..]
+            && only.end.offset == HEADER_LEN
+        {
+            self.replaced.push(only.path.clone());
+            self.kept.clear();
+        }
+    }
+
+    /// Finds the last sequence number before the place, which lies in the middle of a file.
+    fn find_last_seq(&mut self, env: &Env) -> Result<()> {
+        let (Some(log), [.., last]) = (self.tail.first(), &mut self.kept[..]) else {
+            return Ok(());
+        };
+        if log.end.number != last.end.number {
+            return Ok(());
+        }
+        let mut last_seq = log.before_seq;
+        let options = ReadOptions {
+            stop_at: Some(self.from.offset),
+            ..ReadOptions::default()
+        };
+        read(
+            &*env.fs,
+            &log.path,
+            LogKind::Wal,
+            &options,
+            &mut |offset, bytes| {
+                last_seq = Payload::parse(&log.path, offset, bytes)?.last_seq();
+                Ok(())
+            },
+        )?;
+        last.end.last_seq = last_seq;
+        self.predecessor = Some(last.end.clone());
+        Ok(())
+    }
+
+    fn copy_tail(&self, env: &Env, writer: &mut LogWriter) -> Result<()> {
+        for log in &self.tail {
+            let options = ReadOptions {
+                stop_at: Some(log.end.offset),
+                ..ReadOptions::default()
+            };
+            let mut gathered = 0;
+            read(
+                &*env.fs,
+                &log.path,
+                LogKind::Wal,
+                &options,
+                &mut |offset, bytes| {
+                    if log.end.number == self.from.number && offset < self.from.offset {
+                        return Ok(());
+                    }
+                    writer.push(bytes)?;
+                    gathered += bytes.len() as u64;
+                    if gathered >= WRITE_BYTES {
+                        gathered = 0;
+                        writer.publish()?;
+                    }
+                    Ok(())
+                },
+            )?;
+            writer.publish()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Histories drawn from a seed, for the soak.
+
+use super::Step::{self, *};
+use super::{History, Item};
+
+/// SplitMix64: the tests' own randomness, the same everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len() as u64) as usize]
+    }
+}
+
+/// A history of about `length` steps. With `crashes` it contains kills and losses of power.
+pub fn history(seed: u64, length: u64, crashes: bool) -> History {
+    let mut rng = Rng(seed);
+    let mut live: Vec<&'static str> = Vec::new();
+    let mut steps = Vec::new();
+    for _ in 0..length {
+        if live.is_empty() || rng.below(25) == 0 {
+            let name = rng.pick(&["a", "b", "c"]);
+            steps.push(Keyspace(name));
+            if !live.contains(&name) {
+                live.push(name);
+            }
+            continue;
+        }
+        steps.push(step(&mut rng, &mut live, crashes));
+    }
+    History {
+        name: format!("random, seed {seed}"),
+        write_buffer_size: rng.pick(&[24 << 10, 40 << 10]),
+        max_log_size: rng.pick(&[16 << 10, 64 << 10, 1 << 20]),
+        max_file_size: rng.pick(&[8 << 10, 64 << 10]),
+        manifest_roll_size: rng.pick(&[1 << 10, 4 << 10, 1 << 20]),
+        sync_interval_ms: rng.pick(&[None, None, Some(20)]),
+        steps,
+    }
+}
+
+fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
+    match rng.below(100) {
+        0..45 => write(rng, live),
+        45..53 => Fill {
+            keyspace: rng.pick(live),
+            from: rng.below(60) as u32,
+            count: 1 + rng.below(6) as u32,
+            len: rng.pick(&[10, 900, 3900]),
+        },
+        53..57 => Sync,
+        57..64 => Flush,
+        64..69 => Compact(rng.pick(live)),
+        69..75 => RunOne,
+        75..78 => RunIdle,
+        78..80 => Settle,
+        80..83 => Advance(30),
+        83..86 => TakeSnapshot,
+        86..89 => CheckSnapshot,
+        89 => {
+            let name = live.swap_remove(rng.below(live.len() as u64) as usize);
+            Drop(name)
+        }
+        90..93 => Reopen,
+        93..95 => DropAndReopen,
+        // A loss of power takes no keyspace whose creation was acknowledged, so `live` stays right.
+        95 | 96 if crashes => Kill,
+        97 if crashes => PowerLoss,
+        98 | 99 if crashes => PowerLossRandom,
+        _ => write(rng, live),
+    }
+}
+
+fn write(rng: &mut Rng, live: &[&'static str]) -> Step {
+    let mut items: Vec<Item> = Vec::new();
+    for _ in 0..1 + rng.below(4) {
+        let len = match rng.below(12) {
+            0..3 => None,
+            3..7 => Some(rng.below(9) as usize),
+            7..10 => Some(rng.below(700) as usize),
+            10 => Some(rng.below(5000) as usize),
+            _ => Some(rng.below(14_000) as usize),
+        };
+        items.push((rng.pick(live), rng.below(60) as u32, len));
+    }
+    Write(items, rng.below(6) == 0)
+}
