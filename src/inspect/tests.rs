@@ -93,9 +93,9 @@ fn tails_are_told_apart() {
     keyspace.put("one", "1").unwrap();
     db.sync().unwrap();
     keyspace.put("two", "2").unwrap();
-    drop(db);
     let path = db_path("000002.log");
-    let whole = sim.read_file(&path).unwrap();
+    let whole = sim.read_file(&path).unwrap(); // before the drop, which closes in order
+    drop(db);
     let walk = |bytes: &[u8]| {
         sim.write_file(&path, bytes).unwrap();
         walk_log(&*sim.env().fs, &path, &LogLimits::default(), &mut |_| {

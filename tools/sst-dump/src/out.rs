@@ -3,6 +3,7 @@
 //! In text, answers go to the standard output and problems to the standard error. In JSON everything goes to the
 //! standard output, and the last line is always the `result`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -12,6 +13,9 @@ use packstone::Error;
 use serde_json::{Value, json};
 
 use crate::args::Common;
+
+/// So many problems are remembered to be told once; in a file with more nobody counts.
+const MAX_TOLD: usize = 10_000;
 
 /// Why a command gave up.
 #[derive(Debug)]
@@ -35,6 +39,9 @@ pub(crate) struct Out {
     hex: bool,
     damage: u64,
     misuse: u64,
+    /// Problems told so far, each once: what two commands' worth of checks find twice is one problem.
+    told: BTreeSet<String>,
+    reports: u64,
 }
 
 impl Out {
@@ -45,6 +52,8 @@ impl Out {
             hex: common.output_hex,
             damage: 0,
             misuse: 0,
+            told: BTreeSet::new(),
+            reports: 0,
         }
     }
 
@@ -55,9 +64,9 @@ impl Out {
         Ok(())
     }
 
-    /// How many problems there have been.
+    /// How often a problem has been reported, known ones included.
     pub(crate) fn problems(&self) -> u64 {
-        self.damage + self.misuse
+        self.reports
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -123,6 +132,10 @@ impl Out {
     }
 
     fn count(&mut self, damage: bool, text: &str, path: Option<String>, offset: Option<u64>, what: &str) {
+        self.reports += 1;
+        if self.told.len() < MAX_TOLD && !self.told.insert(text.to_owned()) {
+            return;
+        }
         match damage {
             true => self.damage += 1,
             false => self.misuse += 1,
@@ -193,11 +206,15 @@ pub(crate) fn is_gone(error: &Error) -> bool {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let mut out = String::with_capacity(bytes.len() * 2);
+    bytes.iter().for_each(|byte| push_hex(&mut out, *byte));
+    out
+}
+
+fn push_hex(out: &mut String, byte: u8) {
+    for digit in [byte >> 4, byte & 0xf] {
+        out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+    }
 }
 
 /// Text as it is, but for control characters, quotes and backslashes, which are escaped as Rust does, and bytes that are no
@@ -221,8 +238,10 @@ fn readable(bytes: &[u8]) -> String {
                 c => out.push(c),
             }
         }
+        // Not by `write!`: values can be binary through and through.
         for byte in chunk.invalid() {
-            let _ = write!(out, "\\x{byte:02x}");
+            out.push_str("\\x");
+            push_hex(&mut out, *byte);
         }
     }
     out

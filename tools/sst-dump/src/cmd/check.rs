@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use packstone::inspect::{self, FileKind, LogLimits, Tail};
+use packstone::inspect::{self, FileKind, Tail};
 use serde_json::json;
 
 use super::properties;
@@ -18,6 +18,10 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, &args.files)?;
     ctx.fs.expect(targets.items.iter().map(|item| item.size).sum());
     for item in &targets.items {
+        if !item.role.counts() {
+            left_out(ctx, item)?;
+            continue;
+        }
         let before = ctx.out.problems();
         let what = match item.kind {
             FileKind::Sst => check_sst(ctx, &targets, item, args, &range)?,
@@ -33,6 +37,14 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
         logs(ctx, database)?;
     }
     Ok(())
+}
+
+/// A file that the database does not name: it may be half written, and whether it is whole matters to nobody. Given by
+/// its own name it is checked.
+pub(crate) fn left_out(ctx: &mut Ctx, item: &Item) -> Result<(), Fail> {
+    let what = format!("{}: not checked; {}", item.path.display(), item.role.describe());
+    ctx.out.line(format_args!("{what}"))?;
+    Ok(ctx.out.record("note", json!({ "what": what }))?)
 }
 
 /// One line for one file.
@@ -110,11 +122,11 @@ pub(crate) fn compare(ctx: &mut Ctx, item: &Item, found: &packstone::sst::SstSum
     }
 }
 
-/// A log by itself. In a database its damage is judged by `logs`, which knows what lies behind.
+/// A log by itself, as far as it counts.
 pub(crate) fn log(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Option<String> {
     let (mut batches, mut operations, mut bad) = (0u64, 0u64, None);
-    let fs = ctx.fs.clone();
-    let found = inspect::walk_log(&fs, &item.path, &LogLimits::default(), &mut |frame| {
+    let limits = targets.log_limits(ctx, item);
+    let found = inspect::walk_log(&ctx.fs, &item.path, &limits, &mut |frame| {
         if let inspect::FrameContent::Batch(batch) = frame.content {
             batches += 1;
             for op in batch.operations() {
@@ -131,7 +143,7 @@ pub(crate) fn log(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Option<Strin
     }
     match found {
         Ok(report) => {
-            let end = tail(ctx, item, &report.tail, report.sealed);
+            let end = tail(ctx, &report.tail, report.sealed);
             Some(format!("{batches} batches, {operations} operations, {end}"))
         }
         Err(error) => {
@@ -141,14 +153,11 @@ pub(crate) fn log(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Option<Strin
     }
 }
 
-fn tail(ctx: &mut Ctx, item: &Item, tail: &Tail, sealed: bool) -> String {
+fn tail(ctx: &mut Ctx, tail: &Tail, sealed: bool) -> String {
     match tail {
         Tail::Torn { bytes, what } => format!("then {bytes} bytes that are no whole frame ({what})"),
         Tail::Damaged(error) => {
-            // `logs` says it again for a database, where it may lie behind what recovery reads.
-            if item.database.is_none() {
-                ctx.out.problem(error);
-            }
+            ctx.out.problem(error);
             "then damage".to_owned()
         }
         _ if sealed => "closed in order".to_owned(),
@@ -159,24 +168,15 @@ fn tail(ctx: &mut Ctx, item: &Item, tail: &Tail, sealed: bool) -> String {
 pub(crate) fn manifest(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Option<String> {
     match inspect::load_state(&ctx.fs, &item.path) {
         Ok(report) => {
-            if let (Tail::Damaged(error), None) = (&report.log.tail, item.database) {
-                ctx.out.problem(error);
-            }
             let ssts = report.state.map_or(0, |state| {
                 let levels = state.keyspaces.iter().flat_map(|keyspace| &keyspace.levels);
                 levels.map(Vec::len).sum()
             });
-            let end = if report.log.sealed {
-                "closed in order"
-            } else {
-                "open end"
-            };
+            let end = tail(ctx, &report.log.tail, report.log.sealed);
             Some(format!("{} edits, {ssts} SSTs, {end}", report.edits))
         }
         Err(error) => {
-            if item.database.is_none() || matches!(item.role, Role::Unnamed) {
-                targets.failed(ctx, item, &error);
-            }
+            targets.failed(ctx, item, &error);
             None
         }
     }

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
-use packstone::inspect::{self, FileKind, FrameContent, LogLimits, Tail};
+use packstone::inspect::{self, FileKind, FrameContent, Tail};
 use packstone::sst::hash_key;
 use packstone::{KeyspaceId, SeqNo};
 use serde_json::json;
@@ -135,7 +135,8 @@ fn keyspace_name(targets: &Targets, item: &Item, keyspace: KeyspaceId) -> String
 
 fn in_log(ctx: &mut Ctx, targets: &Targets, item: &Item, key: &[u8], found: &mut Found) {
     let mut problems = Vec::new();
-    let walked = inspect::walk_log(&ctx.fs, &item.path, &LogLimits::default(), &mut |frame| {
+    let limits = targets.log_limits(ctx, item);
+    let walked = inspect::walk_log(&ctx.fs, &item.path, &limits, &mut |frame| {
         let FrameContent::Batch(batch) = frame.content else {
             return ControlFlow::Continue(());
         };

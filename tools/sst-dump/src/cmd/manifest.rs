@@ -44,7 +44,7 @@ fn dump(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Result<(), Fail> {
     match found {
         Err(error) => targets.failed(ctx, item, &error),
         Ok(report) => {
-            if let (Tail::Damaged(error), None) = (&report.log.tail, item.database) {
+            if let Tail::Damaged(error) = &report.log.tail {
                 ctx.out.problem(error);
             }
             wal::end(ctx, &file, &report.log)?;

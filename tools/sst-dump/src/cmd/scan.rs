@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use packstone::SeqNo;
-use packstone::inspect::{self, FileKind, FrameContent, LogLimits, Tail};
+use packstone::inspect::{self, FileKind, FrameContent, Tail};
 use serde_json::json;
 
 use super::properties;
@@ -73,7 +73,8 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
     let file = item.path.display().to_string();
     let (mut shown, mut failed) = (0, None);
     let fs = ctx.fs.clone();
-    let report = inspect::walk_log(&fs, &item.path, &LogLimits::default(), &mut |frame| {
+    let limits = targets.log_limits(ctx, item);
+    let report = inspect::walk_log(&fs, &item.path, &limits, &mut |frame| {
         let FrameContent::Batch(batch) = frame.content else {
             return ControlFlow::Continue(());
         };

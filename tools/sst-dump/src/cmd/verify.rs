@@ -21,8 +21,12 @@ type Checked = packstone::Result<(SstSummary, VerifyReport)>;
 
 pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, &args.files)?;
+    let (counted, left): (Vec<&Item>, Vec<&Item>) = targets.items.iter().partition(|item| item.role.counts());
+    for item in left {
+        check::left_out(ctx, item)?;
+    }
     let (ssts, others): (Vec<&Item>, Vec<&Item>) =
-        targets.items.iter().partition(|item| item.kind == FileKind::Sst);
+        counted.into_iter().partition(|item| item.kind == FileKind::Sst);
     let size = |items: &[&Item]| items.iter().map(|item| item.size).sum::<u64>();
     // An SST is read once for its blocks and once for its key blocks, of which there is much less.
     ctx.fs.expect(size(&ssts) + size(&others));

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use packstone::inspect::{self, Frame, FrameContent, LogHeader, LogLimits, LogReport, Tail};
+use packstone::inspect::{self, Frame, FrameContent, LogHeader, LogReport, Tail};
 use serde_json::json;
 
 use crate::Ctx;
 use crate::args::FileArgs;
 use crate::out::{Fail, hex};
-use crate::target::{Item, Role, Targets};
+use crate::target::{Item, Targets};
 
 pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, args)?;
@@ -25,7 +25,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
 fn dump(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Result<(), Fail> {
     let (mut failed, fs) = (None, ctx.fs.clone());
     let file = item.path.display().to_string();
-    let limits = limits(targets, item);
+    let limits = targets.log_limits(ctx, item);
     let found = inspect::walk_log(
         &fs,
         &item.path,
@@ -52,27 +52,6 @@ fn dump(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Result<(), Fail> {
             }
             end(ctx, &file, &report)
         }
-    }
-}
-
-/// What the manifest knows about the log.
-fn limits(targets: &Targets, item: &Item) -> LogLimits {
-    let database = item.database.and_then(|index| targets.databases.get(index));
-    let Some(inspect::FileName::Log(number)) = item
-        .path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(inspect::FileName::parse)
-    else {
-        return LogLimits::default();
-    };
-    let ends = database
-        .filter(|_| matches!(item.role, Role::Needed))
-        .map(|database| &database.state.log_ends);
-    let recorded = ends.and_then(|ends| ends.iter().find(|end| end.number == number));
-    LogLimits {
-        recorded_end: recorded.map(|end| end.offset),
-        ..LogLimits::default()
     }
 }
 
@@ -158,6 +137,10 @@ pub(crate) fn end(ctx: &mut Ctx, file: &str, report: &LogReport) -> Result<(), F
     };
     let (kind, tail) = match &report.tail {
         Tail::Clean if report.sealed => ("sealed", "closed in order".to_owned()),
+        Tail::Clean if report.end < report.file_len => {
+            let what = "what lies behind was cut off by a later log or recovery";
+            ("clean", what.to_owned())
+        }
         Tail::Clean => ("clean", "ends with its last frame".to_owned()),
         Tail::Torn { bytes, what } => (
             "torn",

@@ -6,7 +6,7 @@ use packstone::KeyspaceId;
 use packstone::env::FileSystem;
 use packstone::inspect::{self, FileName, ManifestReport, SstInfo, State, Tail};
 
-use super::{Item, LOOKS, Role};
+use super::{Item, LOOKS, Role, name_of, ours};
 use crate::{Ctx, out};
 
 /// A directory with a database.
@@ -48,6 +48,7 @@ impl Database {
                         candidates.retain(|other| *other != path);
                     }
                 },
+                Ok(None) if candidates.is_empty() && named.is_empty() => return None,
                 Ok(None) if candidates.is_empty() => {
                     ctx.out.warn(&format!(
                         "{}: no CURRENT and no manifest; each file is taken alone",
@@ -163,11 +164,7 @@ impl Database {
             manifest: self.manifest.clone(),
             state,
         };
-        let name = item
-            .path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(FileName::parse);
+        let name = name_of(&item.path);
         // A manifest or a log that is gone was replaced; SSTs are what the state lists.
         matches!(
             name.map(|name| now.role(name, &item.path)),
@@ -179,8 +176,9 @@ impl Database {
 /// Our files in a directory, by name.
 pub(super) fn list(ctx: &mut Ctx, dir: &Path) -> Vec<(String, FileName)> {
     let entries = ctx.fs.list(dir).unwrap_or_default().into_iter();
-    let ours = entries.filter(|entry| entry.is_file);
-    ours.filter_map(|entry| FileName::parse(&entry.name).map(|parsed| (entry.name, parsed)))
-        .filter(|(_, parsed)| *parsed != FileName::Lock)
-        .collect()
+    let files: Vec<String> = entries
+        .filter(|entry| entry.is_file)
+        .map(|entry| entry.name)
+        .collect();
+    ours(&files)
 }

@@ -3,11 +3,12 @@
 //! What a file is, its content says. What part it plays in a database, the manifest says. A database may be in use
 //! meanwhile: files that go away are nothing wrong as long as the manifest does not name them any more.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use packstone::Error;
 use packstone::env::FileSystem;
-use packstone::inspect::{self, FileKind, FileName, SstInfo};
+use packstone::inspect::{self, FileKind, FileName, LogLimits, SstInfo};
 
 use crate::args::FileArgs;
 use crate::out::Fail;
@@ -102,10 +103,7 @@ impl Targets {
     }
 
     fn add_file(&mut self, ctx: &mut Ctx, path: &Path, size: u64) {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(FileName::parse);
+        let name = name_of(path);
         let kind = match inspect::identify(&ctx.fs, path) {
             Ok(kind) => kind,
             Err(error) => return ctx.out.problem(&error),
@@ -142,28 +140,34 @@ impl Targets {
     }
 
     fn add_directory(&mut self, ctx: &mut Ctx, dir: &Path) {
-        let names = match ctx.fs.list(dir) {
-            Ok(entries) => entries.into_iter().filter(|entry| entry.is_file),
+        let names: Vec<String> = match ctx.fs.list(dir) {
+            Ok(entries) => {
+                let files = entries.into_iter().filter(|entry| entry.is_file);
+                files.map(|entry| entry.name).collect()
+            }
             Err(error) => return ctx.out.problem(&Error::io("list", dir, error)),
         };
-        let named: Vec<(String, FileName)> = names
-            .filter_map(|entry| FileName::parse(&entry.name).map(|parsed| (entry.name, parsed)))
-            .filter(|(_, parsed)| *parsed != FileName::Lock)
-            .collect();
-        if named.is_empty() {
-            return ctx
-                .out
-                .misuse(dir, "no database: the directory has no files of packstone");
+        let named = ours(&names);
+        if let Some(database) = Database::load(ctx, dir, &named) {
+            return self.add_database(ctx, database);
         }
-        match Database::load(ctx, dir, &named) {
-            Some(database) => self.add_database(ctx, database),
-            None => {
-                for (name, _) in named {
-                    let path = dir.join(name);
-                    let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-                    self.add_file(ctx, &path, size);
-                }
+        // No database: whatever is ours by its name or its content.
+        let before = (self.items.len(), ctx.out.problems());
+        for name in &names {
+            let path = dir.join(name);
+            let is_named = named.iter().any(|(ours, _)| ours == name);
+            let is_ours = || match inspect::identify(&ctx.fs, &path) {
+                Ok(kind) => !matches!(kind, FileKind::Unknown | FileKind::Empty),
+                Err(_) => false,
+            };
+            if is_named || is_ours() {
+                let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+                self.add_file(ctx, &path, size);
             }
+        }
+        if before == (self.items.len(), ctx.out.problems()) {
+            ctx.out
+                .misuse(dir, "no database: the directory has no files of packstone");
         }
     }
 
@@ -260,6 +264,30 @@ impl Targets {
         counted
     }
 
+    /// What the manifest and later logs know about a log.
+    pub(crate) fn log_limits(&self, ctx: &Ctx, item: &Item) -> LogLimits {
+        let mut limits = LogLimits::default();
+        let Some(database) = item.database.and_then(|index| self.databases.get(index)) else {
+            return limits;
+        };
+        let Some(FileName::Log(number)) = name_of(&item.path) else {
+            return limits;
+        };
+        let ends = &database.state.log_ends;
+        limits.recorded_end = ends.iter().find(|end| end.number == number).map(|end| end.offset);
+        let same = |other: &&Item| other.database == item.database && matches!(other.role, Role::Needed);
+        for other in self.items.iter().filter(same) {
+            // The header is all that is wanted.
+            let stop = &mut |_: inspect::Frame<'_>| ControlFlow::Break(());
+            let found = inspect::walk_log(&ctx.fs, &other.path, &LogLimits::default(), stop);
+            let before = found.ok().and_then(|report| report.header.predecessor);
+            if let Some(before) = before.filter(|before| before.number == number) {
+                limits.successor_end = Some(before.offset);
+            }
+        }
+        limits
+    }
+
     /// Reports a file that could not be read, unless a database in use has let go of it meanwhile.
     pub(crate) fn failed(&self, ctx: &mut Ctx, item: &Item, error: &Error) {
         let database = item.database.and_then(|index| self.databases.get(index));
@@ -274,6 +302,21 @@ impl Targets {
         }
         ctx.out.problem(error);
     }
+}
+
+/// The names that are ours, with what they stand for; not `LOCK`, which holds nothing.
+fn ours(names: &[String]) -> Vec<(String, FileName)> {
+    let parsed = names
+        .iter()
+        .filter_map(|name| FileName::parse(name).map(|parsed| (name.clone(), parsed)));
+    parsed.filter(|(_, parsed)| *parsed != FileName::Lock).collect()
+}
+
+/// What a path's last part stands for in a database.
+fn name_of(path: &Path) -> Option<FileName> {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(FileName::parse)
 }
 
 /// The kind in words.

@@ -220,3 +220,49 @@ fn no_flipped_byte_anywhere_makes_a_command_panic() {
         }
     }
 }
+
+#[test]
+fn a_leftover_that_is_damaged_is_not_the_databases_damage_but_its_own() {
+    let database = support::closed();
+    let path = database.path().join("000077.sst");
+    std::fs::write(&path, &std::fs::read(database.file("000004.sst")).unwrap()[..500]).unwrap();
+    for command in ["check", "verify", "scan", "histogram"] {
+        let run = database.run(&format!("{command} @"));
+        assert_eq!(run.status, 0, "{command}: {}{}", run.stdout, run.stderr);
+        assert!((run.stdout + &run.stderr).contains("000077.sst") || command == "scan");
+    }
+    assert_names(&database.run(&format!("check {}", path.display())), &path, None);
+}
+
+#[test]
+fn a_log_that_a_recovery_has_cut_off_is_whole() {
+    let database = support::reopened();
+    for command in ["check", "verify", "wal", "scan", "find after"] {
+        let run = database.run(&format!("{command} @"));
+        assert_eq!(run.status, 0, "{command}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
+fn one_place_of_damage_is_one_problem() {
+    let database = support::closed();
+    let path = database.first(".log");
+    flip(&database, &path, 110);
+    let run = database.run("check @");
+    assert_eq!(run.stderr.matches("is damaged").count(), 1, "{}", run.stderr);
+    assert!(run.stdout.contains("NOT OK"), "{}", run.stdout);
+}
+
+#[test]
+fn files_without_a_database_are_taken_each_alone_whatever_their_names() {
+    let (database, dir) = (support::closed(), tempfile::tempdir().unwrap());
+    std::fs::copy(database.file("000004.sst"), dir.path().join("rescued.bin")).unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
+    let run = support::run(["check", dir.path().to_str().unwrap()]);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("rescued.bin: ok, 39 entries"),
+        "{}",
+        run.stdout
+    );
+}

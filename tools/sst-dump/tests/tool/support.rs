@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use packstone::env::sim::SimEnv;
+use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::{Compression, Db, Durability, KeyspaceOptions, Options};
 use tempfile::TempDir;
 
@@ -110,13 +110,16 @@ pub(crate) fn closed() -> Database {
 /// The same as a killed process leaves it: no seal, and nothing synced at the end.
 pub(crate) fn killed() -> Database {
     let (sim, db) = build();
+    let database = write_out(&sim);
+    // Only now: a database that is dropped closes in order.
     drop(db);
-    write_out(&sim)
+    database
 }
 
 /// A database that has been opened again after a kill, in which a keyspace has been dropped.
 pub(crate) fn reopened() -> Database {
     let (sim, db) = build();
+    sim.crash(CrashStyle::KeepAll);
     drop(db);
     let db = Options::new().env(sim.env()).open("/db").unwrap();
     db.keyspace("users").unwrap().put("after", "the kill").unwrap();
