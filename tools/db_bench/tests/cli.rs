@@ -219,6 +219,8 @@ fn intervals_are_told_in_rocksdbs_form() {
         .collect();
     assert_eq!(lines.len(), 2, "{}", output.stderr);
     assert!(lines[0].contains("thread 0: (400,400) ops and (") && lines[1].contains("(400,800) ops and ("));
+    let date = lines[0].split_whitespace().next().unwrap();
+    assert_eq!((date.len(), &date[4..5], &date[10..11]), (19, "/", "-"), "{date}");
     assert!(lines[1].contains(" ops/second in (") && lines[1].ends_with(") seconds"));
     assert!(output.stderr.contains("** Compaction Stats [default] **"));
     let output = bench.ok(
