@@ -15,6 +15,9 @@ pub(crate) const LOCK: &str = "LOCK";
 /// all that follow. A thousand files a second reach it after thirty thousand years.
 pub(crate) const MAX_NUMBER: u64 = 1_000_000_000_000_000;
 
+/// A file with a name above this is a stranger's, so that four billion numbers are left above whatever is found.
+const MAX_FOUND: u64 = MAX_NUMBER - (1 << 32);
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -49,7 +52,7 @@ pub(crate) fn parse(name: &str) -> Option<FileKind> {
 }
 
 fn number(digits: &str) -> Option<u64> {
-    let number = digits.parse().ok().filter(|number| *number <= MAX_NUMBER)?;
+    let number = digits.parse().ok().filter(|number| *number <= MAX_FOUND)?;
     (format!("{number:06}") == digits).then_some(number)
 }
 

@@ -22,6 +22,7 @@ use super::table::{Table, Trash};
 use crate::env::{Env, Event, Lock, Priority};
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
 use crate::memtable::Memtable;
+use crate::names;
 use crate::options::{KeyspaceOptions, Options};
 use crate::sst::{Access, BlockCache, SstReadOptions};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
@@ -92,6 +93,35 @@ pub(crate) struct ManifestState {
     /// Keyspaces whose drop has failed, and which a crash might find dropped. The next edit that succeeds settles it: a
     /// manifest that does not contain the drop is in force then.
     pub(crate) undecided_drops: Vec<Arc<KeyspaceCore>>,
+    /// Tables that are in no version, or in none that counts: an edit that names them has failed, or one that removes them
+    /// has no marker yet.
+    pub(crate) undecided_tables: Vec<Arc<Table>>,
+}
+
+impl ManifestState {
+    /// After a failed commit: a crash may find the edit done all the same, so the tables that it names stay until a later
+    /// edit has settled that they are in no version.
+    pub(crate) fn keep_undecided(&mut self, committed: Result<bool>, tables: &[Arc<Table>]) -> Result<()> {
+        if committed.is_err() {
+            self.undecided_tables.extend_from_slice(tables);
+        }
+        committed.map(|_| ())
+    }
+
+    /// What an edit with a durable marker leaves out is in no version, whatever happens.
+    fn settle_tables(&mut self) {
+        for table in self.undecided_tables.drain(..) {
+            let number = table.meta.number;
+            let mut levels = self
+                .catalog
+                .keyspaces
+                .values()
+                .flat_map(|keyspace| &keyspace.levels);
+            if !levels.any(|files| files.contains_key(&number)) {
+                table.mark_obsolete();
+            }
+        }
+    }
 }
 
 /// Totals since the database was opened.
@@ -166,8 +196,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn new_file_number(&self) -> u64 {
-        self.next_file_number.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn new_file_number(&self) -> Result<u64> {
+        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
+        if number >= names::MAX_NUMBER {
+            self.next_file_number.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::LimitExceeded {
+                what: "number of files ever created",
+                size: number,
+                limit: names::MAX_NUMBER,
+            });
+        }
+        Ok(number)
     }
 
     pub(crate) fn read_options(&self) -> SstReadOptions {
@@ -214,7 +253,7 @@ impl Core {
 
     /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
     /// waits for it for ever.
-    fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
+    pub(crate) fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
         self.running_jobs.fetch_add(1, Ordering::SeqCst);
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if !self.closed.load(Ordering::SeqCst) {
@@ -289,7 +328,8 @@ impl Core {
 
     /// Makes `edit` durable and then true in memory. `install` changes the views; it runs after the point of no return
     /// and under the manifest's lock (which the caller holds), so that versions change in the order of their edits.
-    /// `obsolete` are the tables that the edit makes superfluous: their files go when the last reader does.
+    /// `obsolete` are the tables that the edit makes superfluous: their files go when the last reader does. Says whether
+    /// the edit's marker is durable: before that no other file may go that it makes superfluous.
     ///
     /// REQUIRES: what the edit refers to is durable, the log included (`sync_log`).
     pub(crate) fn commit_edit(
@@ -298,7 +338,7 @@ impl Core {
         mut edit: Edit,
         obsolete: &[Arc<Table>],
         install: impl FnOnce(&Catalog),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
@@ -319,15 +359,14 @@ impl Core {
         for keyspace in state.undecided_drops.drain(..) {
             keyspace.set_refusing(false);
         }
+        state.undecided_tables.extend_from_slice(obsolete);
         if committed.marked {
-            for table in obsolete {
-                table.mark_obsolete();
-            }
+            state.settle_tables();
         }
         if let Some(path) = committed.replaced {
             self.trash.throw_away(path);
         }
-        Ok(())
+        Ok(committed.marked)
     }
 
     /// Stops all writing for good: what the disk holds is unknown.
@@ -465,7 +504,7 @@ impl Core {
             // The drop has happened; logs that stay now go after the next flush.
             let _ = self.drop_old_logs();
         }
-        result
+        result.map(|_| ())
     }
 
     /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
@@ -475,6 +514,7 @@ impl Core {
             return Ok(());
         }
         self.commit_edit(&mut state, Edit::default(), &[], |_| {})
+            .map(|_| ())
     }
 
     // ---- closing ----

@@ -85,12 +85,9 @@ impl Core {
 
     fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
         let frozen = keyspace.view().frozen.clone();
-        let Some(newest) = frozen.first() else {
+        let Some(newest) = frozen.first().filter(|_| !keyspace.is_dropped()) else {
             return Ok(());
         };
-        if keyspace.is_dropped() {
-            return Ok(());
-        }
         let start = self.env.clock.now();
         let tables = self.write_frozen(keyspace, &frozen)?;
         self.sync_log()?;
@@ -100,6 +97,8 @@ impl Core {
         self.counters.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
         keyspace.note_work(0, 0, bytes, self.env.clock.now().saturating_sub(start));
         self.update_pressure_of(keyspace);
+        // The flush is done, whatever becomes of this: logs that stay now go after the next one.
+        let _ = self.drop_old_logs();
         Ok(())
     }
 
@@ -170,15 +169,15 @@ impl Core {
         });
         edit.push(Record::LogKnown(wal.current_number()));
         let added: Vec<_> = tables.iter().map(|table| (0, table.clone())).collect();
-        self.commit_edit(&mut state, edit, &[], |_| {
+        let committed = self.commit_edit(&mut state, edit, &[], |_| {
             keyspace.update(|view| {
                 view.frozen.truncate(view.frozen.len().saturating_sub(count));
                 view.tree = Arc::new(view.tree.with(&[], &added));
             });
-        })?;
+        });
+        state.keep_undecided(committed, tables)?;
         self.check_recency(keyspace);
-        drop(state);
-        self.drop_old_logs()
+        Ok(())
     }
 
     /// Raises the log floor to the oldest log that still holds something unflushed, and deletes what lies below.
@@ -193,9 +192,10 @@ impl Core {
         let edit = Edit {
             records: vec![Record::LogFloor(floor)],
         };
-        self.commit_edit(&mut state, edit, &[], |_| {})?;
+        let marked = self.commit_edit(&mut state, edit, &[], |_| {})?;
         drop(state);
-        wal.remove_below(floor)
+        // Without its marker the edit may be taken for a torn tail, and the logs for needed.
+        if marked { wal.remove_below(floor) } else { Ok(()) }
     }
 
     /// Flushes one keyspace's writes so far, and waits for it.
@@ -205,7 +205,8 @@ impl Core {
         let failures = self.failures();
         let upto = {
             let mut writes = self.writes.lock();
-            let last = writes.next_seq.saturating_sub(1);
+            // Not the last number given: that one may belong to a write that failed.
+            let last = self.snapshots.published();
             for keyspace in keyspaces {
                 self.rotate(&mut writes, keyspace.id, last);
             }

@@ -76,7 +76,7 @@ impl<'a> Output<'a> {
 
     fn begin_file(&mut self) -> Result<SstBuilder> {
         let core = self.core;
-        let number = core.new_file_number();
+        let number = core.new_file_number()?;
         let path = names::sst(&core.dir, number);
         let identity = core
             .env

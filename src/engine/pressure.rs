@@ -16,6 +16,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use parking_lot::Mutex;
+
 /// Level-0 SSTs up to which writers run free: twice the number that starts a compaction.
 const SLOW_L0: usize = 8;
 /// Level-0 SSTs at which writers wait. Every read asks each of them, and so many still merge in one compaction.
@@ -34,6 +36,8 @@ pub(super) const STOP: u64 = u64::MAX;
 /// How much writers are slowed at present.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
+    /// Held from the look at a keyspace to the note of what it asks: an older look must not overwrite a newer one.
+    pub(super) looking: Mutex<()>,
     pub(super) nanos_per_kib: AtomicU64,
     /// Delay that writers have earned and not yet slept.
     pub(super) owed_nanos: AtomicU64,

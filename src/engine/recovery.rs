@@ -306,6 +306,7 @@ impl Opening {
             manifest: None,
             catalog: self.catalog.clone(),
             undecided_drops: Vec::new(),
+            undecided_tables: Vec::new(),
         };
         self.into_core(None, manifest, None)
     }
@@ -373,6 +374,7 @@ impl Opening {
                 manifest: Some(manifest),
                 catalog,
                 undecided_drops: Vec::new(),
+                undecided_tables: Vec::new(),
             },
             lock,
         );

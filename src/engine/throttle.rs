@@ -12,14 +12,22 @@ use crate::{Error, Result};
 impl Core {
     /// Takes note of a keyspace's debt.
     pub(crate) fn update_pressure_of(&self, keyspace: &Arc<KeyspaceCore>) {
+        let _looking = self.pressure.looking.lock();
         let view = keyspace.view();
         let debt = debt(view.tree.level(0).len(), view.frozen.len());
         keyspace.nanos_per_kib.store(delay(debt), Ordering::Relaxed);
-        self.update_pressure();
+        self.pass_on_pressure();
+    }
+
+    /// Takes note that a keyspace is gone.
+    pub(crate) fn update_pressure(&self) {
+        let _looking = self.pressure.looking.lock();
+        self.pass_on_pressure();
+        self.progress.notify();
     }
 
     /// The slowest keyspace decides: they share the log and the background threads.
-    pub(crate) fn update_pressure(&self) {
+    fn pass_on_pressure(&self) {
         let keyspaces = self.keyspaces.read();
         let most = keyspaces
             .values()

@@ -117,6 +117,7 @@ impl Catalog {
                     return Err(format!("SST {} added to level {level} twice", file.number));
                 }
                 self.next_file_number = self.next_file_number.max(file.number.saturating_add(1));
+                self.last_seq = self.last_seq.max(file.max_seq);
             }
             Record::RemoveFile {
                 keyspace,

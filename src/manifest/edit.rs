@@ -282,7 +282,8 @@ impl FileMeta {
 
     fn decode(d: &mut Decoder<'_>) -> Option<Self> {
         let file = FileMeta {
-            number: file_number(d)?,
+            // There is always a next one.
+            number: file_number(d).filter(|number| *number < MAX_NUMBER)?,
             size: d.varint()?,
             identity: d.array()?,
             entries: d.varint()?,

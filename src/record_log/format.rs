@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::coding::Decoder;
+use crate::types::MAX_SEQ;
 use crate::{Error, Result};
 
 use super::{Header, LogEnd, LogKind};
@@ -168,7 +169,9 @@ fn decode_body(path: &Path, kind: LogKind, decoder: &mut Decoder<'_>) -> Result<
         };
         let predecessor = match decoder.u32()? {
             0 => None,
-            1 if before.number < number && before.offset >= HEADER_LEN => Some(before),
+            1 if before.number < number && before.offset >= HEADER_LEN && before.last_seq <= MAX_SEQ => {
+                Some(before)
+            }
             _ => return None,
         };
         Some(Header {

@@ -42,9 +42,9 @@ pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use replay::{ReplayOptions, Replayed, replay};
 pub(crate) use resume::resume;
 
-/// No log has a greater number: a stranger's file with an absurd one must not use up all that follow. A thousand files a
-/// second reach it after thirty thousand years.
-const MAX_NUMBER: u64 = 1_000_000_000_000_000;
+/// A file with a greater number is a stranger's: one with an absurd number must not use up all that follow. The same as
+/// for all files (`names`), with four billion numbers to spare.
+const MAX_FOUND: u64 = crate::names::MAX_NUMBER - (1 << 32);
 
 /// A place in the series of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,5 +84,5 @@ pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
         return None;
     }
     let number = digits.parse().ok()?;
-    (number <= MAX_NUMBER && file_name(number) == name).then_some(number)
+    (number <= MAX_FOUND && file_name(number) == name).then_some(number)
 }

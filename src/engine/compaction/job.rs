@@ -88,8 +88,12 @@ impl Core {
             outcome.is_err() || !std::mem::replace(&mut keyspace.jobs.lock().compaction, true)
         });
         outcome?;
-        let plan = picker::plan_range(&keyspace.view().tree, least, greatest);
-        let result = plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan));
+        let mut result = Err(Error::Closed);
+        // Like a job, so that closing waits for it.
+        self.run(|core| {
+            let plan = picker::plan_range(&keyspace.view().tree, least, greatest);
+            result = plan.map_or(Ok(()), |plan| core.compact(keyspace, &plan));
+        });
         self.end_compaction(keyspace);
         self.progress.notify();
         result
@@ -228,9 +232,10 @@ impl Core {
             .iter()
             .map(|table| (plan.output_level, table.clone()))
             .collect();
-        self.commit_edit(&mut state, edit, &inputs, |_| {
+        let committed = self.commit_edit(&mut state, edit, &inputs, |_| {
             keyspace.update(|view| view.tree = Arc::new(view.tree.with(&removed, &added)));
-        })?;
+        });
+        state.keep_undecided(committed, outputs)?;
         self.check_recency(keyspace);
         Ok(())
     }

@@ -12,6 +12,7 @@ mod report;
 mod runner;
 mod workloads;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use flags::{Config, Misuse};
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
         Err(misuse) => return misused(&misuse),
     };
     if line.help {
-        print!("{}", flags::help());
+        // Who reads only the beginning of it is no error.
+        let _ = std::io::stdout().write_all(flags::help().as_bytes());
         return ExitCode::SUCCESS;
     }
     if line.version {

@@ -190,7 +190,9 @@ fn damage_is_found_by_verifychecksum() {
 #[test]
 fn the_report_file_has_a_row_for_every_interval() {
     let bench = Bench::new();
-    bench.ok("--benchmarks=fillseq,readrandom --num=1000 --duration=2 --report_interval_seconds=1 --report_file=r.csv");
+    bench.ok(
+        "--benchmarks=readrandom --num=1000 --duration=2 --report_interval_seconds=1 --report_file=r.csv",
+    );
     let csv = read(&bench.path("r.csv"));
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(rows[0], "secs_elapsed,interval_qps");
@@ -219,6 +221,8 @@ fn intervals_are_told_in_rocksdbs_form() {
         .collect();
     assert_eq!(lines.len(), 2, "{}", output.stderr);
     assert!(lines[0].contains("thread 0: (400,400) ops and (") && lines[1].contains("(400,800) ops and ("));
+    let date = lines[0].split_whitespace().next().unwrap();
+    assert_eq!((date.len(), &date[4..5], &date[10..11]), (19, "/", "-"), "{date}");
     assert!(lines[1].contains(" ops/second in (") && lines[1].ends_with(") seconds"));
     assert!(output.stderr.contains("** Compaction Stats [default] **"));
     let output = bench.ok(
@@ -231,10 +235,8 @@ fn intervals_are_told_in_rocksdbs_form() {
 fn a_write_rate_is_kept() {
     let output = Bench::new().ok("--benchmarks=fillseq --num=1000 --benchmark_write_rate_limit=116000");
     let line = line(&output.stdout, "fillseq");
-    assert!(
-        (0.9..1.5).contains(&line.seconds),
-        "116,000 bytes at as many a second: {line:?}"
-    );
+    // 116,000 bytes at as many a second: no busy machine makes that faster.
+    assert!(line.seconds >= 0.99, "{line:?}");
 }
 
 #[test]

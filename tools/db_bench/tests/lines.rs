@@ -51,11 +51,9 @@ fn the_rates_fit_operations_and_time() {
             line.micros_per_op <= 2.0 * line.seconds * 1e6 / line.operations as f64 + 0.1,
             "{line:?}"
         );
-        let mb = line.operations as f64 * 116.0 / f64::from(1 << 20) / line.seconds;
-        assert!(
-            (line.mb_per_second.unwrap() / mb - 1.0).abs() < 0.1,
-            "{line:?} {mb}"
-        );
+        let mb = line.ops_per_second as f64 * 116.0 / f64::from(1 << 20);
+        let printed = line.mb_per_second.unwrap();
+        assert!((printed - mb).abs() < 0.1 + mb / 1000.0, "{line:?} {mb}");
     }
 }
 

@@ -9,5 +9,5 @@ mod zipf;
 pub(crate) use keys::{KeyMaker, Permutation};
 pub(crate) use oracle::Oracle;
 pub(crate) use random::Random;
-pub(crate) use values::{ValueMaker, ValueSizes, is_value_of};
+pub(crate) use values::{ValueMaker, ValueSizes, contents, is_value_of};
 pub(crate) use zipf::Zipf;

@@ -99,6 +99,19 @@ impl ValueMaker {
     }
 }
 
+impl ValueMaker {
+    /// Like the last value but for its mark, which is this key's.
+    pub(crate) fn same_value(&mut self, key: &[u8], len: usize) -> &[u8] {
+        self.at = self.hidden.0;
+        self.value(key, len)
+    }
+}
+
+/// What two values have in common that were made by `value` and `same_value`.
+pub(crate) fn contents(value: &[u8]) -> &[u8] {
+    value.get(MARK..).unwrap_or_default()
+}
+
 /// How long values are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValueSizes {

@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) num: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    /// The greater of both, where they are given.
+    pub(crate) reads_writes: u64,
     pub(crate) deletes: u64,
     pub(crate) threads: usize,
     pub(crate) duration: Option<Duration>,
@@ -183,6 +185,7 @@ impl Config {
             num,
             reads: v.or("reads", num),
             writes: v.or("writes", num),
+            reads_writes: u64::try_from(v.int("reads").max(v.int("writes"))).unwrap_or(num),
             deletes: v.or("deletes", num),
             threads: v.size("threads"),
             duration: v.seconds("duration"),

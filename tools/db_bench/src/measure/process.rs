@@ -50,40 +50,86 @@ pub(crate) fn processor() -> (usize, String, String) {
     )
 }
 
+/// A moment in the calendar, in UTC.
+struct Moment {
+    year: u64,
+    /// From 0 on.
+    month: u64,
+    day: u64,
+    /// 0 for a Thursday, as the first of January 1970 was.
+    weekday: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment::at(now.as_secs())
+    }
+
+    /// So many seconds after 1970 began.
+    fn at(seconds: u64) -> Self {
+        let (days, time) = (seconds / 86_400, seconds % 86_400);
+        // Years begin in March, so that the leap day is the last (Hinnant, "chrono-compatible low-level date
+        // algorithms").
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let month = (march_month + 2) % 12;
+        Moment {
+            year: year_of_era + era * 400 + u64::from(month < 2),
+            month,
+            day: day_of_year - (153 * march_month + 2) / 5 + 1,
+            weekday: days % 7,
+            hour: time / 3600,
+            minute: time / 60 % 60,
+            second: time % 60,
+        }
+    }
+
+    /// The form of C's `ctime`.
+    fn ctime(&self) -> String {
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let (weekday, month) = (DAYS[self.weekday as usize], MONTHS[self.month as usize]);
+        let Moment {
+            year,
+            day,
+            hour,
+            minute,
+            second,
+            ..
+        } = self;
+        format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}")
+    }
+}
+
 /// The time now in the form of C's `ctime`, in UTC.
 pub(crate) fn date() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    ctime(now.as_secs())
+    Moment::now().ctime()
 }
 
-fn ctime(seconds: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (days, time) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March, so that the leap day is the last (Hinnant, "chrono-compatible low-level date algorithms").
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = (month + 2) % 12;
-    let year = year_of_era + era * 400 + u64::from(month < 2);
-    format!(
-        "{} {} {day:>2} {:02}:{:02}:{:02} {year}",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        time / 3600,
-        time / 60 % 60,
-        time % 60
-    )
-}
-
-/// The time of day now, as RocksDB puts it before its interval lines.
+/// The time now as RocksDB puts it before its interval lines, in UTC.
 pub(crate) fn timestamp() -> String {
-    date()
+    let Moment {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = Moment::now();
+    format!(
+        "{year:04}/{:02}/{day:02}-{hour:02}:{minute:02}:{second:02}",
+        month + 1
+    )
 }
 
 #[cfg(test)]
@@ -92,10 +138,10 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        assert_eq!(ctime(0), "Thu Jan  1 00:00:00 1970");
-        assert_eq!(ctime(1_659_416_156), "Tue Aug  2 04:55:56 2022");
-        assert_eq!(ctime(1_709_208_000), "Thu Feb 29 12:00:00 2024");
-        assert_eq!(ctime(4_107_542_399), "Sun Feb 28 23:59:59 2100");
+        assert_eq!(Moment::at(0).ctime(), "Thu Jan  1 00:00:00 1970");
+        assert_eq!(Moment::at(1_659_416_156).ctime(), "Tue Aug  2 04:55:56 2022");
+        assert_eq!(Moment::at(1_709_208_000).ctime(), "Thu Feb 29 12:00:00 2024");
+        assert_eq!(Moment::at(4_107_542_399).ctime(), "Sun Feb 28 23:59:59 2100");
     }
 
     #[test]

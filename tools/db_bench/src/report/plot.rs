@@ -72,7 +72,7 @@ fn chart(
     chart
         .configure_mesh()
         .x_desc("seconds")
-        .light_line_style(WHITE)
+        .max_light_lines(1)
         .draw()?;
     for ((name, points), colour) in course.benchmarks.iter().zip(COLOURS.iter().cycle()) {
         let line = points

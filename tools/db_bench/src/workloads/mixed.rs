@@ -1,14 +1,15 @@
 //! Reads and writes by the same thread, in shares.
 
+use packstone::Slice;
+
 use super::worker::Worker;
-use crate::data::is_value_of;
+use crate::data::{contents, is_value_of};
 use crate::failure::{Failure, Outcome};
 use crate::measure::Op;
 
 /// --readwritepercent reads in a hundred operations, writes for the rest, as RocksDB deals them out: runs of each.
 pub(super) fn read_random_write_random(worker: &mut Worker<'_>) -> Outcome<()> {
-    let ops = worker.task.reads.max(worker.task.writes);
-    let mut budget = worker.budget(ops);
+    let mut budget = worker.budget(worker.task.reads_writes);
     let (mut reads_left, mut writes_left) = (0, 0);
     while !worker.is_cancelled() && budget.take(1) > 0 {
         if reads_left == 0 && writes_left == 0 {
@@ -43,7 +44,7 @@ const SUFFIXES: [u8; 3] = *b"012";
 /// Three keys are always written, deleted and read together; a reader that sees them differ has seen half a batch.
 pub(super) fn random_with_verify(worker: &mut Worker<'_>) -> Outcome<()> {
     worker.database.oracle.note_others();
-    let mut budget = worker.budget(worker.task.reads);
+    let mut budget = worker.budget(worker.task.reads_writes);
     let (gets, deletes) = (worker.config.read_percent, worker.config.delete_percent);
     let (mut gets_left, mut puts_left, mut deletes_left) = (0, 0, 0);
     while !worker.is_cancelled() && budget.take(1) > 0 {
@@ -75,7 +76,7 @@ pub(super) fn random_with_verify(worker: &mut Worker<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// The keys of a number; the value of all three belongs to the first.
+/// The keys of a number.
 fn three_keys(worker: &mut Worker<'_>, number: u64) -> [Vec<u8>; 3] {
     let key = worker.keys.key(number);
     SUFFIXES.map(|suffix| [key, &[suffix]].concat())
@@ -86,14 +87,18 @@ fn write_three(worker: &mut Worker<'_>, number: u64, put: bool) -> Outcome<u64> 
     let len = worker.task.sizes.next(&mut worker.random);
     let mut batch = worker.database.db.batch();
     let mut bytes = 0;
-    for key in &keys {
+    for (at, key) in keys.iter().enumerate() {
         // Each in a keyspace of its own, if there are several.
         let keyspace = worker
             .database
             .keyspace_of(number + u64::from(key[key.len() - 1]));
         match put {
             true => {
-                batch.put(keyspace, key, worker.values.value(key, len));
+                let value = match at {
+                    0 => worker.values.value(key, len),
+                    _ => worker.values.same_value(key, len),
+                };
+                batch.put(keyspace, key, value);
                 bytes += (key.len() + len) as u64;
             }
             false => {
@@ -110,23 +115,26 @@ fn write_three(worker: &mut Worker<'_>, number: u64, put: bool) -> Outcome<u64> 
 fn get_three(worker: &mut Worker<'_>, number: u64) -> Outcome<bool> {
     let keys = three_keys(worker, number);
     let snapshot = worker.database.db.snapshot();
-    let mut lengths = [None; 3];
-    for (key, length) in keys.iter().zip(&mut lengths) {
+    let mut values = [const { None }; 3];
+    for (key, found) in keys.iter().zip(&mut values) {
         let keyspace = worker
             .database
             .keyspace_of(number + u64::from(key[key.len() - 1]));
-        if let Some(value) = snapshot.get(keyspace, key)? {
-            if worker.config.check_values && !is_value_of(key, &value) {
-                return Err(Failure(format!("wrong value under key {}", key.escape_ascii())));
-            }
-            *length = Some(value.len());
+        *found = snapshot.get(keyspace, key)?;
+        if let Some(value) = found
+            && worker.config.check_values
+            && !is_value_of(key, value)
+        {
+            return Err(Failure(format!("wrong value under key {}", key.escape_ascii())));
         }
     }
-    if lengths.iter().any(|length| *length != lengths[0]) {
+    let seen = |value: &Option<Slice>| value.as_ref().map(|value| contents(value).to_vec());
+    let first = seen(&values[0]);
+    if values.iter().any(|value| seen(value) != first) {
         let key = keys[0].escape_ascii();
         return Err(Failure(format!(
-            "half a batch: of three keys written together, like {key}, not all are seen"
+            "half a batch: of three keys written together, like {key}, not all are seen alike"
         )));
     }
-    Ok(lengths[0].is_some())
+    Ok(first.is_some())
 }

@@ -10,6 +10,8 @@ mod read;
 mod scan;
 mod table;
 mod task;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod ycsb;
 

@@ -67,9 +67,9 @@ pub(super) fn multi(worker: &mut Worker<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Reads, changes nothing, and writes back: the read must find what it finds again.
+/// Reads a key, and writes a new value for it.
 pub(super) fn update(worker: &mut Worker<'_>) -> Outcome<()> {
-    let mut budget = worker.budget(worker.task.reads);
+    let mut budget = worker.budget(worker.task.reads_writes);
     while !worker.is_cancelled() && budget.take(1) > 0 {
         let number = worker.random.below(worker.task.num);
         let found = worker.get(number, None)?;
@@ -83,7 +83,7 @@ pub(super) fn update(worker: &mut Worker<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Opens ranges without stepping; each tenth one is stepped into, so that it is seen to work.
+/// Makes ranges over everything without stepping into them; one more at the end, which must work.
 pub(super) fn new_iterator(worker: &mut Worker<'_>) -> Outcome<()> {
     let mut budget = worker.budget(worker.task.reads);
     let empty = worker.database.oracle.len() == Some(0);
@@ -93,7 +93,6 @@ pub(super) fn new_iterator(worker: &mut Worker<'_>) -> Outcome<()> {
         made += 1;
         worker.finished(Op::Other, 1);
     }
-    // Outside of the times of operations: that the last one would have worked.
     let first = worker
         .database
         .keyspaces

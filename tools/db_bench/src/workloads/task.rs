@@ -18,6 +18,8 @@ pub(crate) struct Task {
     pub(crate) num: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    /// Operations where each may be either.
+    pub(crate) reads_writes: u64,
     pub(crate) deletes: u64,
     pub(crate) duration: Option<Duration>,
     pub(crate) sizes: ValueSizes,
@@ -35,6 +37,7 @@ impl Task {
             num: config.num,
             reads: config.reads,
             writes: config.writes,
+            reads_writes: config.reads_writes,
             deletes: config.deletes,
             duration: config.duration,
             sizes: ValueSizes::new(config),
@@ -45,10 +48,12 @@ impl Task {
         }
     }
 
-    /// A `share`-th of the keys and writes, at least one.
+    /// A `share`-th of the keys, and of the writes unless their number was given; at least one.
     pub(crate) fn scale(&mut self, share: u64) {
+        if self.writes == self.num {
+            self.writes = (self.writes / share).max(1);
+        }
         self.num = (self.num / share).max(1);
-        self.writes = (self.writes / share).max(1);
         self.scaled = true;
     }
 }

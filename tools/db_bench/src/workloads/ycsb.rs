@@ -2,7 +2,7 @@
 
 use super::worker::Worker;
 use crate::data::Zipf;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::measure::Op;
 
 /// The longest scan of workload E.
@@ -82,7 +82,7 @@ pub(super) fn f(worker: &mut Worker<'_>) -> Outcome<()> {
 
 fn run(worker: &mut Worker<'_>, mix: Mix) -> Outcome<()> {
     let zipf = Zipf::new(worker.task.num);
-    let mut budget = worker.budget(worker.task.reads);
+    let mut budget = worker.budget(worker.task.reads_writes);
     while !worker.is_cancelled() && budget.take(1) > 0 {
         let records = worker.group.inserts.written();
         let number = match mix.latest {
@@ -103,6 +103,12 @@ fn one(worker: &mut Worker<'_>, mix: Mix, number: u64) -> Outcome<()> {
     };
     if chosen(mix.reads) {
         let found = worker.get(number, None)?;
+        // The oracle has no bits for what was inserted.
+        if found.is_none() && number >= worker.task.num {
+            return Err(Failure(format!(
+                "lost record: number {number} was inserted and is not found"
+            )));
+        }
         worker.stats.count("reads", 1);
         worker.stats.bytes += found.unwrap_or(0);
         worker.finished(Op::Read, 1);

@@ -1,0 +1,208 @@
+//! Background work that fails: who learns of it, who waits for it, and who must not.
+
+use std::io;
+
+use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
+use packstone::{Error, Options, RecoveryMode, Result};
+
+fn tiny(sim: &SimEnv) -> Options {
+    Options::new()
+        .write_buffer_size(32 << 10)
+        .max_file_size(16 << 10)
+        .max_log_size(64 << 10)
+        .env(sim.env())
+}
+
+#[test]
+fn logs_that_cannot_be_deleted_stop_no_writer() -> Result<()> {
+    let sim = SimEnv::new(1);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    sim.fail_matching(
+        Some(Op::Remove),
+        ".log",
+        u64::MAX,
+        io::ErrorKind::Other,
+        Effect::Nothing,
+    );
+    // Sixty write buffers: writers that wait for pressure to fall would be reported as a deadlock.
+    for i in 0..2000u32 {
+        keyspace.put(i.to_be_bytes(), [7; 1000])?;
+    }
+    db.wait_for_background()?;
+    assert!(db.metrics().flushes > 10);
+    db.close()
+}
+
+#[test]
+fn waiting_for_the_background_waits_for_the_retry_of_a_compaction() -> Result<()> {
+    let sim = SimEnv::new(2);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    for _ in 0..3 {
+        keyspace.put("k", [7; 1000])?;
+        db.flush()?;
+    }
+    // The fourth flush makes a compaction due, whose first output can't be created.
+    keyspace.put("k", [8; 1000])?;
+    db.flush()?;
+    sim.fail_matching(Some(Op::Create), ".sst", 1, io::ErrorKind::Other, Effect::Nothing);
+    while db.metrics().background_failures == 0 && sim.run_one() {}
+    assert_eq!(
+        db.metrics().background_failures,
+        1,
+        "the compaction has failed once"
+    );
+    assert_eq!(db.metrics().compactions, 0);
+    db.wait_for_background()?;
+    assert_eq!(db.metrics().compactions, 1, "it was waited for");
+    db.close()
+}
+
+#[test]
+fn outputs_of_failed_commits_are_deleted_once_that_is_safe() -> Result<()> {
+    let sim = SimEnv::new(3);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    let ssts = || {
+        sim.list()
+            .iter()
+            .filter(|path| path.extension().is_some_and(|e| e == "sst"))
+            .count()
+    };
+    for i in 0..3u8 {
+        keyspace.put([i], [7; 1000])?;
+        sim.fail_matching(
+            Some(Op::Write),
+            "MANIFEST",
+            1,
+            io::ErrorKind::Other,
+            Effect::Nothing,
+        );
+        assert!(db.flush().is_err(), "the edit could not be written");
+    }
+    assert!(ssts() >= 1, "a crash could find the edit done, so its file stays");
+    db.flush()?;
+    db.wait_for_background()?;
+    sim.run_until_idle();
+    let live: u64 = db.metrics().keyspaces[0]
+        .levels
+        .iter()
+        .map(|level| level.files)
+        .sum();
+    assert_eq!(
+        ssts() as u64,
+        live,
+        "after the next edit only live files are left"
+    );
+    db.close()
+}
+
+#[test]
+fn a_damaged_manifest_is_an_error_in_every_recovery_mode_and_costs_no_file() -> Result<()> {
+    let sim = SimEnv::new(4);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    for i in 0..200u32 {
+        keyspace.put(i.to_be_bytes(), [7; 1000])?;
+    }
+    db.flush()?;
+    drop(keyspace);
+    db.close()?;
+    let files = sim.list();
+    let manifest = files
+        .iter()
+        .find(|path| path.to_string_lossy().contains("MANIFEST"))
+        .unwrap()
+        .clone();
+    let middle = sim.read_file(&manifest).unwrap().len() as u64 / 2;
+    sim.flip_bit(&manifest, middle, 3).unwrap();
+    for mode in [
+        RecoveryMode::TornTail,
+        RecoveryMode::Absolute,
+        RecoveryMode::PointInTime,
+    ] {
+        let outcome = tiny(&sim).recovery_mode(mode).open("/db");
+        match outcome.err() {
+            Some(Error::Corruption { path, .. }) => assert_eq!(path, manifest, "{mode:?}"),
+            other => panic!("{mode:?}: {other:?}"),
+        }
+        assert_eq!(sim.list(), files, "{mode:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn going_on_after_damage_says_what_was_left_behind() -> Result<()> {
+    let sim = SimEnv::new(5);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    for i in 0..10u8 {
+        keyspace.put([i], [7; 100])?;
+        db.sync()?;
+    }
+    sim.power_off();
+    drop((keyspace, db));
+    sim.crash(CrashStyle::KeepAll);
+    let log = sim
+        .list()
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "log"))
+        .unwrap();
+    sim.flip_bit(&log, 400, 0).unwrap();
+    assert!(matches!(tiny(&sim).open("/db"), Err(Error::Corruption { .. })));
+    let db = tiny(&sim).recovery_mode(RecoveryMode::PointInTime).open("/db")?;
+    let damage = db.metrics().recovery_damage;
+    assert!(
+        damage.iter().any(|what| what.contains(&*log.to_string_lossy())),
+        "{damage:?}"
+    );
+    assert!(db.keyspace("a")?.contains_key([0])?);
+    db.close()
+}
+
+#[test]
+fn a_range_that_outlives_the_database_ends_with_an_error_and_deletes_nothing() -> Result<()> {
+    let sim = SimEnv::new(6);
+    let db = tiny(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    for i in 0..100u32 {
+        keyspace.put(i.to_be_bytes(), [7; 1000])?;
+    }
+    db.flush()?;
+    let mut range = keyspace.iter();
+    assert!(range.next().is_some());
+    keyspace.compact_range::<&[u8], _>(..)?;
+    db.close()?;
+    let files = sim.list();
+    assert!(matches!(range.next(), Some(Err(Error::Closed))));
+    assert!(range.next().is_none());
+    drop((range, keyspace));
+    sim.run_until_idle();
+    assert_eq!(sim.list(), files, "the directory may be somebody else's by now");
+    Ok(())
+}
+
+#[test]
+fn the_highest_numbers_that_are_found_leave_room_for_more() -> Result<()> {
+    let sim = SimEnv::new(7);
+    tiny(&sim).open("/db")?.close()?;
+    for stranger in [
+        "/db/1000000000000000.sst",
+        "/db/1000000000000000.log",
+        "/db/MANIFEST-1000000000000000",
+        "/db/999995705032704.sst",
+    ] {
+        sim.write_file(stranger, b"not ours at all, and long enough to be looked at")
+            .unwrap();
+    }
+    for round in 0..3u8 {
+        let db = tiny(&sim).open("/db")?;
+        db.keyspace("a")?.put([round], "v")?;
+        db.flush()?;
+        db.close()?;
+    }
+    let db = tiny(&sim).open("/db")?;
+    assert_eq!(db.keyspace("a")?.iter().count(), 3);
+    db.close()
+}
