@@ -38,6 +38,11 @@
 )]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod api;
 mod coding;
 mod cursor;
