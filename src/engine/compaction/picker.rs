@@ -1,4 +1,5 @@
-//! What to compact: the level that is furthest over its target, and in it the files that drag least along.
+//! What to compact: the level that is furthest over its target, and in it the files that drag least along; else files that
+//! are mostly tombstones.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,10 @@ pub(crate) const COMPACT_L0: usize = 4;
 
 /// Each level is meant to hold this many times the one above.
 const LEVEL_FACTOR: u64 = 10;
+
+/// Tombstones of level 0 start a compaction when there is one for this many entries below: then a tombstone causes the
+/// rewriting of at most so many.
+const LEVEL_0_SHARE: u64 = 4;
 
 /// What one compaction reads, and where it writes.
 pub(crate) struct Plan {
@@ -67,12 +72,49 @@ pub(crate) fn pick(tree: &Tree, write_buffer_size: u64) -> Option<Plan> {
     // Level 0 counts files and is due at its number; the others are due when they exceed their bytes.
     let due = if level == 0 { score >= 1.0 } else { score > 1.0 };
     if !due {
-        return None;
+        return pick_tombstones(tree);
     }
     Some(match level {
         0 => plan_level_0(tree),
-        level => plan_level(tree, level),
+        level => {
+            let every = 0..tree.level(level).len();
+            plan_level(tree, level, every)
+        }
     })
+}
+
+/// A compaction that nothing else asks for: of files that are mostly tombstones, which every scan of their range has to step
+/// over. Each one moves its tombstones a level down, and into the deepest level none go, so it comes to an end.
+///
+/// Level 0 takes much of level 1 along, so its tombstones must also outweigh a part of everything below. In the deepest
+/// level tombstones are left only for snapshots.
+fn pick_tombstones(tree: &Tree) -> Option<Plan> {
+    let count = |tables: &[Arc<Table>]| {
+        let (entries, tombstones) = (
+            tables.iter().map(|table| table.meta.entries),
+            tables.iter().map(|table| table.meta.tombstones),
+        );
+        (entries.sum::<u64>(), tombstones.sum::<u64>())
+    };
+    let (entries, tombstones) = count(tree.level(0));
+    let below: u64 = (1..LEVELS).map(|level| count(tree.level(level)).0).sum();
+    if tombstones > 0 && is_dense(entries, tombstones) && tombstones >= below / LEVEL_0_SHARE {
+        return Some(plan_level_0(tree));
+    }
+    for level in 1..tree.deepest().unwrap_or(0) {
+        let tables = tree.level(level);
+        let dense = tables
+            .iter()
+            .position(|table| is_dense(table.meta.entries, table.meta.tombstones));
+        if let Some(at) = dense {
+            return Some(plan_level(tree, level, unit(tables, at..at + 1)));
+        }
+    }
+    None
+}
+
+fn is_dense(entries: u64, tombstones: u64) -> bool {
+    tombstones >= entries.div_ceil(2)
 }
 
 /// All of level 0 (a part that is not contiguous in age would break the recency invariant), with what it overlaps.
@@ -88,12 +130,12 @@ fn plan_level_0(tree: &Tree) -> Plan {
     }
 }
 
-/// The unit of files whose overlap with the next level is smallest for its size.
-fn plan_level(tree: &Tree, level: usize) -> Plan {
+/// The unit of files, among those that begin in `candidates`, whose overlap with the next level is smallest for its size.
+fn plan_level(tree: &Tree, level: usize, candidates: Range<usize>) -> Plan {
     let tables = tree.level(level);
     let mut best: Option<(f64, Range<usize>, Range<usize>)> = None;
-    let mut at = 0;
-    while at < tables.len() {
+    let mut at = candidates.start;
+    while at < candidates.end {
         let run = unit(tables, at..at + 1);
         at = run.end;
         let chosen = tables.get(run.clone()).unwrap_or_default();
