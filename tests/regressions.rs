@@ -788,6 +788,47 @@ fn a_second_writer_is_refused() -> Result<()> {
 // ---- what lies in the directory ----
 
 #[test]
+fn a_keyspace_can_be_opened_without_creating_it() -> Result<()> {
+    let sim = SimEnv::new(14);
+    let db = on(&sim).open("/db")?;
+    assert_eq!(db.path(), Path::new("/db"));
+    assert!(matches!(db.open_keyspace("users"), Err(Error::KeyspaceNotFound { name }) if name == "users"));
+    assert!(db.keyspaces().is_empty());
+    assert!(db.keyspace("users")?.is_empty()?);
+    let users = db.open_keyspace("users")?;
+    users.put("a", "1")?;
+    let before = db.snapshot();
+    users.put("b", "2")?;
+    assert!(!users.is_empty()?);
+    assert_eq!(before.first(&users)?, before.last(&users)?);
+    assert_eq!(users.last()?.unwrap().0, b"b");
+    Ok(())
+}
+
+#[test]
+fn every_option_of_a_keyspace_can_be_read_back() -> Result<()> {
+    let sim = SimEnv::new(15);
+    let options = KeyspaceOptions::new()
+        .compression(Compression::None)
+        .value_block_size(9_999)
+        .key_block_size(7_777)
+        .filter(false);
+    let db = on(&sim).open("/db")?;
+    db.keyspace_with("a", options)?;
+    db.close()?;
+    let db = on(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    let stored = keyspace.options();
+    assert_eq!(stored.get_compression(), Compression::None);
+    assert_eq!(
+        (stored.get_value_block_size(), stored.get_key_block_size()),
+        (9_999, 7_777)
+    );
+    assert!(!stored.get_filter());
+    Ok(())
+}
+
+#[test]
 fn options_of_a_keyspace_are_stored_with_it() -> Result<()> {
     let sim = SimEnv::new(19);
     let options = KeyspaceOptions::new()

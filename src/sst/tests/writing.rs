@@ -62,6 +62,63 @@ fn one_entry_of_every_class_comes_back() {
     }
 }
 
+/// `count` entries with values of `len` bytes, written, checked whole and read back; gives the kinds of the file's blocks.
+fn many(count: u32, len: usize) -> Vec<BlockKind> {
+    let value = |i: u32| {
+        Some(
+            (0..len)
+                .map(|at| (at as u32 ^ i.wrapping_mul(0x9e37_79b9) >> 7) as u8)
+                .collect(),
+        )
+    };
+    let entries: Vec<Entry> = (0..count)
+        .map(|i| (format!("key{i:06}").into_bytes(), SeqNo::from(i), value(i)))
+        .collect();
+    let (bytes, summary) = write(&entries, &SstOptions::default());
+    assert_eq!(summary.entry_count, u64::from(count));
+    for access in BOTH {
+        let sst = open(&bytes, access).unwrap();
+        assert_eq!(sst.verify().unwrap().entries, u64::from(count));
+        assert_eq!(scan(&sst, CursorOptions::default()).unwrap(), entries);
+        for entry in entries.iter().step_by(7) {
+            assert_eq!(
+                get(&sst, &entry.0, MAX_SEQ).unwrap(),
+                expected(&entries, &entry.0, MAX_SEQ)
+            );
+        }
+    }
+    let blocks = open(&bytes, Access::Pread).unwrap().blocks().unwrap();
+    blocks.iter().map(|block| block.kind).collect()
+}
+
+#[test]
+fn many_small_values_share_blocks() {
+    let kinds = many(5_000, 100);
+    let shared = kinds.iter().filter(|kind| **kind == BlockKind::Value).count();
+    // Forty-one values of 100 bytes reach the 4 KiB at which a block is closed.
+    assert_eq!(shared, 5_000_usize.div_ceil(41));
+    assert!(!kinds.contains(&BlockKind::Medium));
+}
+
+#[test]
+fn many_medium_values_have_blocks_of_their_own() {
+    let kinds = many(300, 5_000);
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == BlockKind::Medium).count(),
+        300
+    );
+    assert!(!kinds.contains(&BlockKind::Value));
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "neither finished nor abandoned")]
+fn dropping_a_builder_with_entries_is_noticed_in_debug_builds() {
+    let (_, mut builder) = builder(&tiny());
+    builder.add(b"key", 1, EntryValue::Tombstone).unwrap();
+    drop(builder);
+}
+
 #[test]
 fn slice_and_streaming_give_the_same_bytes() {
     let entries = one_of_each();
