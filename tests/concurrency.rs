@@ -235,7 +235,7 @@ fn what_was_acknowledged_is_seen_by_every_later_read_and_counters_only_grow() ->
                     let value = match rng.below(4) {
                         0 => db.snapshot().get(keyspace, key(counter)).unwrap(),
                         1 => keyspace
-                            .range(key(counter)..)
+                            .range(key(counter)..=key(counter))
                             .next()
                             .transpose()
                             .unwrap()
