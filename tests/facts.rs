@@ -242,8 +242,8 @@ fn the_log_costs_few_bytes_beside_the_data() -> Result<()> {
 fn a_simple_fill_writes_each_byte_a_few_times() -> Result<()> {
     const ENTRIES: u64 = 40_000;
     let accepted = ENTRIES * (12 + 100);
-    // How often a byte may go to the disk, log included: the measured figure and a quarter on top.
-    for (order, most) in [("ascending", 5.0), ("random", 8.0)] {
+    // How often a byte may go to the disk, log included: the measured figure (3.6 in both orders) and a quarter on top.
+    for (order, most) in [("ascending", 4.5), ("random", 4.5)] {
         let sim = SimEnv::new(8);
         let db = Options::new()
             .write_buffer_size(256 << 10)

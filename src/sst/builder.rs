@@ -50,7 +50,7 @@ pub struct SstOptions {
     /// A key block is closed before it passes this many bytes, counted as keys plus 20 per entry: 16 KiB, at most 4 MiB.
     pub key_block_size: u32,
     /// A shared value block is closed once it has this many bytes: 4 KiB, at most 4 MiB. Decompression dominates a cold
-    /// read, so small is fast; large compresses better, more so the more alike the values are. Measured on 200-byte
+    /// read, so small is fast; large compresses better, more so the more alike the values are. Measured once on 200-byte
     /// windows of Rust sources with LZ4: 0.664, 0.635, 0.605, 0.577 of their size at 2, 4, 8, 16 KiB, and 1.0, 1.9, 4.1,
     /// 7.2 us to decompress; on db_bench's values the ratio is 0.557 at 4 KiB and 0.550 at 64. From 8 to 4 KiB random
     /// reads of 100-byte values went from 188 to 326 thousand a second.
