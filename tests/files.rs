@@ -39,6 +39,17 @@ fn files_metrics_and_verification_agree() {
     assert_eq!(sum(|level| level.bytes_written), metrics.compaction_bytes_written);
     assert_eq!(sum(|level| level.bytes_read), metrics.compaction_bytes_read);
     assert_eq!(sum(|level| level.jobs), metrics.compactions);
+    let moved = |field: fn(&packstone::LevelMetrics) -> u64| levels.iter().map(field).sum::<u64>();
+    assert_eq!(
+        levels[0].entries_in, metrics.entries_written,
+        "what was written has been flushed"
+    );
+    assert_eq!(
+        moved(|level| level.entries_out) - sum(|level| level.entries_in),
+        levels.iter().map(|level| level.entries).sum::<u64>(),
+        "what compactions took away and put back"
+    );
+    assert!(sum(|level| level.bytes_read_from_above) <= metrics.compaction_bytes_read);
     assert!(metrics.compactions > 0, "the data was chosen to be compacted");
     assert_eq!(metrics.keyspaces[0].pending_compaction_bytes, 0, "nothing is due");
     db.close().unwrap();

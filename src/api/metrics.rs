@@ -17,6 +17,12 @@ use crate::memtable::SortedTable;
 pub struct Metrics {
     /// Puts and deletes accepted.
     pub entries_written: u64,
+    /// Batches committed, single puts and deletes counted as batches of one.
+    pub commits: u64,
+    /// Groups of them that shared a write to the log.
+    pub commit_groups: u64,
+    /// Syncs of the log, each for everybody who waited for it.
+    pub log_syncs: u64,
     /// Bytes of log written, frames' headers not counted.
     pub log_bytes_written: u64,
     /// Bytes of log on disk that may still be needed.
@@ -92,8 +98,14 @@ pub struct LevelMetrics {
     pub jobs: u64,
     /// Bytes of SSTs that they read.
     pub bytes_read: u64,
+    /// The part of them that came from levels above this one.
+    pub bytes_read_from_above: u64,
     /// Bytes of SSTs that they wrote.
     pub bytes_written: u64,
+    /// Entries that they read, from memtables or SSTs.
+    pub entries_in: u64,
+    /// Entries that they wrote; the rest was overwritten or deleted.
+    pub entries_out: u64,
     /// Nanoseconds that they took.
     pub nanos: u64,
 }
@@ -131,8 +143,12 @@ fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<Level
                 _ => 0,
             },
             jobs: work.jobs.load(Ordering::Relaxed),
-            bytes_read: work.bytes_read.load(Ordering::Relaxed),
+            bytes_read: work.bytes_from_above.load(Ordering::Relaxed)
+                + work.bytes_from_level.load(Ordering::Relaxed),
+            bytes_read_from_above: work.bytes_from_above.load(Ordering::Relaxed),
             bytes_written: work.bytes_written.load(Ordering::Relaxed),
+            entries_in: work.entries_in.load(Ordering::Relaxed),
+            entries_out: work.entries_out.load(Ordering::Relaxed),
             nanos: work.nanos.load(Ordering::Relaxed),
         })
         .collect()
@@ -160,6 +176,9 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     keyspaces.sort_by(|a, b| a.name.cmp(&b.name));
     Metrics {
         entries_written: total(&counters.entries_written),
+        commits: total(&counters.commits),
+        commit_groups: total(&counters.commit_groups),
+        log_syncs: core.wal.as_ref().map_or(0, |wal| wal.syncs()),
         log_bytes_written: total(&counters.log_bytes),
         log_bytes_live: core.wal.as_ref().map_or(0, |wal| wal.total_bytes()),
         flushes: total(&counters.flushes),

@@ -159,6 +159,7 @@ impl Core {
         }
         let appended = self.wal().and_then(|wal| wal.append(&frames));
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
+        let frame_count = frames.len();
         drop(frames);
         let accepted = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         let written = appended.and_then(|end| {
@@ -175,6 +176,10 @@ impl Core {
                 .entries_written
                 .fetch_add(last + 1 - first_of_group, Ordering::Relaxed);
             self.counters.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.counters
+                .commits
+                .fetch_add(frame_count as u64, Ordering::Relaxed);
+            self.counters.commit_groups.fetch_add(1, Ordering::Relaxed);
             self.rotate_full(&mut writes, group, *end);
         }
         outcomes

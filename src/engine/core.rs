@@ -128,6 +128,10 @@ impl ManifestState {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) entries_written: AtomicU64,
+    /// Batches committed, single puts and deletes counted.
+    pub(crate) commits: AtomicU64,
+    /// Groups of them that shared a write to the log.
+    pub(crate) commit_groups: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_bytes: AtomicU64,

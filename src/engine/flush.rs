@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::compaction::rules::Retention;
 use super::core::Core;
-use super::keyspace::{Frozen, KeyspaceCore, Work};
+use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
 use super::merge::{Direction, Merge, Source};
 use super::output::{Output, discard_tables};
 use super::table::Table;
@@ -89,21 +89,28 @@ impl Core {
             return Ok(());
         };
         let start = self.env.clock.now();
-        let tables = self.write_frozen(keyspace, &frozen)?;
+        let (tables, entries_in) = self.write_frozen(keyspace, &frozen)?;
         self.sync_log()?;
         self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|table| table.meta.size).sum();
         self.counters.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
-        keyspace.note_work(0, 0, bytes, self.env.clock.now().saturating_sub(start));
+        let job = JobWork {
+            bytes_written: bytes,
+            entries_in,
+            entries_out: tables.iter().map(|table| table.meta.entries).sum(),
+            time: self.env.clock.now().saturating_sub(start),
+            ..JobWork::default()
+        };
+        keyspace.note_work(0, job);
         self.update_pressure_of(keyspace);
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();
         Ok(())
     }
 
-    /// Writes the memtables' entries to new SSTs, without the versions that nobody can see.
-    fn write_frozen(&self, keyspace: &KeyspaceCore, frozen: &[Frozen]) -> Result<Vec<Arc<Table>>> {
+    /// Writes the memtables' entries to new SSTs, without the versions that nobody can see; says how many it read.
+    fn write_frozen(&self, keyspace: &KeyspaceCore, frozen: &[Frozen]) -> Result<(Vec<Arc<Table>>, u64)> {
         // All that is written here was published before it was frozen, so the sample comes after it.
         let mut retention = Retention::new(self.snapshots.sample());
         let sources = frozen
@@ -112,11 +119,13 @@ impl Core {
             .collect();
         let mut merge = Merge::new(sources, Direction::Forward, None)?;
         let mut output = Output::new(self, keyspace, Vec::new());
+        let mut entries = 0;
         let mut write = || -> Result<()> {
             while merge.valid() {
                 if self.is_closed() {
                     return Err(Error::Closed);
                 }
+                entries += 1;
                 let (seq, value) = (merge.seq(), merge.value());
                 // A tombstone stays: what it hides may lie in the levels below.
                 if retention.keeps(merge.key(), seq) {
@@ -132,7 +141,7 @@ impl Core {
             Ok(())
         };
         match write() {
-            Ok(()) => output.finish(),
+            Ok(()) => Ok((output.finish()?, entries)),
             Err(e) => {
                 output.discard();
                 Err(e)

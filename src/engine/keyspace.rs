@@ -37,17 +37,38 @@ pub(crate) struct KeyspaceCore {
 #[derive(Debug, Default)]
 pub(crate) struct LevelWork {
     pub(crate) jobs: AtomicU64,
-    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_from_above: AtomicU64,
+    pub(crate) bytes_from_level: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
+    pub(crate) entries_in: AtomicU64,
+    pub(crate) entries_out: AtomicU64,
     pub(crate) nanos: AtomicU64,
 }
 
+/// What one flush or compaction has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct JobWork {
+    /// Bytes of input SSTs in the levels above the one written to.
+    pub(crate) bytes_from_above: u64,
+    /// Bytes of input SSTs in that level itself.
+    pub(crate) bytes_from_level: u64,
+    pub(crate) bytes_written: u64,
+    /// Entries read, from memtables or SSTs.
+    pub(crate) entries_in: u64,
+    pub(crate) entries_out: u64,
+    pub(crate) time: Duration,
+}
+
 impl LevelWork {
-    pub(crate) fn add(&self, bytes_read: u64, bytes_written: u64, time: Duration) {
-        self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.bytes_read.fetch_add(bytes_read, Ordering::Relaxed);
-        self.bytes_written.fetch_add(bytes_written, Ordering::Relaxed);
-        self.nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    fn add(&self, job: JobWork) {
+        let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.jobs, 1);
+        add(&self.bytes_from_above, job.bytes_from_above);
+        add(&self.bytes_from_level, job.bytes_from_level);
+        add(&self.bytes_written, job.bytes_written);
+        add(&self.entries_in, job.entries_in);
+        add(&self.entries_out, job.entries_out);
+        add(&self.nanos, job.time.as_nanos() as u64);
     }
 }
 
@@ -190,9 +211,9 @@ impl KeyspaceCore {
     }
 
     /// Takes note of a flush or compaction that wrote to `level`.
-    pub(crate) fn note_work(&self, level: usize, bytes_read: u64, bytes_written: u64, time: Duration) {
+    pub(crate) fn note_work(&self, level: usize, job: JobWork) {
         if let Some(work) = self.work.get(level) {
-            work.add(bytes_read, bytes_written, time);
+            work.add(job);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -46,6 +47,8 @@ pub(crate) struct Wal {
     state: Mutex<State>,
     /// Happens when a sync ends, or nothing will be synced any more.
     sync_ended: Event,
+    /// Syncs begun since the opening, each for everybody who waited.
+    syncs: AtomicU64,
 }
 
 struct State {
@@ -135,6 +138,7 @@ impl Wal {
             options,
             state: Mutex::new(state),
             sync_ended: Event::default(),
+            syncs: AtomicU64::new(0),
         }
     }
 
@@ -202,6 +206,7 @@ impl Wal {
         let current = state.writer.medium();
         state.sync_running = true;
         drop(state);
+        self.syncs.fetch_add(1, Ordering::Relaxed);
 
         let result = older
             .iter()
@@ -270,6 +275,11 @@ impl Wal {
             }
         });
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// How often the log has been synced since the opening.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     /// Bytes in all live files.

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::picker::{self, Plan};
 use super::rules::Retention;
 use crate::engine::core::Core;
-use crate::engine::keyspace::{KeyspaceCore, Work};
+use crate::engine::keyspace::{JobWork, KeyspaceCore, Work};
 use crate::engine::level_cursor::LevelCursor;
 use crate::engine::merge::{Direction, Merge, Source};
 use crate::engine::output::{Output, discard_tables};
@@ -107,23 +108,42 @@ impl Core {
         let tree = keyspace.view().tree.clone();
         let outputs = self.write_outputs(keyspace, plan, &tree)?;
         self.commit_compaction(keyspace, plan, &outputs)?;
-        let bytes =
-            |tables: &mut dyn Iterator<Item = &Arc<Table>>| tables.map(|table| table.meta.size).sum::<u64>();
-        let (read, written) = (
-            bytes(&mut plan.inputs.iter().map(|(_, table)| table)),
-            bytes(&mut outputs.iter()),
+        self.note_compaction(
+            keyspace,
+            plan,
+            &outputs,
+            self.env.clock.now().saturating_sub(start),
         );
-        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .compaction_bytes_read
-            .fetch_add(read, Ordering::Relaxed);
-        self.counters
-            .compaction_bytes_written
-            .fetch_add(written, Ordering::Relaxed);
-        let time = self.env.clock.now().saturating_sub(start);
-        keyspace.note_work(plan.output_level, read, written, time);
         self.update_pressure_of(keyspace);
         Ok(())
+    }
+
+    fn note_compaction(&self, keyspace: &KeyspaceCore, plan: &Plan, outputs: &[Arc<Table>], time: Duration) {
+        let mut job = JobWork {
+            time,
+            ..JobWork::default()
+        };
+        for (level, table) in &plan.inputs {
+            if *level == plan.output_level {
+                job.bytes_from_level += table.meta.size;
+            } else {
+                job.bytes_from_above += table.meta.size;
+            }
+            job.entries_in += table.meta.entries;
+        }
+        for table in outputs {
+            job.bytes_written += table.meta.size;
+            job.entries_out += table.meta.entries;
+        }
+        let counters = &self.counters;
+        counters.compactions.fetch_add(1, Ordering::Relaxed);
+        counters
+            .compaction_bytes_read
+            .fetch_add(job.bytes_from_above + job.bytes_from_level, Ordering::Relaxed);
+        counters
+            .compaction_bytes_written
+            .fetch_add(job.bytes_written, Ordering::Relaxed);
+        keyspace.note_work(plan.output_level, job);
     }
 
     fn write_outputs(&self, keyspace: &KeyspaceCore, plan: &Plan, tree: &Tree) -> Result<Vec<Arc<Table>>> {

@@ -1,12 +1,14 @@
 //! [`Pacer`]: holds threads to a rate that they share.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// So many units a second from its making on, for all who ask together. After a pause at most one second is caught up.
+/// So many units a second from the first one on, for all who ask together. After a pause at most one second is caught up.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    start: Instant,
+    /// When the first unit was asked for.
+    start: OnceLock<Instant>,
     /// Units a second; 0 is no limit.
     rate: AtomicU64,
     /// When the next unit is due, in nanoseconds after the start.
@@ -16,7 +18,7 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(rate: u64) -> Self {
         Pacer {
-            start: Instant::now(),
+            start: OnceLock::new(),
             rate: AtomicU64::new(rate),
             due: AtomicU64::new(0),
         }
@@ -33,7 +35,7 @@ impl Pacer {
             return false;
         }
         let cost = (units as f64 * 1e9 / rate as f64) as u64;
-        let now = self.start.elapsed().as_nanos() as u64;
+        let now = self.start.get_or_init(Instant::now).elapsed().as_nanos() as u64;
         let oldest = now.saturating_sub(1_000_000_000);
         let taken = self
             .due

@@ -61,8 +61,13 @@ struct Row {
     files: u64,
     bytes: u64,
     score: f64,
-    read: u64,
+    /// Read from levels above this one.
+    from_above: u64,
+    /// Read from this level.
+    from_level: u64,
     written: u64,
+    entries_in: u64,
+    entries_out: u64,
     /// What the write amplification is relative to.
     came_in: u64,
     nanos: u64,
@@ -80,12 +85,15 @@ impl Row {
             files: level.files,
             bytes: level.bytes,
             score,
-            read: level.bytes_read,
+            from_above: level.bytes_read_from_above,
+            from_level: level.bytes_read - level.bytes_read_from_above,
             written: level.bytes_written,
+            entries_in: level.entries_in,
+            entries_out: level.entries_out,
             came_in: if number == 0 {
                 level.bytes_written
             } else {
-                level.bytes_read
+                level.bytes_read_from_above
             },
             nanos: level.nanos,
             jobs: level.jobs,
@@ -95,16 +103,22 @@ impl Row {
     fn add(&mut self, other: &Row) {
         self.files += other.files;
         self.bytes += other.bytes;
-        self.read += other.read;
+        self.from_above += other.from_above;
+        self.from_level += other.from_level;
         self.written += other.written;
+        self.entries_in += other.entries_in;
+        self.entries_out += other.entries_out;
         self.nanos += other.nanos;
         self.jobs += other.jobs;
     }
 
     fn minus(&self, other: &Row) -> Row {
         Row {
-            read: self.read.saturating_sub(other.read),
+            from_above: self.from_above.saturating_sub(other.from_above),
+            from_level: self.from_level.saturating_sub(other.from_level),
             written: self.written.saturating_sub(other.written),
+            entries_in: self.entries_in.saturating_sub(other.entries_in),
+            entries_out: self.entries_out.saturating_sub(other.entries_out),
             came_in: self.came_in.saturating_sub(other.came_in),
             nanos: self.nanos.saturating_sub(other.nanos),
             jobs: self.jobs.saturating_sub(other.jobs),
@@ -134,21 +148,22 @@ impl Row {
             0,
             size(self.bytes),
             self.score,
-            self.read as f64 / GIB,
-            0.0,
-            0.0,
+            (self.from_above + self.from_level) as f64 / GIB,
+            self.from_above as f64 / GIB,
+            self.from_level as f64 / GIB,
             self.written as f64 / GIB,
-            self.written as f64 / GIB,
+            // Bytes that the level gained, below zero where a compaction shrank it.
+            (self.written as f64 - self.from_level as f64) / GIB,
             0.0,
             amplification,
-            rate(self.read),
+            rate(self.from_above + self.from_level),
             rate(self.written),
             seconds,
             seconds,
             self.jobs,
             seconds / self.jobs.max(1) as f64,
-            0,
-            0,
+            human(self.entries_in),
+            human(self.entries_in.saturating_sub(self.entries_out)),
             0.0,
             0.0,
         );
@@ -275,15 +290,25 @@ fn writes(text: &mut String, name: &str, metrics: &Metrics, since: &Metrics, sec
     } else {
         ("GB", log as f64 / GIB)
     };
-    let n = human(entries);
+    let commits = metrics.commits.saturating_sub(since.commits);
+    let groups = metrics.commit_groups.saturating_sub(since.commit_groups);
+    let syncs = metrics.log_syncs.saturating_sub(since.log_syncs);
     let _ = writeln!(
         text,
-        "{name} writes: {n} writes, {n} keys, {n} commit groups, 1.0 writes per commit group, ingest: {bytes:.2} {unit}, \
-         {rate:.2} MB/s"
+        "{name} writes: {} writes, {} keys, {} commit groups, {:.1} writes per commit group, ingest: {bytes:.2} {unit}, \
+         {rate:.2} MB/s",
+        human(commits),
+        human(entries),
+        human(groups),
+        commits as f64 / groups.max(1) as f64,
     );
+    // RocksDB divides by one where there was no sync.
     let _ = writeln!(
         text,
-        "{name} WAL: {n} writes, 0 syncs, 0.00 writes per sync, written: {bytes:.2} {unit}, {rate:.2} MB/s"
+        "{name} WAL: {} writes, {} syncs, {:.2} writes per sync, written: {bytes:.2} {unit}, {rate:.2} MB/s",
+        human(commits),
+        human(syncs),
+        commits as f64 / syncs.max(1) as f64,
     );
     let (hours, minutes) = ((stall / 3600.0) as u64, (stall / 60.0) as u64 % 60);
     let _ = writeln!(
