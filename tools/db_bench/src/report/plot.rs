@@ -53,6 +53,24 @@ fn draw(svg: &mut String, course: &Course) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A number on an axis: with its thousands set apart, and decimals only where it has any.
+fn tick(number: &f64) -> String {
+    // Ticks are sums of steps, and so a little off.
+    let rounded = (number * 1000.0).round() / 1000.0;
+    if rounded.fract() != 0.0 && rounded.abs() < 100.0 {
+        return format!("{rounded}");
+    }
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn chart(
     area: &Area<'_>,
     course: &Course,
@@ -66,12 +84,14 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 16))
         .margin(8)
-        .x_label_area_size(28)
+        .x_label_area_size(36)
         .y_label_area_size(80)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
     chart
         .configure_mesh()
         .x_desc("seconds")
+        .x_label_formatter(&tick)
+        .y_label_formatter(&tick)
         .max_light_lines(1)
         .draw()?;
     for ((name, points), colour) in course.benchmarks.iter().zip(COLOURS.iter().cycle()) {
@@ -95,4 +115,19 @@ fn chart(
             .draw()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_are_readable() {
+        assert_eq!([tick(&0.0), tick(&0.5), tick(&350.0)], ["0", "0.5", "350"]);
+        assert_eq!(
+            [tick(&0.300_000_000_000_000_04), tick(&0.999_999_999)],
+            ["0.3", "1"]
+        );
+        assert_eq!([tick(&1000.0), tick(&1_250_000.0)], ["1,000", "1,250,000"]);
+    }
 }
