@@ -18,11 +18,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::CrashStyle;
-use super::fault::{Call, Effect, Faults, Op, Refusal};
+use super::fault::{Call, Effect, Faults, Nature, Op, Refusal};
 use super::inode::Loss;
 use super::names::{FileNode, Names, Node, Place};
 use super::rng::Rng;
-use crate::env::{DirEntry, File, FileSystem, Lock, Mapping};
+use super::scheduler::SimClock;
+use crate::env::{Clock, DirEntry, File, FileSystem, Lock, Mapping};
 
 /// The largest file, in bytes: keeps a wild offset from taking all memory.
 const MAX_FILE: u64 = 1 << 32;
@@ -38,6 +39,8 @@ pub(super) struct Disk {
 pub(super) struct State {
     pub(super) names: Names,
     pub(super) faults: Faults,
+    pub(super) nature: Nature,
+    clock: Arc<SimClock>,
     rng: Rng,
     /// How often the machine has been started.
     boot: u64,
@@ -47,10 +50,12 @@ pub(super) struct State {
 }
 
 impl Disk {
-    pub(super) fn new(rng: Rng) -> Self {
+    pub(super) fn new(rng: Rng, nature: Nature, clock: Arc<SimClock>) -> Self {
         let state = State {
             names: Names::new(),
             faults: Faults::default(),
+            nature,
+            clock,
             rng,
             boot: 0,
             capacity: None,
@@ -94,13 +99,14 @@ impl State {
                     file.inode.lock().crash(Loss::All);
                 }
             }
-            CrashStyle::Random => {
+            CrashStyle::Random | CrashStyle::Blocks => {
                 let kept = KEPT[self.rng.below(KEPT.len() as u64) as usize];
                 self.names.crash(Some(&mut self.rng), kept);
                 for (_, file) in self.names.files() {
-                    file.inode.lock().crash(Loss::Random {
-                        rng: &mut self.rng,
-                        kept,
+                    let rng = &mut self.rng;
+                    file.inode.lock().crash(match style {
+                        CrashStyle::Blocks => Loss::Blocks { rng, kept },
+                        _ => Loss::Random { rng, kept },
                     });
                 }
             }
@@ -140,7 +146,31 @@ impl State {
                 power_off: true,
             });
         }
-        self.faults.verdict(call, &mut self.rng)
+        let op = call.op;
+        if let Some(duration) = self.nature.duration() {
+            self.clock.sleep(duration);
+        }
+        self.faults.verdict(call, &mut self.rng)?;
+        self.nature
+            .strike(op)
+            .inspect_err(|_| self.faults.stats.note_failed(op))
+    }
+
+    /// Flips a bit of some file whose path contains `part`, drawn from all their bytes; says which.
+    pub(super) fn flip_some_bit(&mut self, part: &str) -> Option<(PathBuf, u64, u8)> {
+        let mut files = self.names.files();
+        files.retain(|(path, _)| path.to_str().is_some_and(|path| path.contains(part)));
+        let total: u64 = files.iter().map(|(_, file)| file.inode.lock().len()).sum();
+        let mut at = self.nature.rng.below(total);
+        let bit = self.nature.rng.below(8) as u8;
+        for (path, file) in files {
+            let mut inode = file.inode.lock();
+            if at < inode.len() {
+                return inode.flip_bit(at, bit).then_some((path, at, bit));
+            }
+            at -= inode.len();
+        }
+        None
     }
 
     /// Like `admit`, for calls that do all of their work or none: says whether to do it, and what to report.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::rng::Rng;
 
@@ -70,6 +71,26 @@ impl Call {
     }
 }
 
+/// `EIO`: the medium fails. These numbers are the same on every Unix.
+pub const EIO: i32 = 5;
+/// `EMFILE`: the process has as many files open as it may.
+pub const EMFILE: i32 = 24;
+/// `ENOSPC`: the disk is full.
+pub const ENOSPC: i32 = 28;
+
+/// Calls that fail by chance, again and again, crashes or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chance {
+    /// The kind of call; `None` stands for all.
+    pub op: Option<Op>,
+    /// One in so many of them fails; 0 means none.
+    pub one_in: u64,
+    /// The operating system's number of the error: [`EIO`], [`EMFILE`], [`ENOSPC`].
+    pub errno: i32,
+    /// What the call does before; drawn if `None`.
+    pub effect: Option<Effect>,
+}
+
 /// What a call that fails does before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -92,6 +113,15 @@ pub enum Fault {
         /// What it does before.
         effect: Effect,
     },
+    /// The same with an error of the operating system's, by its number.
+    FailCallWith {
+        /// The call's number.
+        index: u64,
+        /// [`EIO`], [`EMFILE`], [`ENOSPC`].
+        errno: i32,
+        /// What it does before.
+        effect: Effect,
+    },
     /// That call and all later ones fail until [`SimEnv::crash`](super::SimEnv::crash). If the call is a write, some
     /// prefix of it is written.
     PowerOffAt {
@@ -110,12 +140,26 @@ pub struct IoStats {
     pub read: BTreeMap<String, u64>,
     /// Bytes written, by the file's suffix.
     pub written: BTreeMap<String, u64>,
+    /// Calls that were made to fail, by kind. Those for which the power was off, or that were interrupted or short, are
+    /// not in it.
+    pub failed: BTreeMap<Op, u64>,
+    /// Calls that were interrupted or short.
+    pub hiccups: u64,
 }
 
 impl IoStats {
     /// Calls of one kind.
     pub fn count(&self, op: Op) -> u64 {
         self.calls.get(&op).copied().unwrap_or_default()
+    }
+
+    /// Calls that were made to fail, of any kind.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    pub(super) fn note_failed(&mut self, op: Op) {
+        *self.failed.entry(op).or_default() += 1;
     }
 
     pub(super) fn note_read(&mut self, path: &Path, bytes: usize) {
@@ -191,6 +235,11 @@ impl Faults {
         self.next_index += 1;
         *self.stats.calls.entry(call.op).or_default() += 1;
         let verdict = self.judge(&call, rng);
+        match &verdict {
+            Err(refusal) if refusal.error.kind() == io::ErrorKind::Interrupted => self.stats.hiccups += 1,
+            Err(refusal) if !refusal.power_off => self.stats.note_failed(call.op),
+            _ => {}
+        }
         if let Some(trace) = &mut self.trace {
             trace.push(call);
         }
@@ -206,6 +255,10 @@ impl Faults {
                 Fault::FailCall { index, kind, effect } if index == call.index => {
                     self.faults.remove(i);
                     return Err(injected(kind, effect));
+                }
+                Fault::FailCallWith { index, errno, effect } if index == call.index => {
+                    self.faults.remove(i);
+                    return Err(refused(errno, effect));
                 }
                 Fault::PowerOffAt { index } if index <= call.index => {
                     self.powered_off = true;
@@ -236,12 +289,69 @@ impl Faults {
     }
 
     /// How many of `len` bytes a read or write moves: all, or on a flaky disk at times fewer, but at least one.
-    pub(super) fn transfer(&self, len: usize, rng: &mut Rng) -> usize {
+    pub(super) fn transfer(&mut self, len: usize, rng: &mut Rng) -> usize {
         if len > 1 && self.is_flaky(rng) {
+            self.stats.hiccups += 1;
             1 + rng.below(len as u64 - 1) as usize
         } else {
             len
         }
+    }
+}
+
+/// What the disk is like for as long as the test says so: how often calls fail, and how long they take. It draws from a
+/// generator of its own, so that it changes nothing else that is drawn.
+pub(super) struct Nature {
+    pub(super) chances: Vec<Chance>,
+    /// A call takes up to this long; 0 means no time at all.
+    pub(super) slowest_nanos: u64,
+    pub(super) rng: Rng,
+}
+
+impl Nature {
+    pub(super) fn new(rng: Rng) -> Self {
+        Nature {
+            chances: Vec::new(),
+            slowest_nanos: 0,
+            rng,
+        }
+    }
+
+    /// How long a call takes. Most are fast; one in 64 takes up to a thousand times as long, as on a disk that is busy.
+    pub(super) fn duration(&mut self) -> Option<Duration> {
+        if self.slowest_nanos == 0 {
+            return None;
+        }
+        let most = if self.rng.chance(1, 64) {
+            self.slowest_nanos
+        } else {
+            self.slowest_nanos / 1000
+        };
+        Some(Duration::from_nanos(self.rng.below(most + 1)))
+    }
+
+    /// Whether a call that nothing else keeps from succeeding fails by chance.
+    pub(super) fn strike(&mut self, op: Op) -> Result<(), Refusal> {
+        for chance in &self.chances {
+            let meant = chance.one_in > 0 && chance.op.is_none_or(|wanted| wanted == op);
+            if meant && self.rng.chance(1, chance.one_in) {
+                let drawn = if self.rng.chance(1, 2) {
+                    Effect::Partial
+                } else {
+                    Effect::Nothing
+                };
+                return Err(refused(chance.errno, chance.effect.unwrap_or(drawn)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(errno: i32, effect: Effect) -> Refusal {
+    Refusal {
+        error: io::Error::from_raw_os_error(errno),
+        effect,
+        power_off: false,
     }
 }
 

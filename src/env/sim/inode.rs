@@ -24,6 +24,9 @@ use super::rng::Rng;
 /// The unit that reaches the medium whole or not at all, in bytes: the smallest that disks promise.
 pub(super) const SECTOR: usize = 512;
 
+/// The unit in which a page cache writes back, in bytes: with [`Loss::Blocks`] its sectors share one fate.
+const BLOCK: usize = 4096;
+
 /// How many old states of a sector are kept between two syncs, besides the synced one and the latest. The first few
 /// show what a lost later write uncovers; more would only cost memory.
 const OLDER_KEPT: usize = 3;
@@ -56,13 +59,15 @@ pub(super) enum Loss<'a> {
     All,
     /// Each piece takes its newest state in `kept` of 16 cases, otherwise any other that it has had.
     Random { rng: &'a mut Rng, kept: u64 },
+    /// Each block is written back whole in `kept` of 16 cases, otherwise not at all.
+    Blocks { rng: &'a mut Rng, kept: u64 },
 }
 
 impl Loss<'_> {
     fn keeps_newest(&mut self) -> bool {
         match self {
             Loss::All => false,
-            Loss::Random { rng, kept } => rng.chance(*kept, 16),
+            Loss::Random { rng, kept } | Loss::Blocks { rng, kept } => rng.chance(*kept, 16),
         }
     }
 
@@ -70,8 +75,12 @@ impl Loss<'_> {
     fn draw(&mut self, n: u64) -> u64 {
         match self {
             Loss::All => 0,
-            Loss::Random { rng, .. } => rng.below(n),
+            Loss::Random { rng, .. } | Loss::Blocks { rng, .. } => rng.below(n),
         }
+    }
+
+    fn is_in_blocks(&self) -> bool {
+        matches!(self, Loss::Blocks { .. })
     }
 }
 
@@ -168,9 +177,18 @@ impl Inode {
     /// The power goes: what was not synced takes one of its possible states, and that is what the medium holds now.
     pub(super) fn crash(&mut self, mut loss: Loss<'_>) {
         let len = self.surviving_len(&mut loss);
+        let mut block = None; // the last one that a fate was drawn for, and the fate
         for (number, state) in std::mem::take(&mut self.dirty) {
-            let survivor = if loss.keeps_newest() {
+            let at = number / (BLOCK / SECTOR) as u64;
+            let newest = match block {
+                Some((decided, newest)) if decided == at && loss.is_in_blocks() => newest,
+                _ => loss.keeps_newest(),
+            };
+            block = Some((at, newest));
+            let survivor = if newest {
                 sector_of(&self.data, number)
+            } else if loss.is_in_blocks() {
+                sector_of(&self.medium, number)
             } else {
                 let pick = loss.draw(1 + state.older.len() as u64) as usize; // 0 is the medium's
                 let older = pick.checked_sub(1).and_then(|pick| state.older.get(pick));
@@ -337,6 +355,28 @@ mod tests {
         });
         let heads: Vec<_> = states.iter().map(|s| (s[0], s[SECTOR])).collect();
         assert_eq!(heads, [(1, 1), (1, 2), (2, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn blocks_of_one_write_survive_whole_or_not_at_all() {
+        let mut states: Vec<Vec<u8>> = Vec::new();
+        for seed in 0..100 {
+            let mut inode = synced(&[1; 2 * BLOCK]);
+            inode.write(SECTOR as u64, &[2; 2 * BLOCK - SECTOR]);
+            inode.write(SECTOR as u64, &[3; 2 * BLOCK - SECTOR]);
+            inode.crash(Loss::Blocks {
+                rng: &mut Rng::new(seed, 0),
+                kept: 8,
+            });
+            let mut parts: Vec<u8> = inode.data[SECTOR..].to_vec();
+            parts.dedup();
+            assert_eq!(inode.data[SECTOR], inode.data[BLOCK - 1]);
+            assert_eq!(inode.data[BLOCK], inode.data[2 * BLOCK - 1]);
+            states.push(parts);
+        }
+        states.sort();
+        states.dedup();
+        assert_eq!(states, [vec![1], vec![1, 3], vec![3], vec![3, 1]]);
     }
 
     #[test]

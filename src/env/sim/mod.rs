@@ -49,10 +49,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use fault::{Call, Effect, Fault, IoStats, Op};
+pub use fault::{Call, Chance, EIO, EMFILE, ENOSPC, Effect, Fault, IoStats, Op};
 
 use super::{Clock, Entropy, Env};
 use disk::{Disk, SimFs};
+use fault::Nature;
 use rng::Rng;
 use scheduler::{SimClock, SimScheduler};
 
@@ -67,6 +68,9 @@ pub enum CrashStyle {
     /// written since its last sync holds any state that it has had since then; a file's length is the old one, the new
     /// one or one between. Grown parts that did not survive are zeros. Drawn from the seed.
     Random,
+    /// Power cut, with the contents as a page cache writes them back: of every block of 4 KiB either all that was written
+    /// since the last sync is there or none of it. Names and lengths as with `Random`.
+    Blocks,
 }
 
 /// A machine in memory. Clones are the same machine.
@@ -107,7 +111,11 @@ impl SimEnv {
         let scheduler = SimScheduler::new(Rng::new(seed, 2), Arc::clone(&clock), Arc::clone(&threads));
         SimEnv(Arc::new(Machine {
             seed,
-            disk: Arc::new(Disk::new(Rng::new(seed, 1))),
+            disk: Arc::new(Disk::new(
+                Rng::new(seed, 1),
+                Nature::new(Rng::new(seed, 4)),
+                Arc::clone(&clock),
+            )),
             clock,
             entropy: Arc::new(SimEntropy(Mutex::new(Rng::new(seed, 3)))),
             scheduler: Mutex::new(Arc::new(scheduler)),
@@ -136,7 +144,7 @@ impl SimEnv {
     }
 
     /// Stops the machine and starts it again: the disk keeps what `style` says, handles and `Env`s from before fail
-    /// from now on, locks are free, queued jobs and faults are gone. Capacity, flakiness, time and counters stay.
+    /// from now on, locks are free, queued jobs and faults are gone. Capacity, flakiness, chances, slowness, time and counters stay.
     ///
     /// REQUIRES: no job is running and no thread is inside of a call.
     pub fn crash(&self, style: CrashStyle) {
@@ -241,6 +249,23 @@ impl SimEnv {
     pub fn set_flaky(&self, one_in: Option<u64>) {
         self.0.disk.lock().faults.flaky_one_in = one_in.map_or(0, |n| n.max(2));
     }
+
+    /// From now on calls fail by chance, in place of the chances set before; an empty list ends that. Crashes and
+    /// [`Self::clear_faults`] don't.
+    pub fn set_chances(&self, chances: Vec<Chance>) {
+        self.0.disk.lock().nature.chances = chances;
+    }
+
+    /// From now on each call moves the clock on by a drawn time of at most `slowest`; zero ends that.
+    pub fn set_slow(&self, slowest: Duration) {
+        let nanos = u64::try_from(slowest.as_nanos()).unwrap_or(u64::MAX - 1);
+        self.0.disk.lock().nature.slowest_nanos = nanos;
+    }
+
+    /// Whether the power is off: [`Fault::PowerOffAt`] has come, or [`Self::power_off`].
+    pub fn is_off(&self) -> bool {
+        self.0.disk.lock().faults.powered_off
+    }
 }
 
 /// The account of what the program did. Calls made through the methods of the next section are not in it.
@@ -253,6 +278,11 @@ impl SimEnv {
     /// What has been done since the start.
     pub fn stats(&self) -> IoStats {
         self.0.disk.lock().faults.stats.clone()
+    }
+
+    /// How many calls have been made to fail: the sum of `stats().failed`.
+    pub fn failures(&self) -> u64 {
+        self.0.disk.lock().faults.stats.failures()
     }
 
     /// Starts recording calls, or stops and forgets them.
@@ -307,6 +337,18 @@ impl SimEnv {
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
+    }
+
+    /// Decay: flips one bit, drawn from all bytes of the files whose path contains `part`. Says which, `None` if
+    /// there is no byte.
+    pub fn flip_some_bit(&self, part: &str) -> Option<(PathBuf, u64, u8)> {
+        self.0.disk.lock().flip_some_bit(part)
+    }
+
+    /// A file's present length.
+    pub fn file_len(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+        let file = self.0.disk.lock().names.file(path.as_ref())?;
+        Ok(file.inode.lock().len())
     }
 
     /// All files, by path, sorted.
