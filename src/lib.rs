@@ -49,6 +49,9 @@ mod cursor;
 mod engine;
 pub mod env;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 mod manifest;
 mod memtable;

@@ -42,6 +42,8 @@ pub(crate) mod describe;
 mod filter;
 mod footer;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod key_block;
 mod key_block_builder;
 mod open;

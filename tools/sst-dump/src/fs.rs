@@ -6,10 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping};
+use packstone::env::{DirEntry, File, FileSystem, Lock, Mapping};
 
 /// Below this many bytes there is nothing to wait for: 32 MiB.
 const WORTH_A_BAR: u64 = 32 << 20;
+
+/// What a path leads to.
+pub(crate) enum Look {
+    Directory,
+    /// A file of so many bytes.
+    File(u64),
+    /// A pipe, a socket, a device.
+    Other,
+}
 
 /// A file system that can only be read. The bar on the standard error is hidden when that is no terminal.
 #[derive(Clone)]
@@ -19,10 +28,24 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(inner: Arc<dyn FileSystem>) -> Self {
         Watched {
-            inner: Env::real(1).fs,
+            inner,
             bar: ProgressBar::hidden(),
+        }
+    }
+
+    /// What kind of name a path is.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Look> {
+        match self.inner.list(path) {
+            Ok(_) => return Ok(Look::Directory),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+            Err(error) => return Err(error),
+        }
+        match self.inner.open(path) {
+            Ok(file) => file.len().map(Look::File),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Look::Other),
+            Err(error) => Err(error),
         }
     }
 

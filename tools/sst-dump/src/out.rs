@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use packstone::Error;
 use serde_json::{Value, json};
@@ -35,6 +34,7 @@ impl From<io::Error> for Fail {
 /// Where answers and problems go.
 pub(crate) struct Out {
     stdout: BufWriter<Box<dyn Write>>,
+    stderr: Box<dyn Write>,
     json: bool,
     hex: bool,
     damage: u64,
@@ -45,9 +45,10 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    pub(crate) fn new(common: &Common) -> Self {
+    pub(crate) fn new(common: &Common, stdout: Box<dyn Write>, stderr: Box<dyn Write>) -> Self {
         Out {
-            stdout: BufWriter::with_capacity(64 << 10, Box::new(io::stdout())),
+            stdout: BufWriter::with_capacity(64 << 10, stdout),
+            stderr,
             json: common.json,
             hex: common.output_hex,
             damage: 0,
@@ -97,7 +98,7 @@ impl Out {
     /// Something that is neither an answer nor wrong.
     pub(crate) fn warn(&mut self, text: &str) {
         if !self.json {
-            eprintln!("sst-dump: {text}");
+            self.complain(text);
         }
         // What can't be written will fail again where it matters.
         let _ = self.record("note", json!({ "what": text }));
@@ -142,14 +143,14 @@ impl Out {
         }
         if !self.json {
             let _ = self.stdout.flush();
-            eprintln!("sst-dump: {text}");
+            self.complain(text);
         }
         let object = json!({ "file": path, "offset": offset, "what": what, "damage": damage });
         let _ = self.record("problem", object);
     }
 
     /// Ends the run: the last record, and the exit status.
-    pub(crate) fn end(mut self, result: Result<(), Fail>) -> ExitCode {
+    pub(crate) fn end(mut self, result: Result<(), Fail>) -> u8 {
         match result {
             Ok(()) => {}
             Err(Fail::Output(error)) => return self.output_failed(&error),
@@ -165,18 +166,23 @@ impl Out {
         let object = json!({ "status": status, "damage": self.damage, "misuse": self.misuse });
         let flushed = self.record("result", object).and_then(|()| self.stdout.flush());
         match flushed {
-            Ok(()) => ExitCode::from(status),
+            Ok(()) => status,
             Err(error) => self.output_failed(&error),
         }
     }
 
-    fn output_failed(&self, error: &io::Error) -> ExitCode {
+    /// A line for people, who can't be helped if it can't be written.
+    fn complain(&mut self, text: &str) {
+        let _ = writeln!(self.stderr, "sst-dump: {text}");
+    }
+
+    fn output_failed(&mut self, error: &io::Error) -> u8 {
         // Whoever reads has seen enough (`| head`): nothing is wrong.
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return ExitCode::from(u8::from(self.damage > 0));
+            return u8::from(self.damage > 0);
         }
-        eprintln!("sst-dump: cannot write the answer: {error}");
-        ExitCode::from(2)
+        self.complain(&format!("cannot write the answer: {error}"));
+        2
     }
 
     /// Bytes for people and for JSON: in hex if asked for, else text in which only what a terminal can't show is escaped.

@@ -11,6 +11,7 @@ use packstone::env::FileSystem;
 use packstone::inspect::{self, FileKind, FileName, LogLimits, SstInfo};
 
 use crate::args::FileArgs;
+use crate::fs::Look;
 use crate::out::Fail;
 use crate::{Ctx, out};
 
@@ -83,11 +84,10 @@ impl Targets {
         let mut any = false;
         for path in args.paths() {
             any = true;
-            // Only the tool looks at what kind of name a path is; the engine's files are always opened through `fs`.
-            match std::fs::metadata(path) {
-                Ok(meta) if meta.is_dir() => targets.add_directory(ctx, path),
-                Ok(meta) if meta.is_file() => targets.add_file(ctx, path, meta.len()),
-                Ok(_) => ctx.out.misuse(path, "neither a file nor a directory"),
+            match ctx.fs.look(path) {
+                Ok(Look::Directory) => targets.add_directory(ctx, path),
+                Ok(Look::File(size)) => targets.add_file(ctx, path, size),
+                Ok(Look::Other) => ctx.out.misuse(path, "neither a file nor a directory"),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     ctx.out.misuse(path, "there is no such file or directory");
                 }
@@ -161,7 +161,10 @@ impl Targets {
                 Err(_) => false,
             };
             if is_named || is_ours() {
-                let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+                let size = match ctx.fs.look(&path) {
+                    Ok(Look::File(size)) => size,
+                    _ => 0,
+                };
                 self.add_file(ctx, &path, size);
             }
         }
@@ -196,7 +199,7 @@ impl Targets {
         let index = self.databases.len();
         for (name, parsed) in names {
             let path = database.dir.join(name);
-            let Ok(size) = std::fs::metadata(&path).map(|meta| meta.len()) else {
+            let Ok(Look::File(size)) = ctx.fs.look(&path) else {
                 continue;
             };
             let role = database.role(parsed, &path);
