@@ -54,8 +54,11 @@ pub struct Metrics {
     /// Bytes of the log that the opening cut off: unfinished writes at its end, which had not been synced when power or
     /// process was lost; with [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) also what lay behind damage.
     pub torn_log_bytes: u64,
+    /// Damaged bytes of the log that the opening skipped, as [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) asks.
+    pub skipped_log_bytes: u64,
     /// The damage in the log that the opening went on without, as
-    /// [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) asks: file, offset, and what was found.
+    /// [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) and
+    /// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) ask: file, offset, and what was found.
     pub recovery_damage: Vec<String>,
     /// Entries that the opening replayed from the log.
     pub replayed_entries: u64,
@@ -194,6 +197,7 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         cache_misses: core.cache.misses(),
         open_snapshots: core.snapshots.count() as u64,
         torn_log_bytes: report.torn_log_bytes,
+        skipped_log_bytes: report.skipped_log_bytes,
         recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
         keyspaces,

@@ -56,6 +56,8 @@ pub(crate) struct RecoveryReport {
     pub(crate) torn_log_bytes: u64,
     /// Entries replayed from the log.
     pub(crate) replayed: u64,
+    /// Bytes of the log that were skipped.
+    pub(crate) skipped_log_bytes: u64,
     /// The damage that the user asked to go on without.
     pub(crate) damage: Vec<Error>,
 }
@@ -85,6 +87,7 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     let report = RecoveryReport {
         torn_log_bytes: replayed.torn_bytes,
         replayed: opening.replayed,
+        skipped_log_bytes: replayed.skipped_bytes(),
         damage: replayed.dropped.clone(),
     };
     let core = if read_only {

@@ -276,6 +276,7 @@ pub(super) fn walk(
         synced_to: limits.synced_to,
         // Damage is then reported instead of being the error that ends everything.
         mode: RecoveryMode::PointInTime,
+        header: None,
     };
     let file_len = fs
         .open(path)
@@ -290,6 +291,7 @@ pub(super) fn walk(
             }
             Event::Data { offset, payload } => sink(offset, RawFrame::Data(payload))?,
             Event::Marker { offset, place, seal } => sink(offset, RawFrame::Mark(mark(offset, place, seal)))?,
+            Event::Skipped(_) => ControlFlow::Continue(()),
         };
         stopped |= flow.is_break();
         Ok(flow)

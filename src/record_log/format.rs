@@ -205,6 +205,15 @@ impl FrameSum {
         hasher.finalize()
     }
 
+    /// The checksum up to the payload, which follows: it is what an empty payload would have.
+    pub(super) fn front(&self, offset: u64, len: u32, kind: u8) -> u32 {
+        let mut hasher = self.seed.clone();
+        hasher.update(&offset.to_le_bytes());
+        hasher.update(&len.to_le_bytes());
+        hasher.update(&[kind]);
+        hasher.finalize()
+    }
+
     /// The bytes in front of a frame's payload.
     pub(super) fn frame_header(
         &self,

@@ -45,6 +45,7 @@ use crate::{Error, Result, SeqNo};
 mod format;
 mod medium;
 mod reader;
+mod resync;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
@@ -129,6 +130,12 @@ pub enum RecoveryMode {
     /// Recovery stops at the first damage, drops everything behind it, and reports what it dropped. For when the
     /// alternative is a backup.
     PointInTime,
+    /// Damaged parts and missing files of the log are skipped, each is reported, and what follows them is replayed. A batch is
+    /// still found whole or not at all; what is lost is the order: a later write may be there and an earlier one not, so a key
+    /// can show an older value, or one that had been deleted, and batches that belong together may be there in part. What was
+    /// found is written to a new log, and the damaged files are deleted: copy the directory first. The last resort; the
+    /// tool `packstone-repair` does the same into a new directory.
+    Salvage,
 }
 
 /// How far to read, and what to make of a bad place.
@@ -143,6 +150,19 @@ pub(crate) struct ReadOptions {
     pub(crate) synced_to: u64,
     /// What to do at a bad place.
     pub(crate) mode: RecoveryMode,
+    /// The header, where the file's own is damaged and others say what stood in it.
+    pub(crate) header: Option<Header>,
+}
+
+/// A part of a file that [`RecoveryMode::Salvage`] stepped over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// Its first byte.
+    pub(crate) from: u64,
+    /// The byte behind its last.
+    pub(crate) to: u64,
+    /// What was wrong at `from`.
+    pub(crate) what: String,
 }
 
 /// What a walk through a log comes upon, in the order of the file.
@@ -166,6 +186,8 @@ pub(crate) enum Event<'a> {
         /// Whether it is a seal.
         seal: bool,
     },
+    /// Bytes that were stepped over ([`RecoveryMode::Salvage`] only).
+    Skipped(&'a Skipped),
 }
 
 /// What reading a log gave, apart from its payloads.
@@ -183,7 +205,7 @@ pub(crate) struct ReadOutcome {
     pub(crate) torn: Option<String>,
     /// The highest (number, offset) that a marker or seal names, those behind a bad place included.
     pub(crate) markers: Option<(u64, u64)>,
-    /// The damage at `end` that [`RecoveryMode::PointInTime`] stepped over.
+    /// The damage at `end` that [`RecoveryMode::PointInTime`] and [`RecoveryMode::Salvage`] report instead of failing.
     pub(crate) damage: Option<Error>,
 }
 

@@ -15,9 +15,10 @@ use super::format::{
     Decoded, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
     decode_marker,
 };
+use super::resync::Resync;
 use super::{
     Event, FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome,
-    RecoveryMode,
+    RecoveryMode, Skipped,
 };
 
 /// Bytes read by one call. Large enough that the call costs little beside the checksums of what it brings.
@@ -58,7 +59,11 @@ pub(crate) fn walk(
     sink: Sink<'_>,
 ) -> Result<ReadOutcome> {
     let mut window = Window::open(fs, path)?;
-    let header = window.header(kind)?.into_header(path)?;
+    window.tolerant = options.mode == RecoveryMode::Salvage;
+    let header = match &options.header {
+        Some(header) => header.clone(),
+        None => window.header(kind)?.into_header(path)?,
+    };
     let flow = sink(Event::Header(&header))?;
     let stop = options
         .stop_at
@@ -69,6 +74,7 @@ pub(crate) fn walk(
         limit: window.len.min(stop),
         stop,
         window,
+        resync: None,
         outcome: ReadOutcome {
             header,
             end: HEADER_LEN,
@@ -82,9 +88,13 @@ pub(crate) fn walk(
     if flow.is_break() {
         return Ok(reader.outcome);
     }
-    match reader.walk(sink)? {
-        None => Ok(reader.outcome),
-        Some(bad) => reader.judge(&bad, options),
+    loop {
+        let Some(bad) = reader.walk(&mut *sink)? else {
+            return Ok(reader.outcome);
+        };
+        if options.mode != RecoveryMode::Salvage || bad.sealed || !reader.skip(&bad, &mut *sink)? {
+            return reader.judge(&bad, options);
+        }
     }
 }
 
@@ -98,6 +108,8 @@ struct Reader<'a> {
     stop: u64,
     /// Nothing is read from here on: `stop` or the file's end.
     limit: u64,
+    /// Made at the first bad place that has to be stepped over.
+    resync: Option<Resync>,
     outcome: ReadOutcome,
 }
 
@@ -160,6 +172,28 @@ impl Reader<'_> {
         }
     }
 
+    /// Steps over a bad place to the next whole frame; says whether there is one.
+    fn skip(&mut self, bad: &BadPlace, sink: Sink<'_>) -> Result<bool> {
+        let from = self.outcome.end;
+        let mut resync = match self.resync.take() {
+            Some(resync) => resync,
+            None => Resync::new(&mut self.window, self.sum.clone(), from, self.limit)?,
+        };
+        let next = resync.next_frame(&mut self.window, from.saturating_add(1))?;
+        self.resync = Some(resync);
+        let Some(to) = next else {
+            return Ok(false);
+        };
+        let what = bad.what.clone();
+        let flow = sink(Event::Skipped(&Skipped { from, to, what }))?;
+        self.outcome.end = to;
+        if flow.is_break() {
+            self.limit = to;
+            self.stop = to;
+        }
+        Ok(true)
+    }
+
     /// Decides what a bad place is: a torn tail, or damage.
     fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
         let at = self.outcome.end;
@@ -180,15 +214,15 @@ impl Reader<'_> {
         };
         let path = self.window.path;
         let damage = match (proof, options.mode) {
-            (None, RecoveryMode::TornTail | RecoveryMode::PointInTime) => return Ok(self.outcome),
             (None, RecoveryMode::Absolute) => Error::corruption(
                 path,
                 at,
                 format!("{}; the recovery mode allows no torn tail", bad.what),
             ),
+            (None, _) => return Ok(self.outcome),
             (Some(proof), _) => Error::corruption(path, at, format!("{}; {proof}", bad.what)),
         };
-        if options.mode != RecoveryMode::PointInTime {
+        if !matches!(options.mode, RecoveryMode::PointInTime | RecoveryMode::Salvage) {
             return Err(damage);
         }
         self.outcome.damage = Some(damage);
@@ -258,11 +292,16 @@ fn frame_at<'w>(window: &'w mut Window<'_>, sum: &FrameSum, at: u64, limit: u64)
     }
 }
 
+/// Bytes that are given up together where the medium can't deliver them: a sector of today's disks.
+const UNREADABLE: usize = 4 << 10;
+
 /// A sliding buffer over a file.
-struct Window<'p> {
-    file: Arc<dyn File>,
-    path: &'p Path,
+pub(super) struct Window<'p> {
+    pub(super) file: Arc<dyn File>,
+    pub(super) path: &'p Path,
     len: u64,
+    /// Zeros, which never validate, stand for what can't be read.
+    tolerant: bool,
     start: u64,
     bytes: Vec<u8>,
 }
@@ -277,13 +316,14 @@ impl<'p> Window<'p> {
             file,
             path,
             len,
+            tolerant: false,
             start: 0,
             bytes: Vec::new(),
         })
     }
 
     /// At least `need` bytes from `at` on, more if they are there at no cost. REQUIRES: `at + need <= limit <= len`.
-    fn chunk(&mut self, at: u64, need: usize, limit: u64) -> Result<&[u8]> {
+    pub(super) fn chunk(&mut self, at: u64, need: usize, limit: u64) -> Result<&[u8]> {
         let held_to = self.start + self.bytes.len() as u64;
         if at < self.start || at + need as u64 > held_to {
             let size = (need.max(CHUNK) as u64).min(limit.saturating_sub(at)) as usize;
@@ -291,14 +331,28 @@ impl<'p> Window<'p> {
             self.bytes.shrink_to(CHUNK);
             self.bytes.resize(size, 0);
             self.start = at;
-            if let Err(error) = self.file.read_exact_at(at, &mut self.bytes) {
-                self.bytes.clear();
-                return Err(Error::io("read", self.path, error));
+            match self.file.read_exact_at(at, &mut self.bytes) {
+                Ok(()) => {}
+                Err(_) if self.tolerant => self.read_what_can_be_read(),
+                Err(error) => {
+                    self.bytes.clear();
+                    return Err(Error::io("read", self.path, error));
+                }
             }
         }
         let from = (at - self.start) as usize;
         let to = self.bytes.len().min(limit.saturating_sub(self.start) as usize);
         Ok(self.bytes.get(from..to).unwrap_or_default())
+    }
+
+    fn read_what_can_be_read(&mut self) {
+        let mut at = self.start;
+        for part in self.bytes.chunks_mut(UNREADABLE) {
+            if self.file.read_exact_at(at, part).is_err() {
+                part.fill(0);
+            }
+            at += part.len() as u64;
+        }
     }
 
     fn header(&mut self, kind: LogKind) -> Result<HeaderOutcome> {

@@ -22,6 +22,16 @@ pub(super) struct ChainLog {
     pub(super) len: u64,
     /// Where an earlier recovery found its end.
     pub(super) recorded_end: Option<LogEnd>,
+    /// Its own header is damaged; this one is put together from what others say (`Salvage` only).
+    pub(super) revived: bool,
+}
+
+impl ChainLog {
+    /// Whether `next` says that it continues this file.
+    pub(super) fn is_continued_by(&self, next: &ChainLog) -> bool {
+        let before = next.header.predecessor.as_ref();
+        before.is_some_and(|end| end.number == self.header.number && end.identity == self.header.identity)
+    }
 }
 
 /// The files of the log, oldest first, and what else has a log file's name.
@@ -29,7 +39,7 @@ pub(super) struct Chain {
     pub(super) logs: Vec<ChainLog>,
     pub(super) leftovers: Vec<PathBuf>,
     pub(super) next_number: u64,
-    /// What `PointInTime` steps over.
+    /// What `PointInTime` and `Salvage` step over.
     pub(super) dropped: Vec<Error>,
 }
 
@@ -37,11 +47,15 @@ impl Chain {
     /// Finds the chain by names and headers alone. Fails where a file that is needed is missing or damaged.
     pub(super) fn find(fs: &dyn FileSystem, dir: &Path, options: &ReplayOptions) -> Result<Chain> {
         let mut survey = Survey::of(fs, dir, options)?;
+        if options.mode == RecoveryMode::Salvage {
+            survey.revive();
+        }
         let mut problems = Vec::new();
         let numbers = survey.link(&mut problems);
         survey.check_needed(&numbers, &mut problems);
         survey.check_behind(&numbers, &mut problems);
-        if options.mode != RecoveryMode::PointInTime && !problems.is_empty() {
+        let goes_on = matches!(options.mode, RecoveryMode::PointInTime | RecoveryMode::Salvage);
+        if !goes_on && !problems.is_empty() {
             return Err(problems.swap_remove(0));
         }
         let detached = !problems.is_empty();
@@ -92,6 +106,8 @@ struct Survey<'a> {
     whole: BTreeMap<u64, ChainLog>,
     /// Ours, synced once, and unreadable now.
     damaged: BTreeMap<u64, Error>,
+    /// Those of them that have lost their header, with their length.
+    headless: BTreeMap<u64, (PathBuf, u64)>,
     foreign: BTreeMap<u64, Error>,
     unborn: BTreeMap<u64, PathBuf>,
     leftovers: Vec<PathBuf>,
@@ -105,6 +121,7 @@ impl<'a> Survey<'a> {
             options,
             whole: BTreeMap::new(),
             damaged: BTreeMap::new(),
+            headless: BTreeMap::new(),
             foreign: BTreeMap::new(),
             unborn: BTreeMap::new(),
             leftovers: Vec::new(),
@@ -170,10 +187,7 @@ impl<'a> Survey<'a> {
                     self.damaged.insert(number, Error::corruption(&path, 0, what));
                     return Ok(());
                 }
-                let file = fs.open(&path).map_err(|error| Error::io("open", &path, error))?;
-                let len = file
-                    .len()
-                    .map_err(|error| Error::io("read the length of", &path, error))?;
+                let len = length(fs, &path)?;
                 self.whole.insert(
                     number,
                     ChainLog {
@@ -181,6 +195,7 @@ impl<'a> Survey<'a> {
                         path,
                         len,
                         recorded_end,
+                        revived: false,
                     },
                 );
             }
@@ -189,6 +204,8 @@ impl<'a> Survey<'a> {
                 self.leftovers.push(path);
             }
             HeaderOutcome::Damaged(error) => {
+                let len = length(fs, &path)?;
+                self.headless.insert(number, (path, len));
                 self.damaged.insert(number, error);
             }
             HeaderOutcome::Foreign(error) => {
@@ -198,13 +215,47 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
+    /// Gives files that have lost their header the identity that others know of them: the seed of their checksums.
+    fn revive(&mut self) {
+        for (number, (path, len)) in std::mem::take(&mut self.headless) {
+            let recorded_end = self.options.ends.iter().rev().find(|end| end.number == number);
+            let successor = self.whole.values().find_map(|log| {
+                let before = log.header.predecessor.as_ref()?;
+                (before.number == number).then_some(before.identity)
+            });
+            let Some(identity) = recorded_end.map(|end| end.identity).or(successor) else {
+                continue;
+            };
+            let header = Header {
+                kind: LogKind::Wal,
+                number,
+                identity,
+                predecessor: None,
+            };
+            let recorded_end = recorded_end.cloned();
+            self.whole.insert(
+                number,
+                ChainLog {
+                    header,
+                    path,
+                    len,
+                    recorded_end,
+                    revived: true,
+                },
+            );
+        }
+    }
+
     /// Walks back from the newest file. Returns the chain's numbers, oldest first: the lowest run of files that hold
-    /// together down to the floor. Runs above it that don't connect are problems, the newest first.
+    /// together down to the floor. Runs above it that don't connect are problems, the newest first; `Salvage` returns them
+    /// too.
     fn link(&self, problems: &mut Vec<Error>) -> Vec<u64> {
         let mut below = u64::MAX;
+        let mut detached: Vec<u64> = Vec::new();
         loop {
             let Some((&newest, _)) = self.whole.range(..below).next_back() else {
-                return Vec::new();
+                detached.reverse();
+                return detached;
             };
             let mut run = vec![newest];
             let mut at = newest;
@@ -215,12 +266,18 @@ impl<'a> Survey<'a> {
                         at = number;
                     }
                     Link::Root => {
-                        run.reverse();
-                        return run;
+                        detached.extend(run);
+                        detached.reverse();
+                        return detached;
                     }
                     Link::CutOff => break,
                     Link::Broken(error) => {
                         problems.push(error);
+                        if self.options.mode == RecoveryMode::Salvage {
+                            detached.extend(run);
+                        } else {
+                            detached.clear();
+                        }
                         break;
                     }
                 }
@@ -234,6 +291,10 @@ impl<'a> Survey<'a> {
             return Link::Root;
         };
         let floor = self.options.floor;
+        if log.revived {
+            let older = self.whole.range(..number).next_back();
+            return older.map_or(Link::Root, |(older, _)| Link::To(*older));
+        }
         let Some(before) = &log.header.predecessor else {
             // Only the first log of a database has no predecessor. A file without frames below it is a failed attempt.
             let older = self
@@ -320,4 +381,10 @@ impl<'a> Survey<'a> {
             Error::corruption(&file_path(self.dir, number), 0, what)
         })
     }
+}
+
+fn length(fs: &dyn FileSystem, path: &Path) -> Result<u64> {
+    let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
+    file.len()
+        .map_err(|error| Error::io("read the length of", path, error))
 }

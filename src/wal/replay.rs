@@ -5,7 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::env::FileSystem;
-use crate::record_log::{HEADER_LEN, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use crate::record_log::{
+    Event, HEADER_LEN, Header, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read, walk,
+};
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
@@ -51,8 +56,30 @@ pub(crate) struct Replayed {
     /// Files that are not needed any more: below the floor, cut off, or half created. To be deleted only after the end is
     /// durable in the manifest. Foreign files are never among them.
     pub(crate) leftovers: Vec<PathBuf>,
-    /// The damage that [`RecoveryMode::PointInTime`] stopped at.
+    /// The damage that [`RecoveryMode::PointInTime`] stopped at, or [`RecoveryMode::Salvage`] skipped.
     pub(crate) dropped: Vec<Error>,
+    /// Where [`RecoveryMode::Salvage`] has left holes, oldest first.
+    pub(crate) holes: Vec<Hole>,
+    /// Headers of files that have lost their own (`Salvage` only).
+    pub(crate) revived: BTreeMap<u64, Header>,
+    /// The mode that it was read in: whoever reads the files again has to see the same frames.
+    pub(crate) mode: RecoveryMode,
+}
+
+/// A place where frames are missing, or may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// The damaged file, or the one behind missing ones.
+    pub(crate) path: PathBuf,
+    /// The bytes skipped; both zero where whole files are missing.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The last sequence number before it.
+    pub(crate) before_seq: SeqNo,
+    /// The first one behind it; `None` at the end.
+    pub(crate) after_seq: Option<SeqNo>,
+    /// What was wrong.
+    pub(crate) what: String,
 }
 
 /// Replays the log in `dir`: hands every whole batch to `sink`, in order.
@@ -70,9 +97,12 @@ pub(crate) fn replay(
         next_number: chain.next_number,
         leftovers: chain.leftovers.clone(),
         dropped: chain.dropped.clone(),
+        mode: options.mode,
         ..Replayed::default()
     };
     for (index, log) in chain.logs.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| chain.logs.get(before));
+        replayed.note_missing_before(log, before, options.mode);
         let behind = chain.logs.get(index + 1..).unwrap_or_default();
         if !replay_one(fs, options, log, behind, &mut replayed, sink)? {
             drop_behind(behind, options, &mut replayed);
@@ -91,7 +121,9 @@ fn replay_one(
     replayed: &mut Replayed,
     sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
 ) -> Result<bool> {
-    let successor = behind.first().and_then(|next| next.header.predecessor.as_ref());
+    let next = behind.first().filter(|next| log.is_continued_by(next));
+    let successor = next.and_then(|next| next.header.predecessor.as_ref());
+    let salvage = options.mode == RecoveryMode::Salvage;
     let read_options = ReadOptions {
         stop_at: log.recorded_end.as_ref().map(|end| end.offset),
         successor_end: successor.map(|end| end.offset),
@@ -106,29 +138,52 @@ fn replay_one(
         } else {
             options.mode
         },
+        header: log.revived.then(|| log.header.clone()),
     };
     let before_seq = replayed.last_seq;
     let mut last_seq = before_seq;
     let mut last_frame = None;
-    let outcome = read(
-        fs,
-        &log.path,
-        LogKind::Wal,
-        &read_options,
-        &mut |offset, bytes| {
-            let payload = Payload::parse(&log.path, offset, bytes)?;
-            let first_seq = payload.first_seq();
-            if first_seq <= last_seq {
-                let what = format!("expected a sequence number above {last_seq}, found {first_seq}");
-                return Err(Error::corruption(&log.path, offset, what));
+    let holes = &mut replayed.holes;
+    let outcome = walk(fs, &log.path, LogKind::Wal, &read_options, &mut |event| {
+        let (offset, bytes) = match event {
+            Event::Data { offset, payload } => (offset, payload),
+            Event::Skipped(skipped) => {
+                holes.push(Hole {
+                    path: log.path.clone(),
+                    from: skipped.from,
+                    to: skipped.to,
+                    before_seq: last_seq,
+                    after_seq: None,
+                    what: skipped.what.clone(),
+                });
+                return Ok(ControlFlow::Continue(()));
             }
-            last_seq = payload.last_seq();
-            last_frame = Some(offset);
-            sink(first_seq, payload)
-        },
-    )?;
+            _ => return Ok(ControlFlow::Continue(())),
+        };
+        let payload = Payload::parse(&log.path, offset, bytes)?;
+        let first_seq = payload.first_seq();
+        if first_seq <= last_seq {
+            if salvage {
+                return Ok(ControlFlow::Continue(())); // seen before, in a file that this one repeats
+            }
+            let what = format!("expected a sequence number above {last_seq}, found {first_seq}");
+            return Err(Error::corruption(&log.path, offset, what));
+        }
+        last_seq = payload.last_seq();
+        last_frame = Some(offset);
+        for hole in holes.iter_mut().rev().take_while(|hole| hole.after_seq.is_none()) {
+            hole.after_seq = Some(first_seq);
+        }
+        sink(first_seq, payload)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
     replayed.last_seq = last_seq;
     replayed.note_places(log, &outcome, last_frame);
+    if log.revived {
+        replayed.revived.insert(log.header.number, log.header.clone());
+        let what = "the header is damaged; its identity was taken from what other files say of this one";
+        replayed.dropped.push(Error::corruption(&log.path, 0, what));
+    }
     replayed.torn_bytes += outcome.torn_bytes;
     replayed.sealed = outcome.sealed;
     let end = log.header.ended(outcome.end, last_seq);
@@ -148,6 +203,10 @@ fn replay_one(
         bytes: log.len,
         path: log.path.clone(),
     });
+    if salvage {
+        replayed.note_fall_short(log, &outcome, successor, problem);
+        return Ok(true);
+    }
     match problem {
         None => Ok(whole),
         Some(error) if options.mode == RecoveryMode::PointInTime => {
@@ -169,6 +228,72 @@ impl Replayed {
         self.proven = self.proven.max(outcome.markers.map(place)).max(recorded);
         let frame = last_frame.map(|offset| place((number, offset)));
         self.last_frame = self.last_frame.max(frame);
+    }
+
+    /// A hole where files are missing in front of `log`, which does not continue the one before it.
+    fn note_missing_before(&mut self, log: &ChainLog, before: Option<&ChainLog>, mode: RecoveryMode) {
+        let continues = before.is_none_or(|before| before.is_continued_by(log) || log.revived);
+        if mode != RecoveryMode::Salvage || continues {
+            return;
+        }
+        self.holes.push(Hole {
+            path: log.path.clone(),
+            from: 0,
+            to: 0,
+            before_seq: self.last_seq,
+            after_seq: None,
+            what: "the files that it continues are missing".to_owned(),
+        });
+        let named = log.header.predecessor.as_ref().map_or(0, |end| end.last_seq);
+        self.last_seq = self.last_seq.max(named);
+    }
+
+    /// What `Salvage` steps over at the end of a file: damage, or less than its successor says that there was.
+    fn note_fall_short(
+        &mut self,
+        log: &ChainLog,
+        outcome: &ReadOutcome,
+        successor: Option<&LogEnd>,
+        problem: Option<Error>,
+    ) {
+        let short = successor.is_some_and(|end| end.offset != outcome.end);
+        let in_file = self
+            .holes
+            .iter()
+            .filter(|hole| hole.path == log.path && hole.to > 0);
+        let skipped: Vec<Error> = in_file
+            .map(|hole| {
+                let what = format!("{}; skipped the bytes up to offset {}", hole.what, hole.to);
+                Error::corruption(&hole.path, hole.from, what)
+            })
+            .collect();
+        let had_holes = !skipped.is_empty();
+        self.dropped.extend(skipped);
+        if outcome.damage.is_none() && !short {
+            // Numbers that differ from those recorded say no more than the holes do.
+            self.dropped.extend(problem.filter(|_| !had_holes));
+            return;
+        }
+        let what = outcome
+            .torn
+            .clone()
+            .unwrap_or_else(|| "frames are missing".to_owned());
+        self.holes.push(Hole {
+            path: log.path.clone(),
+            from: outcome.end,
+            to: outcome.end + outcome.torn_bytes,
+            before_seq: self.last_seq,
+            after_seq: None,
+            what: what.clone(),
+        });
+        let found = outcome.damage.clone();
+        self.dropped
+            .push(found.unwrap_or_else(|| Error::corruption(&log.path, outcome.end, what)));
+    }
+
+    /// Bytes that were skipped.
+    pub(crate) fn skipped_bytes(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.to - hole.from).sum()
     }
 }
 

@@ -19,11 +19,12 @@
 //!
 //! A log that was closed in order, or synced last of all, has no tail, and costs nothing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
 use crate::names::UNFINISHED_LOG;
-use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, read};
+use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, RecoveryMode, read};
 use crate::{Error, Result};
 
 use super::log::{Wal, WalOptions};
@@ -103,6 +104,9 @@ struct Cut {
     replaced: Vec<PathBuf>,
     /// The place.
     from: LogPosition,
+    /// How the files were read, and headers that they have lost.
+    mode: RecoveryMode,
+    revived: BTreeMap<u64, Header>,
 }
 
 impl Cut {
@@ -114,13 +118,17 @@ impl Cut {
                 tail: Vec::new(),
                 replaced: Vec::new(),
                 from: LogPosition { number: 0, offset: 0 },
+                mode: replayed.mode,
+                revived: BTreeMap::new(),
             };
         };
         let begin = LogPosition {
             number: first.end.number,
             offset: HEADER_LEN,
         };
-        let proven = replayed.proven.filter(|place| *place >= begin);
+        // A log with holes is written anew from its beginning: the next open shall find none.
+        let has_holes = replayed.mode == RecoveryMode::Salvage && !replayed.dropped.is_empty();
+        let proven = replayed.proven.filter(|place| *place >= begin && !has_holes);
         let is_tail = |place: LogPosition| replayed.last_frame.is_some_and(|frame| frame >= place);
         let from = proven.unwrap_or(begin);
         // Before the manifest knows of a log, a file's very name may be one that could not be made durable.
@@ -153,6 +161,20 @@ impl Cut {
             tail,
             replaced,
             from,
+            mode: replayed.mode,
+            revived: replayed.revived.clone(),
+        }
+    }
+
+    fn read_options(&self, number: u64, stop_at: u64) -> ReadOptions {
+        ReadOptions {
+            stop_at: Some(stop_at),
+            mode: match self.mode {
+                RecoveryMode::Salvage => RecoveryMode::Salvage,
+                _ => RecoveryMode::TornTail,
+            },
+            header: self.revived.get(&number).cloned(),
+            ..ReadOptions::default()
         }
     }
 
@@ -168,17 +190,14 @@ impl Cut {
 
     /// Finds the last sequence number before the place, which lies in the middle of a file.
     fn find_last_seq(&mut self, env: &Env) -> Result<()> {
-        let (Some(log), [.., last]) = (self.tail.first(), &mut self.kept[..]) else {
+        let (Some(log), Some(last)) = (self.tail.first(), self.kept.last()) else {
             return Ok(());
         };
         if log.end.number != last.end.number {
             return Ok(());
         }
         let mut last_seq = log.before_seq;
-        let options = ReadOptions {
-            stop_at: Some(self.from.offset),
-            ..ReadOptions::default()
-        };
+        let options = self.read_options(log.end.number, self.from.offset);
         read(
             &*env.fs,
             &log.path,
@@ -189,17 +208,17 @@ impl Cut {
                 Ok(())
             },
         )?;
-        last.end.last_seq = last_seq;
-        self.predecessor = Some(last.end.clone());
+        if let Some(last) = self.kept.last_mut() {
+            last.end.last_seq = last_seq;
+            self.predecessor = Some(last.end.clone());
+        }
         Ok(())
     }
 
     fn copy_tail(&self, env: &Env, writer: &mut LogWriter) -> Result<()> {
+        let mut last_seq = 0;
         for log in &self.tail {
-            let options = ReadOptions {
-                stop_at: Some(log.end.offset),
-                ..ReadOptions::default()
-            };
+            let options = self.read_options(log.end.number, log.end.offset);
             let mut gathered = 0;
             read(
                 &*env.fs,
@@ -209,6 +228,14 @@ impl Cut {
                 &mut |offset, bytes| {
                     if log.end.number == self.from.number && offset < self.from.offset {
                         return Ok(());
+                    }
+                    if self.mode == RecoveryMode::Salvage {
+                        // As the replay did: what repeats another file counts once.
+                        let payload = Payload::parse(&log.path, offset, bytes)?;
+                        if payload.first_seq() <= last_seq {
+                            return Ok(());
+                        }
+                        last_seq = payload.last_seq();
                     }
                     writer.push(bytes)?;
                     gathered += bytes.len() as u64;
