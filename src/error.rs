@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::env;
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -144,7 +146,11 @@ impl fmt::Display for Error {
                 path,
                 source,
             } => {
-                write!(f, "cannot {operation} {}: {source}", path.display())
+                write!(f, "cannot {operation} {}: {source}", path.display())?;
+                match env::remedy(source) {
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
             }
             Error::Corruption { path, offset, what } => write!(
                 f,

@@ -251,7 +251,8 @@ impl KeyspaceOptions {
         check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
     }
 
-    /// The stored form: pairs of a tag and a number, both varints. Tags are never used again for something else.
+    /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tags are never used again for something
+    /// else.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let compression = match self.sst.compression {
             Compression::None => 0,
@@ -273,8 +274,14 @@ impl KeyspaceOptions {
     /// Reads the stored form; `None` when it is malformed or names an option or a value that this release lacks.
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Option<Self> {
         let mut options = KeyspaceOptions::default();
+        let mut last_tag = 0;
         for _ in 0..decoder.count()? {
             let (tag, value) = (decoder.varint()?, decoder.varint()?);
+            // One list, one meaning: no option twice.
+            if tag <= last_tag {
+                return None;
+            }
+            last_tag = tag;
             match (tag, value) {
                 (1, 0) => options.sst.compression = Compression::None,
                 (1, 1) => options.sst.compression = Compression::Lz4,
@@ -286,5 +293,40 @@ impl KeyspaceOptions {
         }
         options.validate().ok()?;
         Some(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> Option<KeyspaceOptions> {
+        let mut decoder = Decoder::new(bytes);
+        KeyspaceOptions::decode(&mut decoder).filter(|_| decoder.is_empty())
+    }
+
+    #[test]
+    fn stored_options_are_the_bytes_that_the_comment_says() {
+        let options = KeyspaceOptions::new()
+            .compression(Compression::None)
+            .value_block_size(64)
+            .key_block_size(200)
+            .filter(false);
+        let mut bytes = Vec::new();
+        options.encode(&mut bytes);
+        assert_eq!(bytes, [4, 1, 0, 2, 64, 3, 200, 1, 4, 0]);
+        assert_eq!(decode(&bytes), Some(options));
+        assert_eq!(
+            decode(&[0]),
+            Some(KeyspaceOptions::default()),
+            "what is left out has its default"
+        );
+    }
+
+    #[test]
+    fn an_option_that_is_stored_twice_or_out_of_order_is_refused() {
+        assert!(decode(&[2, 1, 0, 4, 1]).is_some());
+        assert_eq!(decode(&[2, 1, 0, 1, 1]), None);
+        assert_eq!(decode(&[2, 4, 1, 1, 0]), None);
     }
 }

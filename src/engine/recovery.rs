@@ -108,11 +108,12 @@ fn lock_directory(env: &Env, dir: &Path, options: &Options) -> Result<Box<dyn Lo
     } else {
         refuse_missing(env, dir, options)?;
     }
-    env.fs.lock(&dir.join(names::LOCK)).map_err(|e| match e.kind() {
+    let lock = dir.join(names::LOCK);
+    env.fs.lock(&lock).map_err(|e| match e.kind() {
         ErrorKind::WouldBlock => Error::Locked { path: dir.to_owned() },
         ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
         ErrorKind::NotADirectory => not_a_directory(dir),
-        _ => Error::io("lock", dir, e),
+        _ => Error::io("lock", &lock, e),
     })
 }
 

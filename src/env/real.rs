@@ -1,16 +1,19 @@
 //! The machine: files through the operating system, a monotonic clock, the system's random numbers.
 //!
-//! Every handle is independent; nothing is buffered or remembered here, so all methods may be called from any thread.
-//! Errors are the operating system's own.
+//! Every handle is independent and nothing is buffered, so all methods may be called from any thread. Errors are the
+//! operating system's own, but for names that lead to something that is no file: that is refused here, at once, because
+//! opening a pipe would wait for somebody at its other end.
 //!
 //! Callers: [`Env::real`] only; everybody else sees the traits.
 #![allow(clippy::disallowed_methods)] // this file is what the methods are disallowed in favour of
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::threads::ThreadPool;
 use super::{Clock, DirEntry, Entropy, Env, File, FileSystem, Lock, Mapping};
@@ -20,7 +23,7 @@ impl Env {
     /// work. They start when the first job comes, and stop when the last clone of this value is dropped.
     pub fn real(background_threads: usize) -> Env {
         Env {
-            fs: Arc::new(RealFs),
+            fs: Arc::new(RealFs::default()),
             scheduler: Arc::new(ThreadPool::new(background_threads)),
             clock: Arc::new(RealClock {
                 start: Instant::now(),
@@ -31,7 +34,12 @@ impl Env {
 }
 
 /// The operating system's file system.
-struct RealFs;
+#[derive(Default)]
+struct RealFs {
+    /// The directory that was synced last, open. A sync of a directory that fails is final for the database, so it must not
+    /// fail for want of a file descriptor at that moment, when nothing has been lost yet.
+    last_dir: Mutex<Option<(PathBuf, Arc<fs::File>)>>,
+}
 
 impl FileSystem for RealFs {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -44,7 +52,17 @@ impl FileSystem for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(fs::File::open(path)?)))
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            // Means nothing for files; a pipe opens at once instead of waiting for a writer, and is refused below.
+            options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        }
+        let file = options.open(path)?;
+        refuse_what_is_no_file(&file)?;
+        Ok(Arc::new(RealFile(file)))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -69,7 +87,7 @@ impl FileSystem for RealFs {
         if missing.is_empty() {
             // An earlier attempt may have died between making the directory and syncing its parent. A parent that we
             // may not read was not made by us.
-            return match self.sync_dir(parent_of(path)) {
+            return match sync_parent(path) {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
                 result => result,
             };
@@ -80,7 +98,7 @@ impl FileSystem for RealFs {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_dir(dir)? => false,
                 result => result.map(|()| true)?,
             };
-            if let Err(e) = self.sync_dir(parent_of(dir)) {
+            if let Err(e) = sync_parent(dir) {
                 if ours {
                     // A later sync would report success for this name and do nothing for it: the next attempt has to
                     // make it anew.
@@ -114,7 +132,18 @@ impl FileSystem for RealFs {
 
     #[cfg(unix)]
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        let dir = {
+            let mut last = self.last_dir.lock();
+            match &*last {
+                Some((known, dir)) if known == path && is_at(dir, path)? => dir.clone(),
+                _ => {
+                    let dir = Arc::new(open_dir(path)?);
+                    *last = Some((path.to_owned(), dir.clone()));
+                    dir
+                }
+            }
+        };
+        dir.sync_all()
     }
 
     /// Windows has no call that syncs a directory; NTFS journals changes of names in order.
@@ -130,6 +159,47 @@ impl FileSystem for RealFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         Ok(Box::new(RealLock(open_locked(path)?)))
     }
+}
+
+/// Opens a directory for syncing it.
+#[cfg(unix)]
+fn open_dir(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::DIRECTORY.bits() as i32;
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Whether the open directory is the one at `path` now: somebody may have put another one in its place.
+#[cfg(unix)]
+fn is_at(dir: &fs::File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let (open, there) = (dir.metadata()?, fs::metadata(path)?);
+    Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+}
+
+/// Syncs the directory that holds `path`'s name.
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    open_dir(parent_of(path))?.sync_all()
+}
+
+/// Windows has no such call; see `sync_dir`.
+#[cfg(not(unix))]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    is_dir(parent_of(path)).map(drop)
+}
+
+/// Pipes, sockets, devices and directories are none of ours, whatever their names.
+fn refuse_what_is_no_file(file: &fs::File) -> io::Result<()> {
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let what = "it is a pipe, a socket or a device, and not a file";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// Whether `path` is a directory (through symbolic links); false when there is nothing, an error when there is
@@ -161,6 +231,7 @@ fn open_locked(path: &Path) -> io::Result<fs::File> {
         .create(true)
         .truncate(false)
         .open(path)?;
+    refuse_what_is_no_file(&file)?;
     loop {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
@@ -303,7 +374,10 @@ mod tests {
     fn what_was_written_is_read_back_through_short_and_interrupted_calls() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let stingy: Arc<dyn File> = Arc::new(Stingy(RealFs.create(&path).unwrap(), AtomicUsize::new(0)));
+        let stingy: Arc<dyn File> = Arc::new(Stingy(
+            RealFs::default().create(&path).unwrap(),
+            AtomicUsize::new(0),
+        ));
         stingy.write_all_at(5, b"hello world").unwrap();
         stingy.sync().unwrap();
         assert_eq!(stingy.len().unwrap(), 16);
@@ -313,7 +387,7 @@ mod tests {
         let past_end = stingy.read_exact_at(1, &mut buf).unwrap_err();
         assert_eq!(past_end.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(
-            RealFs.open(&path).unwrap().map().unwrap().as_bytes(),
+            RealFs::default().open(&path).unwrap().map().unwrap().as_bytes(),
             b"\0\0\0\0\0hello world"
         );
     }
@@ -321,7 +395,7 @@ mod tests {
     #[test]
     fn set_len_cuts_and_grows_with_zeros() {
         let dir = tempfile::tempdir().unwrap();
-        let file = RealFs.create(&dir.path().join("f")).unwrap();
+        let file = RealFs::default().create(&dir.path().join("f")).unwrap();
         file.write_all_at(0, b"abcdef").unwrap();
         file.set_len(2).unwrap();
         file.set_len(4).unwrap();
@@ -332,9 +406,9 @@ mod tests {
     fn create_refuses_an_existing_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        RealFs.create(&path).unwrap();
+        RealFs::default().create(&path).unwrap();
         assert_eq!(
-            RealFs.create(&path).err().unwrap().kind(),
+            RealFs::default().create(&path).err().unwrap().kind(),
             io::ErrorKind::AlreadyExists
         );
     }
@@ -343,35 +417,77 @@ mod tests {
     fn a_file_opened_for_reading_refuses_writes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        RealFs.create(&path).unwrap();
-        assert!(RealFs.open(&path).unwrap().write_at(0, b"x").is_err());
+        RealFs::default().create(&path).unwrap();
+        assert!(RealFs::default().open(&path).unwrap().write_at(0, b"x").is_err());
     }
 
     #[test]
     fn locks_conflict_within_a_process_and_end_with_the_value() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("LOCK");
-        let held = RealFs.lock(&path).unwrap();
+        let held = RealFs::default().lock(&path).unwrap();
         assert_eq!(
-            RealFs.lock(&path).err().unwrap().kind(),
+            RealFs::default().lock(&path).err().unwrap().kind(),
             io::ErrorKind::WouldBlock
         );
         drop(held);
-        RealFs.lock(&path).unwrap();
+        RealFs::default().lock(&path).unwrap();
     }
 
     #[test]
     fn listing_is_sorted_and_tells_files_from_directories() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["c", "a"] {
-            RealFs.create(&dir.path().join(name)).unwrap();
+            RealFs::default().create(&dir.path().join(name)).unwrap();
         }
-        RealFs.create_dir_all(&dir.path().join("b/deep/er")).unwrap();
-        RealFs.create_dir_all(&dir.path().join("b/deep/er")).unwrap();
-        let entries = RealFs.list(dir.path()).unwrap();
+        RealFs::default()
+            .create_dir_all(&dir.path().join("b/deep/er"))
+            .unwrap();
+        RealFs::default()
+            .create_dir_all(&dir.path().join("b/deep/er"))
+            .unwrap();
+        let entries = RealFs::default().list(dir.path()).unwrap();
         let found: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.is_file)).collect();
         assert_eq!(found, [("a", true), ("b", false), ("c", true)]);
-        RealFs.sync_dir(dir.path()).unwrap();
+        RealFs::default().sync_dir(dir.path()).unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_or_a_directory_in_a_files_place_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, below) = (dir.path().join("pipe"), dir.path().join("below"));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        std::fs::create_dir(&below).unwrap();
+        let fs = RealFs::default();
+        assert_eq!(fs.open(&pipe).err().unwrap().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(fs.open(&below).err().unwrap().kind(), io::ErrorKind::IsADirectory);
+        assert!(fs.lock(&pipe).is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_directory_that_took_anothers_place_is_the_one_that_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        let fs = RealFs::default();
+        fs.create_dir_all(&one).unwrap();
+        fs.sync_dir(&one).unwrap();
+        let first = fs.last_dir.lock().clone().unwrap().1;
+        fs.sync_dir(&one).unwrap();
+        assert!(Arc::ptr_eq(&first, &fs.last_dir.lock().clone().unwrap().1));
+        fs.rename(&one, &two).unwrap();
+        assert_eq!(fs.sync_dir(&one).err().unwrap().kind(), io::ErrorKind::NotFound);
+        fs.create_dir_all(&one).unwrap();
+        fs.sync_dir(&one).unwrap();
+        assert!(!Arc::ptr_eq(&first, &fs.last_dir.lock().clone().unwrap().1));
     }
 
     #[test]
@@ -379,11 +495,11 @@ mod tests {
     fn listing_leaves_out_names_that_are_not_utf8() {
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().unwrap();
-        RealFs
+        RealFs::default()
             .create(&dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")))
             .unwrap();
-        RealFs.create(&dir.path().join("good")).unwrap();
-        let entries = RealFs.list(dir.path()).unwrap();
+        RealFs::default().create(&dir.path().join("good")).unwrap();
+        let entries = RealFs::default().list(dir.path()).unwrap();
         assert_eq!(
             entries,
             [DirEntry {
@@ -396,27 +512,45 @@ mod tests {
     #[test]
     fn a_directory_below_a_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        RealFs.create(&dir.path().join("f")).unwrap();
-        assert!(RealFs.create_dir_all(&dir.path().join("f/sub")).is_err());
-        assert!(RealFs.create_dir_all(&dir.path().join("f")).is_err());
+        RealFs::default().create(&dir.path().join("f")).unwrap();
+        assert!(
+            RealFs::default()
+                .create_dir_all(&dir.path().join("f/sub"))
+                .is_err()
+        );
+        assert!(RealFs::default().create_dir_all(&dir.path().join("f")).is_err());
     }
 
     #[test]
     fn a_directory_without_a_name_is_an_error() {
-        assert!(RealFs.create_dir_all(Path::new("")).is_err());
+        assert!(RealFs::default().create_dir_all(Path::new("")).is_err());
     }
 
     #[test]
     fn rename_replaces_the_target() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        RealFs.create(&a).unwrap().write_all_at(0, b"new").unwrap();
-        RealFs.create(&b).unwrap().write_all_at(0, b"old").unwrap();
-        RealFs.rename(&a, &b).unwrap();
-        assert_eq!(RealFs.open(&b).unwrap().map().unwrap().as_bytes(), b"new");
-        assert_eq!(RealFs.open(&a).err().unwrap().kind(), io::ErrorKind::NotFound);
-        RealFs.remove(&b).unwrap();
-        assert!(RealFs.list(dir.path()).unwrap().is_empty());
+        RealFs::default()
+            .create(&a)
+            .unwrap()
+            .write_all_at(0, b"new")
+            .unwrap();
+        RealFs::default()
+            .create(&b)
+            .unwrap()
+            .write_all_at(0, b"old")
+            .unwrap();
+        RealFs::default().rename(&a, &b).unwrap();
+        assert_eq!(
+            RealFs::default().open(&b).unwrap().map().unwrap().as_bytes(),
+            b"new"
+        );
+        assert_eq!(
+            RealFs::default().open(&a).err().unwrap().kind(),
+            io::ErrorKind::NotFound
+        );
+        RealFs::default().remove(&b).unwrap();
+        assert!(RealFs::default().list(dir.path()).unwrap().is_empty());
     }
 
     #[test]
