@@ -118,7 +118,8 @@ impl Core {
             .map(|frozen| Source::Memory(frozen.table.cursor()))
             .collect();
         let mut merge = Merge::new(sources, Direction::Forward, None)?;
-        let mut output = Output::new(self, keyspace, Vec::new());
+        let upto = frozen.first().map_or(0, |newest| newest.upto);
+        let mut output = Output::new(self, keyspace, Vec::new(), upto);
         let mut entries = 0;
         let mut write = || -> Result<()> {
             while merge.valid() {

@@ -25,7 +25,7 @@ pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;
 pub(crate) mod snapshots;
-mod table;
+pub(crate) mod table;
 mod throttle;
 pub(crate) mod tree;
 pub(crate) mod visible;

@@ -10,7 +10,7 @@ use super::keyspace::KeyspaceCore;
 use super::table::{Table, describe};
 use crate::manifest::FileMeta;
 use crate::names;
-use crate::sst::{EntryValue, SstBuilder, SstIdentity};
+use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOrigin};
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
@@ -23,6 +23,8 @@ pub(crate) struct Output<'a> {
     keyspace: &'a KeyspaceCore,
     /// The numbers of the files that these replace: stands in each of them, for repair.
     replaces: Vec<u64>,
+    /// All writes up to this number are in SSTs once these are.
+    flushed: SeqNo,
     builder: Option<SstBuilder>,
     /// The file being written began in the middle of a key.
     spanning: bool,
@@ -33,11 +35,17 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(core: &'a Core, keyspace: &'a KeyspaceCore, replaces: Vec<u64>) -> Self {
+    pub(crate) fn new(
+        core: &'a Core,
+        keyspace: &'a KeyspaceCore,
+        replaces: Vec<u64>,
+        flushed: SeqNo,
+    ) -> Self {
         Output {
             core,
             keyspace,
             replaces,
+            flushed,
             builder: None,
             spanning: false,
             last_key: Vec::new(),
@@ -58,7 +66,7 @@ impl<'a> Output<'a> {
                 (MAX_ENTRIES, max_bytes)
             };
             if builder.is_full(limit.0, limit.1) || (self.spanning && !same_key) {
-                self.finish_file()?;
+                self.finish_file(false)?;
                 self.spanning = same_key;
             }
         }
@@ -88,6 +96,7 @@ impl<'a> Output<'a> {
             .fs
             .create(&path)
             .map_err(|e| Error::io("create", &path, e))?;
+        let run = self.begun.clone();
         self.begun.push(number);
         let identity = SstIdentity {
             keyspace: self.keyspace.id,
@@ -95,11 +104,25 @@ impl<'a> Output<'a> {
             identity,
             replaces: self.replaces.clone(),
         };
-        SstBuilder::new(file, &path, self.keyspace.options.sst(), identity)
+        let mut builder = SstBuilder::new(file, &path, self.keyspace.options.sst(), identity)?;
+        let mut keyspace_options = Vec::new();
+        self.keyspace.options.encode(&mut keyspace_options);
+        builder.set_origin(SstOrigin {
+            keyspace_name: self.keyspace.name.to_string(),
+            keyspace_options,
+            flushed: self.flushed,
+            run,
+            last: false,
+            dead: core.trash.dead(),
+        });
+        Ok(builder)
     }
 
-    fn finish_file(&mut self) -> Result<()> {
-        if let Some(builder) = self.builder.take() {
+    fn finish_file(&mut self, last: bool) -> Result<()> {
+        if let Some(mut builder) = self.builder.take() {
+            if last {
+                builder.set_last();
+            }
             let summary = builder.finish()?;
             self.finished.push(describe(&summary));
         }
@@ -116,7 +139,7 @@ impl<'a> Output<'a> {
     }
 
     fn finish_all(&mut self) -> Result<Vec<Arc<Table>>> {
-        self.finish_file()?;
+        self.finish_file(true)?;
         if self.finished.is_empty() {
             return Ok(Vec::new());
         }

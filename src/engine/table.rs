@@ -3,6 +3,7 @@
 //! A table is shared by every tree, iterator and job that needs it. A version change that makes it superfluous marks it;
 //! the file is deleted when the last holder lets go, never earlier.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +61,7 @@ impl Table {
     /// The file goes with the last holder. REQUIRES: the edit that removes it is durable, with its marker.
     pub(crate) fn mark_obsolete(&self) {
         self.obsolete.store(true, Ordering::Release);
+        self.trash.dead.lock().insert(self.meta.number);
     }
 }
 
@@ -94,6 +96,8 @@ pub(crate) struct Trash {
     /// database leaves nobody behind who still deletes.
     emptying: Mutex<()>,
     failed: AtomicU64,
+    /// SSTs that are in no version and have not been deleted: those written now say so, for repair.
+    dead: Mutex<BTreeSet<u64>>,
     /// The directory is not ours any more.
     closed: AtomicBool,
 }
@@ -105,6 +109,7 @@ impl Trash {
             queue: Mutex::new(Vec::new()),
             emptying: Mutex::new(()),
             failed: AtomicU64::new(0),
+            dead: Mutex::default(),
             closed: AtomicBool::new(false),
         })
     }
@@ -134,6 +139,11 @@ impl Trash {
         for path in paths {
             if self.env.fs.remove(&path).is_err() {
                 self.failed.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(names::FileKind::Sst(number)) = name.and_then(names::parse) {
+                self.dead.lock().remove(&number);
             }
         }
     }
@@ -143,6 +153,11 @@ impl Trash {
         self.empty();
         let _emptying = self.emptying.lock();
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// The SSTs that are in no version and have not been deleted yet.
+    pub(crate) fn dead(&self) -> Vec<u64> {
+        self.dead.lock().iter().copied().collect()
     }
 
     /// How many files could not be deleted.

@@ -17,7 +17,7 @@ use super::footer::{self, BlockPlace, FOOTER_LEN, Footer, PLACE_LEN, SectionPlac
 use super::frame::{self, BlockKind, Codec, FRAME_LEN, Frame, MAX_BLOCK_TARGET, Seed};
 use super::key_block::{BlockUse, ENTRY_OVERHEAD};
 use super::key_block_builder::{KeyBlockBuilder, separator};
-use super::properties::{BlockTotals, Properties};
+use super::properties::{BlockTotals, Properties, SstOrigin};
 use super::reader::{RawBlock, SstSummary};
 use crate::env::File;
 use crate::types::{MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo, ValuePlace};
@@ -161,7 +161,7 @@ impl SstBuilder {
             seed: Seed::new(&identity.identity),
             identity: identity.identity,
             properties,
-            pending: footer::encode_header(&identity.identity),
+            pending: footer::encode_header(&identity.identity, identity.keyspace),
             written: 0,
             places: Vec::new(),
             keys: KeyBlockBuilder::default(),
@@ -177,6 +177,16 @@ impl SstBuilder {
             separator: Vec::new(),
             ended: false,
         })
+    }
+
+    /// Says where the file comes from.
+    pub fn set_origin(&mut self, origin: SstOrigin) {
+        self.properties.origin = origin;
+    }
+
+    /// Says that no further file of its run follows.
+    pub fn set_last(&mut self) {
+        self.properties.origin.last = true;
     }
 
     /// Adds an entry. REQUIRES: it comes after all earlier ones by key ascending, then by number descending; two entries

@@ -7,7 +7,7 @@
 //!   8  format version u32                    8  format version u32
 //!  12  feature bits u32                     12  feature bits u32
 //!  16  identity [u8; 16]                    16  order u8: 0 by key, 1 by hash (reserved); [u8; 3] = 0
-//!  32  reserved u32 = 0                     20  blocks u32
+//!  32  keyspace id u32                      20  blocks u32
 //!  36  crc32 of the 36 bytes above          24  entries u64
 //!                                           32  identity [u8; 16]
 //!                                           48  filter            \
@@ -32,6 +32,7 @@
 //! Callers: `builder` writes; `reader` and `verify` read.
 
 use super::frame::{BlockKind, Codec};
+use crate::KeyspaceId;
 use crate::coding::{Decoder, u32_at};
 
 pub(crate) const HEADER_LEN: usize = 40;
@@ -77,18 +78,18 @@ pub(crate) struct Footer {
     pub(crate) file_len: u64,
 }
 
-pub(crate) fn encode_header(identity: &[u8; 16]) -> Vec<u8> {
+pub(crate) fn encode_header(identity: &[u8; 16], keyspace: KeyspaceId) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_LEN);
     out.extend_from_slice(HEADER_MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
     out.extend_from_slice(identity);
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&keyspace.to_le_bytes());
     append_crc(out)
 }
 
-/// The identity in a header.
-pub(crate) fn decode_header(bytes: &[u8]) -> Result<[u8; 16], Refusal> {
+/// The identity and the keyspace in a header. The keyspace is there for a file that has lost its properties.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<([u8; 16], KeyspaceId), Refusal> {
     const SHORT: Refusal = Refusal::Damaged("an SST header of 40 bytes");
     let mut decoder = checked(
         bytes,
@@ -98,10 +99,8 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<[u8; 16], Refusal> {
         "an intact SST header",
     )?;
     let identity = decoder.array().ok_or(SHORT)?;
-    match decoder.u32() {
-        Some(0) => Ok(identity),
-        _ => Err(Refusal::Damaged("zeros in the header's reserved bytes")),
-    }
+    let keyspace = decoder.u32().ok_or(SHORT)?;
+    Ok((identity, keyspace))
 }
 
 impl Footer {
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn header_and_footer_round_trip_and_notice_every_flip() {
-        assert_eq!(decode_header(&encode_header(&[9; 16])), Ok([9; 16]));
+        assert_eq!(decode_header(&encode_header(&[9; 16], 7)), Ok(([9; 16], 7)));
         let bytes = footer().encode();
         assert_eq!(bytes.len(), FOOTER_LEN);
         assert_eq!(Footer::decode(&bytes), Ok(footer()));
@@ -297,7 +296,7 @@ mod tests {
                 "byte {at}"
             );
         }
-        let mut header = encode_header(&[0; 16]);
+        let mut header = encode_header(&[0; 16], 0);
         header[8] = 2;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }

@@ -180,6 +180,21 @@ impl Frame {
         })
     }
 
+    /// The block number that makes the checksum in front of `bytes`, a whole frame, right. There is exactly one; that it is
+    /// a likely one is what makes the frame a block of this file. For walking a file that has lost its offset table.
+    pub(crate) fn number_of(seed: Seed, bytes: &[u8]) -> Option<u32> {
+        let (header, _) = bytes.split_at_checked(CHECKED_HEADER_LEN)?;
+        let stored = bytes.get(FRAME_LEN..)?;
+        // A CRC can be run backwards, from the sum at the end to the state behind the number.
+        let mut state = !u32_at(bytes, CHECKED_HEADER_LEN)?;
+        for byte in stored.iter().rev().chain(header.iter().rev()) {
+            state = backwards(state, *byte);
+        }
+        // Four bytes go into the state by an xor, and are then stepped over like zeros.
+        let stepped = (0..4).fold(state, |state, _| backwards(state, 0));
+        Some(!seed.0 ^ stepped)
+    }
+
     /// The block's own bytes out of `stored`; `None` when they do not decompress to the stated length.
     pub(crate) fn decode(&self, stored: &[u8]) -> Option<Arc<[u8]>> {
         match self.codec {
@@ -195,6 +210,32 @@ impl Frame {
             }
         }
     }
+}
+
+/// The CRC-32 register before `byte` went into it.
+fn backwards(state: u32, byte: u8) -> u32 {
+    let [.., top] = state.to_le_bytes();
+    let (entry, index) = BACKWARDS.get(usize::from(top)).copied().unwrap_or_default();
+    ((state ^ entry) << 8) | u32::from(index ^ byte)
+}
+
+/// For each top byte of a table entry of the CRC-32 (polynomial 0xEDB88320): the entry, and its index.
+static BACKWARDS: [(u32, u8); 256] = backwards_table();
+
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn backwards_table() -> [(u32, u8); 256] {
+    let mut table = [(0, 0); 256];
+    let mut index = 0;
+    while index < 256 {
+        let (mut entry, mut bit) = (index as u32, 0);
+        while bit < 8 {
+            entry = if entry & 1 == 1 { (entry >> 1) ^ 0xEDB8_8320 } else { entry >> 1 };
+            bit += 1;
+        }
+        table[(entry >> 24) as usize] = (entry, index as u8);
+        index += 1;
+    }
+    table
 }
 
 thread_local! {

@@ -49,6 +49,7 @@ mod key_block_builder;
 mod open;
 mod properties;
 mod reader;
+pub(crate) mod salvage;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -59,7 +60,7 @@ pub use cursor::{CursorOptions, SstCursor};
 pub use filter::hash_key;
 pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
-pub use properties::{BlockTotals, Properties};
+pub use properties::{BlockTotals, Properties, SstOrigin};
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
 pub use verify::VerifyReport;
 

@@ -29,7 +29,7 @@ impl Opening<'_> {
             return Err(Error::corruption(self.path, len, what));
         }
         let footer_at = len - FOOTER_LEN as u64;
-        let identity = footer::decode_header(&self.read::<HEADER_LEN>(0)?)
+        let (identity, _) = footer::decode_header(&self.read::<HEADER_LEN>(0)?)
             .map_err(|refusal| self.refused(0, refusal))?;
         let footer = Footer::decode(&self.read::<FOOTER_LEN>(footer_at)?)
             .map_err(|refusal| self.refused(footer_at, refusal))?;

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A number is a varint; a list is varints back to back; a key is its bytes. Unknown tags are skipped, so that a later
-//! release can add some; every tag listed here must be there.
+//! release can add some; every tag listed here must be there, but for those of [`SstOrigin`], which is what repair goes by
+//! when the manifest is lost.
 //!
 //! Callers: `builder` writes; `reader` reads.
 
@@ -25,6 +26,26 @@ pub struct BlockTotals {
     pub stored_bytes: u64,
     /// Their bytes after decompression.
     pub uncompressed_bytes: u64,
+}
+
+/// Where a file comes from: nothing that a reader needs, and all that is left when the manifest is lost.
+///
+/// The outputs of one flush or compaction are a *run*. It is whole if its last file is there and names only files that are
+/// there or are named as replaced by others: only files of a run whose edit was durable are ever replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SstOrigin {
+    /// The keyspace's name; empty if it is not known.
+    pub keyspace_name: String,
+    /// The keyspace's options as the manifest stores them.
+    pub keyspace_options: Vec<u8>,
+    /// All writes to the keyspace up to this number are in SSTs once this file's run is whole; for a compaction always.
+    pub flushed: SeqNo,
+    /// The numbers of the files of its run that were written before it.
+    pub run: Vec<u64>,
+    /// Whether it is the last of its run.
+    pub last: bool,
+    /// The numbers of files that no version contained any more when this one was begun, and that had not been deleted.
+    pub dead: Vec<u64>,
 }
 
 /// What a file says of itself.
@@ -68,6 +89,20 @@ pub struct Properties {
     pub compression: u64,
     /// The numbers of the files whose contents this one took over.
     pub replaces: Vec<u64>,
+    /// Where it comes from.
+    pub origin: SstOrigin,
+}
+
+fn put_list(numbers: &[u64], out: &mut Vec<u8>) {
+    numbers.iter().for_each(|&number| put_varint(out, number));
+}
+
+fn take_list(value: &mut Decoder<'_>) -> Option<Vec<u64>> {
+    let mut list = Vec::new();
+    while !value.is_empty() {
+        list.push(value.varint()?);
+    }
+    Some(list)
 }
 
 impl Properties {
@@ -99,7 +134,8 @@ impl Properties {
         ]
     }
 
-    /// Tags: 1 min key, 2 max key, 3 replaces; the numbers from 16 on, in the order of `numbers`.
+    /// Tags: 1 min key, 2 max key, 3 replaces; 4 keyspace name, 5 keyspace options, 6 flushed and then 1 for the last of a run,
+    /// 7 run, 8 dead; the numbers from 16 on, in the order of `numbers`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, VERSION);
@@ -109,11 +145,20 @@ impl Properties {
         };
         field(1, &self.min_key);
         field(2, &self.max_key);
-        let mut list = Vec::new();
-        self.replaces
-            .iter()
-            .for_each(|&number| put_varint(&mut list, number));
-        field(3, &list);
+        let list = |numbers: &[u64]| {
+            let mut list = Vec::new();
+            put_list(numbers, &mut list);
+            list
+        };
+        field(3, &list(&self.replaces));
+        if self.origin != SstOrigin::default() {
+            let origin = &self.origin;
+            field(4, origin.keyspace_name.as_bytes());
+            field(5, &origin.keyspace_options);
+            field(6, &list(&[origin.flushed, u64::from(origin.last)]));
+            field(7, &list(&origin.run));
+            field(8, &list(&origin.dead));
+        }
         for (i, &number) in self.numbers().iter().enumerate() {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, number);
@@ -129,7 +174,7 @@ impl Properties {
             return None;
         }
         let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 22]);
-        let mut last_tag = 0;
+        let (mut origin, mut last_tag) = (SstOrigin::default(), 0);
         while !decoder.is_empty() {
             let (tag, mut value) = (decoder.varint()?, Decoder::new(decoder.length_prefixed()?));
             if tag <= last_tag {
@@ -139,13 +184,12 @@ impl Properties {
             match tag {
                 1 => keys[0] = value.bytes(value.remaining()),
                 2 => keys[1] = value.bytes(value.remaining()),
-                3 => {
-                    let mut list = Vec::new();
-                    while !value.is_empty() {
-                        list.push(value.varint()?);
-                    }
-                    replaces = Some(list);
-                }
+                3 => replaces = Some(take_list(&mut value)?),
+                4 => origin.keyspace_name = String::from_utf8(value.bytes(value.remaining())?.to_vec()).ok()?,
+                5 => origin.keyspace_options = value.bytes(value.remaining())?.to_vec(),
+                6 => (origin.flushed, origin.last) = (value.varint()?, value.varint()? == 1),
+                7 => origin.run = take_list(&mut value)?,
+                8 => origin.dead = take_list(&mut value)?,
                 16.. => {
                     let place = usize::try_from(tag - 16).ok().and_then(|i| numbers.get_mut(i));
                     if let Some(place) = place {
@@ -189,6 +233,7 @@ impl Properties {
             min_key: Slice::from(keys[0]?),
             max_key: Slice::from(keys[1]?),
             replaces: replaces?,
+            origin,
         })
     }
 }
@@ -209,6 +254,14 @@ mod tests {
                 uncompressed_bytes: 3,
             },
             replaces: vec![5, 900],
+            origin: SstOrigin {
+                keyspace_name: "users".into(),
+                keyspace_options: vec![1, 2],
+                flushed: 1 << 50,
+                run: vec![7, 9],
+                last: true,
+                dead: vec![3],
+            },
             ..Properties::default()
         };
         let mut bytes = properties.encode();

@@ -130,6 +130,7 @@ impl Sst {
             file_number: said.file_number,
             compression: said.compression,
             replaces: said.replaces.clone(),
+            origin: said.origin.clone(),
             ..counted.clone()
         };
         if *said != expected {

@@ -39,7 +39,7 @@ mod tests;
 
 pub(crate) use log::{Frame, Wal, WalOptions};
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
-pub(crate) use replay::{ReplayOptions, Replayed, replay};
+pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay};
 pub(crate) use resume::resume;
 
 /// A file with a greater number is a stranger's: one with an absurd number must not use up all that follow. The same as

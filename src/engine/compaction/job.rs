@@ -150,7 +150,12 @@ impl Core {
         // All inputs were published before they were flushed, so the sample comes after everything that is written here.
         let retention = Retention::new(self.snapshots.sample());
         let replaces = plan.inputs.iter().map(|(_, table)| table.meta.number).collect();
-        let mut output = Output::new(self, keyspace, replaces);
+        let flushed = {
+            let state = self.manifest.lock();
+            let entry = state.catalog.keyspaces.get(&keyspace.id);
+            entry.map_or(0, |entry| entry.flushed)
+        };
+        let mut output = Output::new(self, keyspace, replaces, flushed);
         match self.merge_inputs(plan, tree, retention, &mut output) {
             Ok(()) => output.finish(),
             Err(e) => {

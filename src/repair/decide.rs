@@ -1,0 +1,517 @@
+//! Which SSTs count, and in which keyspace.
+//!
+//! With a whole manifest: those that it names. Without one, from what the files say of each other ([`SstOrigin`]):
+//!
+//! * A file that another one names as dead is left out.
+//! * The files of one flush or compaction are a run. A run is *done* if all its files are there, or one of them is named as
+//!   replaced (only files of a version are ever compacted, so its edit was durable). What a done compaction replaces is left out.
+//! * A compaction whose run is not done, and whose inputs are all there, was interrupted: its outputs are left out, the
+//!   inputs have everything. If some inputs are gone it had been done, and outputs are lost: that is reported.
+//! * If it can't be the interrupted one, because later files of the keyspace were written by a compaction, both readings are
+//!   possible: undecided.
+//! * A keyspace was dropped if an (even damaged) manifest says so, or if a later one has its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::survey::{Condition, Found, Survey};
+use super::{Fate, Loss, Repair, RepairedKeyspace, Undecided, UndecidedChoice};
+use crate::coding::Decoder;
+use crate::manifest::Catalog;
+use crate::names::{self, FileKind};
+use crate::options::KeyspaceOptions;
+use crate::sst::SstOrigin;
+use crate::types::{KeyspaceId, SeqNo};
+use crate::{Result, Slice};
+
+/// A keyspace of the target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Space {
+    pub(super) name: Option<String>,
+    pub(super) options: KeyspaceOptions,
+    /// All writes up to this number are in SSTs.
+    pub(super) flushed: SeqNo,
+    /// SSTs of it are damaged or missing, so that the log may have what they have not.
+    pub(super) damaged: bool,
+    /// The levels that the manifest has for its files.
+    pub(super) levels: Option<BTreeMap<u64, u32>>,
+    pub(super) from_logs: u64,
+    /// Its name was made up.
+    pub(super) unnamed: bool,
+}
+
+/// What goes into the target.
+pub(super) struct Plan {
+    /// The files that count, by number.
+    pub(super) ssts: BTreeMap<u64, Found>,
+    pub(super) spaces: BTreeMap<KeyspaceId, Space>,
+    /// Keyspaces that are known to have been dropped.
+    pub(super) dropped: BTreeSet<KeyspaceId>,
+    /// The state of a whole manifest.
+    pub(super) catalog: Option<Catalog>,
+    pub(super) hints: Option<Catalog>,
+    pub(super) logs: Vec<u64>,
+    /// Below this all numbers of SSTs have been used.
+    pub(super) next_number: u64,
+    pub(super) last_seq: SeqNo,
+    pub(super) holes: Vec<crate::wal::Hole>,
+    /// A file is lost, and nobody knows whose: every keyspace counts as damaged.
+    any_lost: bool,
+}
+
+pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
+    let hinted = survey.hints.as_ref().map_or((0, 0), |hints| (hints.next_file_number, hints.last_seq));
+    let mut plan = Plan {
+        next_number: hinted.0.max(survey.highest_number + 1),
+        last_seq: hinted.1,
+        ssts: survey.ssts,
+        spaces: BTreeMap::new(),
+        dropped: BTreeSet::new(),
+        catalog: survey.catalog,
+        hints: survey.hints,
+        logs: survey.logs,
+        holes: Vec::new(),
+        any_lost: false,
+    };
+    for found in plan.ssts.values() {
+        if let Some(properties) = &found.properties {
+            plan.last_seq = plan.last_seq.max(properties.max_seq).max(properties.origin.flushed);
+        }
+    }
+    match plan.catalog.clone() {
+        Some(catalog) => plan.by_manifest(repair, &catalog),
+        None => plan.by_files(repair),
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn by_manifest(&mut self, repair: &mut Repair<'_>, catalog: &Catalog) {
+        for (id, entry) in &catalog.keyspaces {
+            let mut space = Space {
+                name: Some(entry.name.to_string()),
+                options: entry.options.clone(),
+                flushed: entry.flushed,
+                ..Space::default()
+            };
+            let mut levels = BTreeMap::new();
+            for (level, files) in (0..).zip(&entry.levels) {
+                for meta in files.values() {
+                    levels.insert(meta.number, level);
+                    let wanted = |found: &&mut Found| {
+                        let other = found.properties.as_ref().is_some_and(|p| p.keyspace != *id);
+                        !other
+                    };
+                    if let Some(found) = self.ssts.get_mut(&meta.number).filter(wanted) {
+                        found.keyspace = Some(*id);
+                        space.damaged |= matches!(found.condition, Condition::Damaged(_));
+                        continue;
+                    }
+                    space.damaged = true;
+                    let path = names::sst(repair.source, meta.number);
+                    let unreadable = repair.report.files.iter().any(|file| file.path == path);
+                    if !unreadable {
+                        repair.report.note(&path, Fate::Missing, "the manifest names it");
+                    }
+                    repair.report.lost.push(Loss {
+                        path,
+                        offset: 0,
+                        len: meta.size,
+                        keyspace: Some(*id),
+                        from_key: Some(meta.min_key.clone()),
+                        to_key: Some(meta.max_key.clone()),
+                        entries: Some(meta.entries),
+                        numbers: None,
+                        what: "the file is missing, or nothing in it can be read".into(),
+                    });
+                }
+            }
+            space.levels = Some(levels).filter(|_| !space.damaged);
+            self.spaces.insert(*id, space);
+        }
+        self.ssts.retain(|_, found| found.keyspace.is_some());
+    }
+
+    fn by_files(&mut self, repair: &mut Repair<'_>) {
+        self.infer_from_siblings();
+        self.leave_out_replaced(repair);
+        if let Some(hints) = self.hints.clone() {
+            for (id, entry) in &hints.keyspaces {
+                let space = self.spaces.entry(*id).or_default();
+                (space.name, space.options) = (Some(entry.name.to_string()), entry.options.clone());
+                space.flushed = space.flushed.max(entry.flushed);
+            }
+        }
+        self.find_keyspaces();
+        self.find_dropped(repair);
+        self.place_strays(repair);
+    }
+
+    /// A file whose properties are damaged has its keyspace and its run from another file of the run.
+    fn infer_from_siblings(&mut self) {
+        let mut inferred = BTreeMap::new();
+        for sibling in self.ssts.values() {
+            let Some(properties) = &sibling.properties else { continue };
+            for (at, number) in properties.origin.run.iter().enumerate() {
+                let mut of_sibling = properties.clone();
+                of_sibling.file_number = *number;
+                of_sibling.origin.last = false;
+                of_sibling.origin.run.truncate(at);
+                // Bounds and counts are the sibling's own: nobody asks for them.
+                (of_sibling.min_key, of_sibling.max_key) = (Slice::default(), Slice::default());
+                inferred.insert(*number, of_sibling);
+            }
+        }
+        for (number, found) in &mut self.ssts {
+            if found.properties.is_none() {
+                found.properties = inferred.remove(number);
+            }
+            let said = found.properties.as_ref().map(|properties| properties.keyspace);
+            found.keyspace = said.or(found.keyspace);
+        }
+    }
+
+    /// What one file says of others, if it says so of older ones.
+    fn origins(&self) -> BTreeMap<u64, (KeyspaceId, SstOrigin, Vec<u64>)> {
+        let all = self.ssts.iter();
+        all.filter_map(|(number, found)| {
+            let p = found.properties.as_ref()?;
+            let older = |list: &[u64]| list.iter().copied().filter(|other| other < number).collect::<Vec<_>>();
+            let mut origin = p.origin.clone();
+            (origin.run, origin.dead) = (older(&origin.run), older(&origin.dead));
+            Some((*number, (p.keyspace, origin, older(&p.replaces))))
+        })
+        .collect()
+    }
+
+    fn leave_out_replaced(&mut self, repair: &mut Repair<'_>) {
+        let origins = self.origins();
+        let replaced: BTreeSet<u64> = origins.values().flat_map(|(.., replaces)| replaces).copied().collect();
+        let mut out: BTreeMap<u64, String> = BTreeMap::new();
+        for (number, (_, origin, _)) in &origins {
+            for dead in &origin.dead {
+                out.insert(*dead, format!("{} says that it was in no version any more", file_name(*number)));
+            }
+        }
+        let mut runs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (number, (_, origin, _)) in &origins {
+            runs.entry(origin.run.first().copied().unwrap_or(*number)).or_default().push(*number);
+        }
+        for present in runs.values() {
+            self.judge_run(repair, &origins, &replaced, present, &mut out);
+        }
+        self.note_unreadable(repair, &out);
+        for (number, what) in out {
+            if let Some(found) = self.ssts.remove(&number) {
+                repair.report.note(&found.path, Fate::Replaced, what);
+            }
+        }
+    }
+
+    /// One flush or compaction, of which the files `present` are there.
+    fn judge_run(
+        &mut self,
+        repair: &mut Repair<'_>,
+        origins: &BTreeMap<u64, (KeyspaceId, SstOrigin, Vec<u64>)>,
+        replaced: &BTreeSet<u64>,
+        present: &[u64],
+        out: &mut BTreeMap<u64, String>,
+    ) {
+        let of = |number: &u64| origins.get(number);
+        let Some((newest, (keyspace, origin, replaces))) =
+            present.last().and_then(|newest| Some((*newest, of(newest)?)))
+        else {
+            return;
+        };
+        let unlabelled = *origin == SstOrigin::default();
+        let known: Vec<u64> = origin.run.iter().copied().chain([newest]).collect();
+        let missing: Vec<u64> = known
+            .iter()
+            .copied()
+            .filter(|number| !self.ssts.contains_key(number) && !replaced.contains(number) && !out.contains_key(number))
+            .collect();
+        let whole = unlabelled || (origin.last && missing.is_empty());
+        let intact = |number: &u64| {
+            let found = self.ssts.get(number);
+            found.is_some_and(|found| matches!(found.condition, Condition::Whole))
+        };
+        let inputs_are_there = !replaces.is_empty()
+            && replaces
+                .iter()
+                .all(|number| self.exists(*number, repair) || out.contains_key(number));
+        let inputs_are_whole = inputs_are_there
+            && replaces.iter().all(|number| intact(number) || out.contains_key(number));
+        let outputs_are_whole = present.iter().all(intact);
+        let committed = known.iter().any(|number| replaced.contains(number));
+        let done = whole || committed;
+        if replaces.is_empty() {
+            // A flush: its files do no harm where some are missing, for the log has everything then.
+            self.note_flushed(*keyspace, if done { origin.flushed } else { 0 });
+            if origin.last && !committed {
+                self.note_missing(repair, *keyspace, &known, &missing);
+            }
+            return;
+        }
+        self.note_flushed(*keyspace, origin.flushed);
+        let later = origins.iter().any(|(number, (other, _, replaces))| {
+            *number > newest && other == keyspace && !replaces.is_empty()
+        });
+        let inputs_are_better = inputs_are_whole && !outputs_are_whole && !committed;
+        if (done && !inputs_are_better) || !inputs_are_there {
+            for number in replaces {
+                out.insert(*number, format!("{} replaces it", file_name(newest)));
+            }
+            if !done {
+                self.note_missing(repair, *keyspace, &known, &missing);
+                self.note_end_missing(repair, *keyspace, newest, origin.last);
+            }
+            return;
+        }
+        if !inputs_are_whole {
+            return; // each may have what the other has lost; their numbers decide
+        }
+        if !later || whole {
+            for number in present {
+                let what = "written by a compaction that had not finished, or damaged; its inputs are all there";
+                out.insert(*number, what.to_owned());
+            }
+            return;
+        }
+        let paths = present.iter().chain(replaces).map(|number| names::sst(repair.source, *number));
+        repair.report.undecided.push(Undecided {
+            paths: paths.collect(),
+            keyspace: Some(*keyspace),
+            key: None,
+            what: format!(
+                "{} and its inputs are both there, not all outputs are, and later compactions have been done: either \
+                 the inputs count or the outputs; `keep` takes the outputs, and `leave-out` the inputs",
+                file_name(newest)
+            ),
+        });
+        let leave = if repair.options.undecided == UndecidedChoice::LeaveOut { present } else { replaces };
+        for number in leave {
+            out.insert(*number, "left out by choice".to_owned());
+        }
+    }
+
+    /// Whether there is a file of that number, readable or not.
+    fn exists(&self, number: u64, repair: &Repair<'_>) -> bool {
+        let path = names::sst(repair.source, number);
+        let unreadable = |file: &super::RepairedFile| file.fate == Fate::Unreadable && file.path == path;
+        self.ssts.contains_key(&number) || repair.report.files.iter().any(unreadable)
+    }
+
+    /// Files in which nothing can be read: lost, unless others have replaced them.
+    fn note_unreadable(&mut self, repair: &mut Repair<'_>, out: &BTreeMap<u64, String>) {
+        let mut losses = Vec::new();
+        for file in &mut repair.report.files {
+            let name = file.path.file_name().and_then(|name| name.to_str());
+            let (Fate::Unreadable, Some(FileKind::Sst(number))) = (file.fate, name.and_then(names::parse)) else {
+                continue;
+            };
+            if let Some(what) = out.get(&number) {
+                (file.fate, file.what) = (Fate::Replaced, what.clone());
+            } else if !repair.report.lost.iter().any(|loss| loss.path == file.path) {
+                losses.push(Loss {
+                    path: file.path.clone(),
+                    offset: 0,
+                    len: 0,
+                    keyspace: None,
+                    from_key: None,
+                    to_key: None,
+                    entries: None,
+                    numbers: None,
+                    what: file.what.clone(),
+                });
+            }
+        }
+        self.any_lost |= !losses.is_empty();
+        repair.report.lost.extend(losses);
+    }
+
+    fn note_flushed(&mut self, keyspace: KeyspaceId, flushed: SeqNo) {
+        let space = self.spaces.entry(keyspace).or_default();
+        space.flushed = space.flushed.max(flushed);
+    }
+
+    /// Files of a run that are gone: the keys between their neighbours are lost.
+    fn note_missing(&mut self, repair: &mut Repair<'_>, keyspace: KeyspaceId, run: &[u64], missing: &[u64]) {
+        let bounds = |number: &u64| {
+            let found = self.ssts.get(number)?;
+            let properties = found.properties.as_ref().filter(|p| p.entry_count > 0 && p.min_key <= p.max_key)?;
+            matches!(found.condition, Condition::Whole).then(|| (properties.min_key.clone(), properties.max_key.clone()))
+        };
+        let mut losses = Vec::new();
+        for number in missing {
+            let before = run.iter().filter(|other| *other < number).filter_map(bounds).next_back();
+            let after = run.iter().filter(|other| *other > number).find_map(bounds);
+            losses.push(Loss {
+                path: names::sst(repair.source, *number),
+                offset: 0,
+                len: 0,
+                keyspace: Some(keyspace),
+                from_key: before.map(|(_, max)| max),
+                to_key: after.map(|(min, _)| min),
+                entries: None,
+                numbers: None,
+                what: "the file is missing, or nothing in it can be read".into(),
+            });
+        }
+        for loss in losses {
+            self.spaces.entry(keyspace).or_default().damaged = true;
+            if !repair.report.files.iter().any(|file| file.path == loss.path) {
+                let what = "a file of the same run names it";
+                repair.report.note(&loss.path.clone(), Fate::Missing, what);
+            }
+            repair.report.lost.push(loss);
+        }
+    }
+
+    /// The end of a run whose last file is not there.
+    fn note_end_missing(&mut self, repair: &mut Repair<'_>, keyspace: KeyspaceId, newest: u64, last: bool) {
+        if last {
+            return;
+        }
+        self.spaces.entry(keyspace).or_default().damaged = true;
+        let properties = self.ssts.get(&newest).and_then(|found| found.properties.as_ref());
+        let from_key = properties.map(|properties| properties.max_key.clone());
+        repair.report.lost.push(Loss {
+            path: names::sst(repair.source, newest),
+            offset: 0,
+            len: 0,
+            keyspace: Some(keyspace),
+            from_key,
+            to_key: None,
+            entries: None,
+            numbers: None,
+            what: "the files that the same compaction wrote after this one are missing".into(),
+        });
+    }
+
+    fn find_keyspaces(&mut self) {
+        for found in self.ssts.values() {
+            let Some(id) = found.keyspace else { continue };
+            let space = self.spaces.entry(id).or_default();
+            space.damaged |= matches!(found.condition, Condition::Damaged(_)) || self.any_lost;
+            let Some(properties) = &found.properties else { continue };
+            let origin = &properties.origin;
+            if space.name.is_none() && !origin.keyspace_name.is_empty() {
+                space.name = Some(origin.keyspace_name.clone());
+                let options = KeyspaceOptions::decode(&mut Decoder::new(&origin.keyspace_options));
+                space.options = options.unwrap_or_default();
+            }
+        }
+    }
+
+    fn find_dropped(&mut self, repair: &mut Repair<'_>) {
+        let hints = self.hints.as_ref();
+        let mut names: BTreeMap<String, KeyspaceId> = BTreeMap::new();
+        for (id, space) in &self.spaces {
+            let unhinted = |hints: &Catalog| *id < hints.next_keyspace_id && !hints.keyspaces.contains_key(id);
+            if hints.is_some_and(unhinted) {
+                self.dropped.insert(*id);
+            }
+            // Ids ascend: whoever had the name before has been dropped.
+            if let Some(older) = space.name.clone().and_then(|name| names.insert(name, *id)) {
+                self.dropped.insert(older);
+            }
+        }
+        self.spaces.retain(|id, _| !self.dropped.contains(id));
+        let dropped = &self.dropped;
+        let gone = |found: &Found| found.keyspace.is_some_and(|id| dropped.contains(&id));
+        for found in self.ssts.values().filter(|found| gone(found)) {
+            repair.report.note(&found.path, Fate::Replaced, "its keyspace has been dropped");
+        }
+        self.ssts.retain(|_, found| !gone(found));
+    }
+
+    /// Files of which nobody knows the keyspace.
+    fn place_strays(&mut self, repair: &mut Repair<'_>) {
+        let strays: Vec<u64> = self
+            .ssts
+            .values()
+            .filter(|found| found.keyspace.is_none())
+            .map(|found| found.number)
+            .collect();
+        for number in strays {
+            let path = names::sst(repair.source, number);
+            repair.report.undecided.push(Undecided {
+                paths: vec![path.clone()],
+                keyspace: None,
+                key: None,
+                what: "what it says of itself is damaged, so its keyspace is not known, nor which files it replaces; `keep` \
+                       puts its entries into a keyspace of their own, and `leave-out` leaves them out"
+                    .into(),
+            });
+            if repair.options.undecided == UndecidedChoice::LeaveOut {
+                self.ssts.remove(&number);
+                repair.report.note(&path, Fate::LeftOut, "its keyspace is not known");
+                repair.report.lost.push(Loss {
+                    path,
+                    offset: 0,
+                    len: 0,
+                    keyspace: None,
+                    from_key: None,
+                    to_key: None,
+                    entries: None,
+                    numbers: None,
+                    what: "left out by choice: its keyspace is not known".into(),
+                });
+                continue;
+            }
+            let id = self.next_keyspace_id();
+            if let Some(found) = self.ssts.get_mut(&number) {
+                found.keyspace = Some(id);
+            }
+            let space = Space {
+                name: Some(format!("salvaged-{number:06}")),
+                unnamed: true,
+                damaged: true,
+                ..Space::default()
+            };
+            self.spaces.insert(id, space);
+        }
+    }
+
+    /// Whether a keyspace is known to have been dropped.
+    pub(super) fn is_dropped(&self, id: KeyspaceId) -> bool {
+        let hints = self.hints.as_ref();
+        let unhinted = |hints: &Catalog| id < hints.next_keyspace_id && !hints.keyspaces.contains_key(&id);
+        self.dropped.contains(&id) || hints.is_some_and(unhinted)
+    }
+
+    /// An id that no keyspace has had, as far as is known.
+    pub(super) fn next_keyspace_id(&self) -> KeyspaceId {
+        let seen = self.spaces.keys().chain(&self.dropped).copied().max().unwrap_or(0);
+        let hinted = self.hints.as_ref().map_or(1, |hints| hints.next_keyspace_id);
+        seen.saturating_add(1).max(hinted)
+    }
+
+    /// Gives names to keyspaces that have lost theirs, and reports all.
+    pub(super) fn name_keyspaces(&mut self, repair: &mut Repair<'_>) {
+        let mut taken: BTreeSet<String> = self.spaces.values().filter_map(|space| space.name.clone()).collect();
+        for (id, space) in &mut self.spaces {
+            let name_known = space.name.is_some() && !space.unnamed;
+            let name = space.name.get_or_insert_with(|| {
+                let mut name = format!("keyspace-{id}");
+                while taken.contains(&name) {
+                    name.push('\'');
+                }
+                name
+            });
+            taken.insert(name.clone());
+            repair.report.keyspaces.push(RepairedKeyspace {
+                id: *id,
+                name: name.clone(),
+                name_known,
+                copied: 0,
+                written: 0,
+                entries: 0,
+                from_logs: space.from_logs,
+            });
+        }
+    }
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:06}.sst")
+}

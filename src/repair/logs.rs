@@ -1,0 +1,141 @@
+//! Which entries of the logs go into the target. The logs are read twice: once to find the holes and the keyspaces, and once,
+//! by `write`, for the entries.
+//!
+//! An entry counts if it is in no SST yet: its number is above what its keyspace has flushed. One at or below counts only if an
+//! SST of the keyspace is damaged, and if no hole lies between it and that number: else a later version of its key may be
+//! lost in the hole, and gone from the SSTs because a compaction dropped it, and the older one would come back.
+
+use super::decide::{Plan, Space};
+use super::{Loss, Repair, Undecided, UndecidedChoice};
+use crate::record_log::RecoveryMode;
+use crate::types::{KeyspaceId, SeqNo};
+use crate::wal::{self, Op, Payload, ReplayOptions, Replayed};
+use crate::{Error, Result};
+
+/// How the logs are read.
+fn options(plan: &Plan) -> ReplayOptions {
+    let mode = RecoveryMode::Salvage;
+    match &plan.catalog {
+        Some(catalog) => ReplayOptions {
+            floor: catalog.log_floor,
+            must_exist: vec![catalog.log_known],
+            ends: catalog.log_ends.clone(),
+            mode,
+        },
+        None => ReplayOptions {
+            // What the oldest one continues has been deleted in the ordinary course of things.
+            floor: plan.logs.iter().copied().min().unwrap_or(1),
+            mode,
+            ..ReplayOptions::default()
+        },
+    }
+}
+
+/// Hands on all batches of the logs, in order.
+pub(super) fn read(
+    repair: &Repair<'_>,
+    plan: &Plan,
+    sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
+) -> Result<Replayed> {
+    wal::replay(&*repair.env.fs, repair.source, &options(plan), sink)
+}
+
+/// Finds holes, and keyspaces that only the logs know.
+pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()> {
+    let mut logged: std::collections::BTreeMap<KeyspaceId, (u64, SeqNo)> = Default::default();
+    let replayed = read(repair, plan, &mut |first, payload| {
+        for (seq, op) in (first..).zip(payload.ops()) {
+            let seen = logged.entry(keyspace_of(&op?)).or_default();
+            seen.0 += 1;
+            seen.1 = seen.1.max(seq);
+        }
+        Ok(())
+    })?;
+    plan.last_seq = plan.last_seq.max(replayed.last_seq);
+    plan.holes.clone_from(&replayed.holes);
+    repair.report.torn_log_bytes = replayed.torn_bytes;
+    let mut in_holes = 0;
+    for hole in &replayed.holes {
+        in_holes += hole.to - hole.from;
+        repair.report.lost.push(Loss {
+            path: hole.path.clone(),
+            offset: hole.from,
+            len: hole.to - hole.from,
+            keyspace: None,
+            from_key: None,
+            to_key: None,
+            entries: None,
+            numbers: Some((hole.before_seq, hole.after_seq)),
+            what: hole.what.clone(),
+        });
+    }
+    repair.report.torn_log_bytes = repair.report.torn_log_bytes.saturating_sub(in_holes);
+    note_unholed(repair, &replayed);
+    for (id, (count, newest)) in logged {
+        let known = plan.spaces.contains_key(&id) || plan.is_dropped(id) || plan.catalog.is_some();
+        if known {
+            continue;
+        }
+        repair.report.undecided.push(Undecided {
+            paths: Vec::new(),
+            keyspace: Some(id),
+            key: None,
+            what: format!(
+                "keyspace {id} is known from the logs only, by {count} writes up to number {newest}: it was new and its name is \
+                 lost, or it had been dropped; `keep` keeps it as keyspace-{id}, and `leave-out` leaves it out"
+            ),
+        });
+        if repair.options.undecided == UndecidedChoice::LeaveOut {
+            plan.dropped.insert(id);
+        } else {
+            plan.spaces.insert(id, Space::default());
+        }
+    }
+    Ok(())
+}
+
+/// Damage that the log reports and that is in no hole: a missing or unreadable file at an end of the chain.
+fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
+    for error in &replayed.dropped {
+        let Error::Corruption { path, offset, what } = error else {
+            continue;
+        };
+        let in_hole = repair.report.lost.iter().any(|loss| loss.path == *path && loss.offset == *offset);
+        let revived = replayed
+            .revived
+            .keys()
+            .any(|number| path.ends_with(wal::file_name(*number)));
+        if in_hole || revived {
+            continue;
+        }
+        repair.report.lost.push(Loss {
+            path: path.clone(),
+            offset: *offset,
+            len: 0,
+            keyspace: None,
+            from_key: None,
+            to_key: None,
+            entries: None,
+            numbers: None,
+            what: what.clone(),
+        });
+    }
+}
+
+pub(super) fn keyspace_of(op: &Op<'_>) -> KeyspaceId {
+    match op {
+        Op::Put { keyspace, .. } | Op::Delete { keyspace, .. } => *keyspace,
+    }
+}
+
+/// Whether a logged write goes into the target.
+pub(super) fn is_wanted(plan: &Plan, id: KeyspaceId, seq: SeqNo) -> bool {
+    let Some(space) = plan.spaces.get(&id) else {
+        return false;
+    };
+    if seq > space.flushed {
+        return true;
+    }
+    let hidden = |hole: &wal::Hole| hole.before_seq >= seq && hole.before_seq < space.flushed;
+    space.damaged && !plan.holes.iter().any(hidden)
+}
