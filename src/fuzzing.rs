@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::coding::Decoder;
 use crate::env::{Env, FileSystem};
+use crate::inspect;
 use crate::manifest::{self, Catalog, Edit, Manifest};
 use crate::record_log::{LogEnd, RecoveryMode};
 use crate::sst::Properties;
@@ -118,9 +119,19 @@ impl Log {
 /// What a manifest would know of the log.
 #[derive(Clone, Debug, Default)]
 pub struct LogFacts {
-    pub floor: u64,
-    pub must_exist: Vec<u64>,
+    floor: u64,
+    must_exist: Vec<u64>,
     ends: Vec<LogEnd>,
+}
+
+impl LogFacts {
+    /// Nothing: there is no log yet.
+    pub fn none() -> LogFacts {
+        LogFacts {
+            floor: 1,
+            ..LogFacts::default()
+        }
+    }
 }
 
 /// What a replay gave. Batches that were handed out before an error are there too.
@@ -207,6 +218,11 @@ impl State {
     /// The state that a snapshot alone makes.
     pub fn of_snapshot(snapshot: &[u8]) -> Option<State> {
         State(Catalog::default()).apply(snapshot)
+    }
+
+    /// As tools show it.
+    pub fn describe(&self) -> inspect::State {
+        inspect::State::from(&self.0)
     }
 
     /// What `CURRENT` in `dir` leads to, as an open reads it; `None`: there is no `CURRENT`.

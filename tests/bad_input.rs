@@ -202,6 +202,25 @@ fn strangers_in_the_directory_are_left_alone_and_change_nothing() {
     }
 }
 
+#[test]
+fn directories_with_names_of_ours_are_left_alone_and_their_numbers_not_used() {
+    let temp = tempfile::tempdir().unwrap();
+    let names = ["MANIFEST-000002", "000003.log", "000003.sst", "MANIFEST-000005"];
+    for name in names {
+        std::fs::create_dir(temp.path().join(name)).unwrap();
+    }
+    for round in 0..4u8 {
+        let db = Db::open(temp.path()).unwrap();
+        let keyspace = db.keyspace("a").unwrap();
+        assert_eq!(keyspace.iter().count(), usize::from(round));
+        keyspace.put([round], [round; 100]).unwrap();
+        db.flush().unwrap();
+        drop(keyspace);
+        db.close().unwrap();
+    }
+    assert!(names.iter().all(|name| temp.path().join(name).is_dir()));
+}
+
 // ---- the disk ----
 
 #[test]

@@ -128,17 +128,29 @@ fn refuse_missing(env: &Env, dir: &Path, options: &Options) -> Result<()> {
     }
 }
 
-/// Our files in the directory.
-fn list(env: &Env, dir: &Path) -> Result<Vec<(String, FileKind)>> {
+/// A name of ours in the directory.
+struct Named {
+    name: String,
+    kind: FileKind,
+    /// Not a directory, a link or a pipe. What is none is never deleted, but its number is not used either.
+    is_file: bool,
+}
+
+/// Our names in the directory.
+fn list(env: &Env, dir: &Path) -> Result<Vec<Named>> {
     let entries = env.fs.list(dir).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => no_database(dir, NO_DIRECTORY),
         std::io::ErrorKind::NotADirectory => not_a_directory(dir),
         _ => Error::io("list", dir, e),
     })?;
-    let files = entries.into_iter().filter(|entry| entry.is_file);
-    Ok(files
-        .filter_map(|entry| names::parse(&entry.name).map(|kind| (entry.name, kind)))
-        .collect())
+    let named = entries.into_iter().filter_map(|entry| {
+        Some(Named {
+            kind: names::parse(&entry.name)?,
+            name: entry.name,
+            is_file: entry.is_file,
+        })
+    });
+    Ok(named.collect())
 }
 
 const NO_DIRECTORY: &str =
@@ -160,17 +172,11 @@ fn no_database(dir: &Path, what: &str) -> Error {
 
 /// The state of a database that is about to be created. Where there are data files without a `CURRENT`, something has been
 /// lost, and starting anew would finish the job.
-fn fresh(
-    env: &Env,
-    dir: &Path,
-    options: &Options,
-    read_only: bool,
-    names: &[(String, FileKind)],
-) -> Result<Catalog> {
+fn fresh(env: &Env, dir: &Path, options: &Options, read_only: bool, names: &[Named]) -> Result<Catalog> {
     // A manifest alone is what a crash during the creation leaves.
-    if let Some((name, _)) = names
+    if let Some(Named { name, .. }) = names
         .iter()
-        .find(|(_, kind)| !matches!(kind, FileKind::Manifest(_)))
+        .find(|named| named.is_file && !matches!(named.kind, FileKind::Manifest(_)))
     {
         return Err(no_database(
             dir,
@@ -317,7 +323,7 @@ impl Opening {
 
     fn finish(
         mut self,
-        names: &[(String, FileKind)],
+        names: &[Named],
         replayed: Replayed,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
@@ -348,7 +354,7 @@ impl Opening {
         found.push(Record::LastSeq(self.writes.next_seq - 1));
         let highest_file = names
             .iter()
-            .map(|(_, kind)| if let FileKind::Sst(n) = kind { *n } else { 0 })
+            .map(|named| if let FileKind::Sst(n) = named.kind { n } else { 0 })
             .max();
         found.push(Record::NextFileNumber(
             highest_file.unwrap_or(0).saturating_add(1),
@@ -387,10 +393,16 @@ impl Opening {
     }
 
     /// Starts a manifest with this state and puts it in force.
-    fn new_manifest(&self, names: &[(String, FileKind)], catalog: &Catalog) -> Result<Manifest> {
+    fn new_manifest(&self, names: &[Named], catalog: &Catalog) -> Result<Manifest> {
         let highest = names
             .iter()
-            .map(|(_, kind)| if let FileKind::Manifest(n) = kind { *n } else { 0 })
+            .map(|named| {
+                if let FileKind::Manifest(n) = named.kind {
+                    n
+                } else {
+                    0
+                }
+            })
             .max();
         let number = highest.unwrap_or(0).saturating_add(1);
         let roll_size = self.options.manifest_roll_size;
@@ -403,7 +415,7 @@ impl Opening {
     /// stays, and does no harm.
     fn remove_leftovers<'l>(
         &self,
-        names: &[(String, FileKind)],
+        names: &[Named],
         obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
         manifest: u64,
@@ -412,9 +424,9 @@ impl Opening {
             let mut levels = catalog.keyspaces.values().flat_map(|keyspace| &keyspace.levels);
             levels.any(|files| files.contains_key(&number))
         };
-        for (name, kind) in names {
-            let path = self.dir.join(name);
-            let superfluous = match *kind {
+        for named in names.iter().filter(|named| named.is_file) {
+            let path = self.dir.join(&named.name);
+            let superfluous = match named.kind {
                 FileKind::Sst(number) => {
                     !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC)
                 }

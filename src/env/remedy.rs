@@ -13,6 +13,10 @@ pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
             "raise the limit of open files (ulimit -n): every SST takes one, and work that has failed is tried again",
         );
     }
+    const REPLACED: &str = "if it has been replaced or removed, put it back, from a backup if need be";
+    if is_no_file(error) {
+        return Some(REPLACED);
+    }
     Some(match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room: work that has failed is tried again",
         ErrorKind::FileTooLarge => {
@@ -20,9 +24,7 @@ pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
         }
         ErrorKind::PermissionDenied => "check who owns it and what its permissions are",
         ErrorKind::ReadOnlyFilesystem => "open the database read-only, or mount the file system for writing",
-        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::InvalidInput => {
-            "if it has been replaced or removed, put it back, from a backup if need be"
-        }
+        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::InvalidInput => REPLACED,
         _ => return None,
     })
 }
@@ -39,5 +41,20 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     {
         const ERROR_TOO_MANY_OPEN_FILES: i32 = 4;
         error.raw_os_error() == Some(ERROR_TOO_MANY_OPEN_FILES)
+    }
+}
+
+/// A socket, or a link that leads round in a circle, in a file's place.
+fn is_no_file(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let kinds = [Errno::NXIO, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
+        kinds.contains(&error.raw_os_error())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
     }
 }

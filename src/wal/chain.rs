@@ -4,7 +4,7 @@
 //! newest file back: the newest one knows what it continues. Files that the chain steps over have been cut off, or
 //! failed to be created. Where the chain breaks above the floor, a file is missing whose name was durable: an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::env::FileSystem;
@@ -110,6 +110,8 @@ struct Survey<'a> {
     headless: BTreeMap<u64, (PathBuf, u64)>,
     foreign: BTreeMap<u64, Error>,
     unborn: BTreeMap<u64, PathBuf>,
+    /// Names of ours that are no files: directories, links, pipes.
+    no_files: BTreeSet<u64>,
     leftovers: Vec<PathBuf>,
     next_number: u64,
 }
@@ -124,6 +126,7 @@ impl<'a> Survey<'a> {
             headless: BTreeMap::new(),
             foreign: BTreeMap::new(),
             unborn: BTreeMap::new(),
+            no_files: BTreeSet::new(),
             leftovers: Vec::new(),
             next_number: 1,
         };
@@ -140,6 +143,7 @@ impl<'a> Survey<'a> {
             };
             survey.next_number = survey.next_number.max(number.saturating_add(1));
             if !entry.is_file {
+                survey.no_files.insert(number);
                 continue;
             }
             let path = dir.join(&entry.name);
@@ -375,6 +379,8 @@ impl<'a> Survey<'a> {
         found.cloned().unwrap_or_else(|| {
             let what = if self.unborn.contains_key(&number) {
                 format!("expected a log header, because {why}; found none")
+            } else if self.no_files.contains(&number) {
+                format!("expected a file, because {why}; found a directory, a link or a pipe")
             } else {
                 format!("expected this file, because {why}; it is missing")
             };
