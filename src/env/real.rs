@@ -66,13 +66,11 @@ impl FileSystem for RealFs {
             }
             existing = parent;
         }
-        if missing.is_empty() {
-            // An earlier attempt may have died between making the directory and syncing its parent. A parent that we
-            // may not read was not made by us.
-            return match self.sync_dir(parent_of(path)) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                result => result,
-            };
+        // An earlier attempt may have died between making the last directory that exists and syncing its parent; those
+        // above were synced before something was made in them. A parent that we may not read was not made by us.
+        match self.sync_dir(parent_of(existing)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
         }
         for dir in missing.into_iter().rev() {
             let ours = match fs::create_dir(dir) {
