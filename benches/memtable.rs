@@ -22,6 +22,8 @@ mod cursor;
 mod error;
 #[path = "../src/memtable/mod.rs"]
 mod memtable;
+#[path = "../src/remedy.rs"]
+mod remedy;
 #[path = "../src/slice.rs"]
 mod slice;
 #[path = "../src/types.rs"]

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env;
+use crate::remedy::remedy;
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -147,7 +147,7 @@ impl fmt::Display for Error {
                 source,
             } => {
                 write!(f, "cannot {operation} {}: {source}", path.display())?;
-                match env::remedy(source) {
+                match remedy(source) {
                     Some(remedy) => write!(f, "; {remedy}"),
                     None => Ok(()),
                 }

@@ -58,6 +58,7 @@ mod memtable;
 mod names;
 mod options;
 mod record_log;
+mod remedy;
 pub mod repair;
 mod slice;
 pub mod sst;

@@ -84,13 +84,11 @@ impl FileSystem for RealFs {
             }
             existing = parent;
         }
-        if missing.is_empty() {
-            // An earlier attempt may have died between making the directory and syncing its parent. A parent that we
-            // may not read was not made by us.
-            return match sync_parent(path) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                result => result,
-            };
+        // An earlier attempt may have died between making the last directory that exists and syncing its parent; those
+        // above were synced before something was made in them. A parent that we may not read was not made by us.
+        match sync_parent(existing) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
         }
         for dir in missing.into_iter().rev() {
             let ours = match fs::create_dir(dir) {

@@ -59,7 +59,10 @@ pub(super) struct Plan {
 }
 
 pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
-    let hinted = survey.hints.as_ref().map_or((0, 0), |hints| (hints.next_file_number, hints.last_seq));
+    let hinted = survey
+        .hints
+        .as_ref()
+        .map_or((0, 0), |hints| (hints.next_file_number, hints.last_seq));
     let mut plan = Plan {
         next_number: hinted.0.max(survey.highest_number + 1),
         last_seq: hinted.1,
@@ -74,7 +77,10 @@ pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
     };
     for found in plan.ssts.values() {
         if let Some(properties) = &found.properties {
-            plan.last_seq = plan.last_seq.max(properties.max_seq).max(properties.origin.flushed);
+            plan.last_seq = plan
+                .last_seq
+                .max(properties.max_seq)
+                .max(properties.origin.flushed);
         }
     }
     match plan.catalog.clone() {
@@ -150,7 +156,9 @@ impl Plan {
     fn infer_from_siblings(&mut self) {
         let mut inferred = BTreeMap::new();
         for sibling in self.ssts.values() {
-            let Some(properties) = &sibling.properties else { continue };
+            let Some(properties) = &sibling.properties else {
+                continue;
+            };
             for (at, number) in properties.origin.run.iter().enumerate() {
                 let mut of_sibling = properties.clone();
                 of_sibling.file_number = *number;
@@ -175,7 +183,12 @@ impl Plan {
         let all = self.ssts.iter();
         all.filter_map(|(number, found)| {
             let p = found.properties.as_ref()?;
-            let older = |list: &[u64]| list.iter().copied().filter(|other| other < number).collect::<Vec<_>>();
+            let older = |list: &[u64]| {
+                list.iter()
+                    .copied()
+                    .filter(|other| other < number)
+                    .collect::<Vec<_>>()
+            };
             let mut origin = p.origin.clone();
             (origin.run, origin.dead) = (older(&origin.run), older(&origin.dead));
             Some((*number, (p.keyspace, origin, older(&p.replaces))))
@@ -185,16 +198,25 @@ impl Plan {
 
     fn leave_out_replaced(&mut self, repair: &mut Repair<'_>) {
         let origins = self.origins();
-        let replaced: BTreeSet<u64> = origins.values().flat_map(|(.., replaces)| replaces).copied().collect();
+        let replaced: BTreeSet<u64> = origins
+            .values()
+            .flat_map(|(.., replaces)| replaces)
+            .copied()
+            .collect();
         let mut out: BTreeMap<u64, String> = BTreeMap::new();
         for (number, (_, origin, _)) in &origins {
             for dead in &origin.dead {
-                out.insert(*dead, format!("{} says that it was in no version any more", file_name(*number)));
+                out.insert(
+                    *dead,
+                    format!("{} says that it was in no version any more", file_name(*number)),
+                );
             }
         }
         let mut runs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for (number, (_, origin, _)) in &origins {
-            runs.entry(origin.run.first().copied().unwrap_or(*number)).or_default().push(*number);
+            runs.entry(origin.run.first().copied().unwrap_or(*number))
+                .or_default()
+                .push(*number);
         }
         for present in runs.values() {
             self.judge_run(repair, &origins, &replaced, present, &mut out);
@@ -227,7 +249,9 @@ impl Plan {
         let missing: Vec<u64> = known
             .iter()
             .copied()
-            .filter(|number| !self.ssts.contains_key(number) && !replaced.contains(number) && !out.contains_key(number))
+            .filter(|number| {
+                !self.ssts.contains_key(number) && !replaced.contains(number) && !out.contains_key(number)
+            })
             .collect();
         let whole = unlabelled || (origin.last && missing.is_empty());
         let intact = |number: &u64| {
@@ -239,7 +263,9 @@ impl Plan {
                 .iter()
                 .all(|number| self.exists(*number, repair) || out.contains_key(number));
         let inputs_are_whole = inputs_are_there
-            && replaces.iter().all(|number| intact(number) || out.contains_key(number));
+            && replaces
+                .iter()
+                .all(|number| intact(number) || out.contains_key(number));
         let outputs_are_whole = present.iter().all(intact);
         let committed = known.iter().any(|number| replaced.contains(number));
         let done = whole || committed;
@@ -271,12 +297,16 @@ impl Plan {
         }
         if !later || whole {
             for number in present {
-                let what = "written by a compaction that had not finished, or damaged; its inputs are all there";
+                let what =
+                    "written by a compaction that had not finished, or damaged; its inputs are all there";
                 out.insert(*number, what.to_owned());
             }
             return;
         }
-        let paths = present.iter().chain(replaces).map(|number| names::sst(repair.source, *number));
+        let paths = present
+            .iter()
+            .chain(replaces)
+            .map(|number| names::sst(repair.source, *number));
         repair.report.undecided.push(Undecided {
             paths: paths.collect(),
             keyspace: Some(*keyspace),
@@ -287,7 +317,11 @@ impl Plan {
                 file_name(newest)
             ),
         });
-        let leave = if repair.options.undecided == UndecidedChoice::LeaveOut { present } else { replaces };
+        let leave = if repair.options.undecided == UndecidedChoice::LeaveOut {
+            present
+        } else {
+            replaces
+        };
         for number in leave {
             out.insert(*number, "left out by choice".to_owned());
         }
@@ -305,7 +339,8 @@ impl Plan {
         let mut losses = Vec::new();
         for file in &mut repair.report.files {
             let name = file.path.file_name().and_then(|name| name.to_str());
-            let (Fate::Unreadable, Some(FileKind::Sst(number))) = (file.fate, name.and_then(names::parse)) else {
+            let (Fate::Unreadable, Some(FileKind::Sst(number))) = (file.fate, name.and_then(names::parse))
+            else {
                 continue;
             };
             if let Some(what) = out.get(&number) {
@@ -337,12 +372,20 @@ impl Plan {
     fn note_missing(&mut self, repair: &mut Repair<'_>, keyspace: KeyspaceId, run: &[u64], missing: &[u64]) {
         let bounds = |number: &u64| {
             let found = self.ssts.get(number)?;
-            let properties = found.properties.as_ref().filter(|p| p.entry_count > 0 && p.min_key <= p.max_key)?;
-            matches!(found.condition, Condition::Whole).then(|| (properties.min_key.clone(), properties.max_key.clone()))
+            let properties = found
+                .properties
+                .as_ref()
+                .filter(|p| p.entry_count > 0 && p.min_key <= p.max_key)?;
+            matches!(found.condition, Condition::Whole)
+                .then(|| (properties.min_key.clone(), properties.max_key.clone()))
         };
         let mut losses = Vec::new();
         for number in missing {
-            let before = run.iter().filter(|other| *other < number).filter_map(bounds).next_back();
+            let before = run
+                .iter()
+                .filter(|other| *other < number)
+                .filter_map(bounds)
+                .next_back();
             let after = run.iter().filter(|other| *other > number).find_map(bounds);
             losses.push(Loss {
                 path: names::sst(repair.source, *number),
@@ -392,7 +435,9 @@ impl Plan {
             let Some(id) = found.keyspace else { continue };
             let space = self.spaces.entry(id).or_default();
             space.damaged |= matches!(found.condition, Condition::Damaged(_)) || self.any_lost;
-            let Some(properties) = &found.properties else { continue };
+            let Some(properties) = &found.properties else {
+                continue;
+            };
             let origin = &properties.origin;
             if space.name.is_none() && !origin.keyspace_name.is_empty() {
                 space.name = Some(origin.keyspace_name.clone());
@@ -406,7 +451,8 @@ impl Plan {
         let hints = self.hints.as_ref();
         let mut names: BTreeMap<String, KeyspaceId> = BTreeMap::new();
         for (id, space) in &self.spaces {
-            let unhinted = |hints: &Catalog| *id < hints.next_keyspace_id && !hints.keyspaces.contains_key(id);
+            let unhinted =
+                |hints: &Catalog| *id < hints.next_keyspace_id && !hints.keyspaces.contains_key(id);
             if hints.is_some_and(unhinted) {
                 self.dropped.insert(*id);
             }
@@ -419,7 +465,9 @@ impl Plan {
         let dropped = &self.dropped;
         let gone = |found: &Found| found.keyspace.is_some_and(|id| dropped.contains(&id));
         for found in self.ssts.values().filter(|found| gone(found)) {
-            repair.report.note(&found.path, Fate::Replaced, "its keyspace has been dropped");
+            repair
+                .report
+                .note(&found.path, Fate::Replaced, "its keyspace has been dropped");
         }
         self.ssts.retain(|_, found| !gone(found));
     }
@@ -444,7 +492,9 @@ impl Plan {
             });
             if repair.options.undecided == UndecidedChoice::LeaveOut {
                 self.ssts.remove(&number);
-                repair.report.note(&path, Fate::LeftOut, "its keyspace is not known");
+                repair
+                    .report
+                    .note(&path, Fate::LeftOut, "its keyspace is not known");
                 repair.report.lost.push(Loss {
                     path,
                     offset: 0,
@@ -481,14 +531,24 @@ impl Plan {
 
     /// An id that no keyspace has had, as far as is known.
     pub(super) fn next_keyspace_id(&self) -> KeyspaceId {
-        let seen = self.spaces.keys().chain(&self.dropped).copied().max().unwrap_or(0);
+        let seen = self
+            .spaces
+            .keys()
+            .chain(&self.dropped)
+            .copied()
+            .max()
+            .unwrap_or(0);
         let hinted = self.hints.as_ref().map_or(1, |hints| hints.next_keyspace_id);
         seen.saturating_add(1).max(hinted)
     }
 
     /// Gives names to keyspaces that have lost theirs, and reports all.
     pub(super) fn name_keyspaces(&mut self, repair: &mut Repair<'_>) {
-        let mut taken: BTreeSet<String> = self.spaces.values().filter_map(|space| space.name.clone()).collect();
+        let mut taken: BTreeSet<String> = self
+            .spaces
+            .values()
+            .filter_map(|space| space.name.clone())
+            .collect();
         for (id, space) in &mut self.spaces {
             let name_known = space.name.is_some() && !space.unnamed;
             let name = space.name.get_or_insert_with(|| {

@@ -100,7 +100,11 @@ fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
         let Error::Corruption { path, offset, what } = error else {
             continue;
         };
-        let in_hole = repair.report.lost.iter().any(|loss| loss.path == *path && loss.offset == *offset);
+        let in_hole = repair
+            .report
+            .lost
+            .iter()
+            .any(|loss| loss.path == *path && loss.offset == *offset);
         let revived = replayed
             .revived
             .keys()

@@ -117,7 +117,9 @@ pub(super) fn place(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<BTreeMap
         }
     }
     for (id, files) in by_keyspace {
-        let Some(space) = plan.spaces.get(&id) else { continue };
+        let Some(space) = plan.spaces.get(&id) else {
+            continue;
+        };
         let mut units = Vec::new();
         for found in &files {
             units.extend(unit_of(repair, id, found)?);
@@ -156,7 +158,9 @@ pub(super) fn lay_out(mut units: Vec<Unit>) -> Vec<Unit> {
     let mut depths: Vec<usize> = Vec::new();
     for (index, unit) in units.iter().enumerate() {
         let older = units.iter().take(index).zip(&depths);
-        let below = older.filter(|(older, _)| older.overlaps(unit)).map(|(_, depth)| depth + 1);
+        let below = older
+            .filter(|(older, _)| older.overlaps(unit))
+            .map(|(_, depth)| depth + 1);
         depths.push(below.max().unwrap_or(0));
     }
     for (unit, depth) in units.iter_mut().zip(depths) {

@@ -133,6 +133,7 @@ impl State {
                 to: None,
                 offset,
                 len,
+                failed: false,
             },
         )
     }
@@ -153,7 +154,7 @@ impl State {
         self.faults.verdict(call, &mut self.rng)?;
         self.nature
             .strike(op)
-            .inspect_err(|_| self.faults.stats.note_failed(op))
+            .inspect_err(|_| self.faults.fails_after_all(op))
     }
 
     /// Flips a bit of some file whose path contains `part`, drawn from all their bytes; says which.
@@ -239,6 +240,7 @@ fn call(op: Op, path: &Path) -> Call {
         to: None,
         offset: 0,
         len: 0,
+        failed: false,
     }
 }
 
@@ -289,11 +291,17 @@ impl FileSystem for SimFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut on_the_way: Vec<&Path> = path.ancestors().filter(|dir| dir.file_name().is_some()).collect();
         on_the_way.reverse();
-        let mut unsynced_leaf = true;
+        let mut existing = Path::new("/");
+        let mut missing = Vec::new();
         for dir in on_the_way {
-            if self.is_dir(dir)? {
-                continue;
+            if missing.is_empty() && self.is_dir(dir)? {
+                existing = dir;
+            } else {
+                missing.push(dir);
             }
+        }
+        self.sync_dir(parent_of(existing))?; // as the real one does, for attempts that died half-way
+        for dir in missing {
             self.change(call(Op::CreateDir, dir), |state| {
                 let at = state.names.place(dir)?;
                 state.names.create_dir(at);
@@ -307,10 +315,6 @@ impl FileSystem for SimFs {
                 }
                 return Err(e);
             }
-            unsynced_leaf = dir != path;
-        }
-        if unsynced_leaf {
-            self.sync_dir(parent_of(path))?; // as the real one does, for attempts that died half-way
         }
         Ok(())
     }

@@ -182,6 +182,21 @@ fn created_directories_are_durable() {
 }
 
 #[test]
+fn what_a_failed_attempt_to_create_directories_has_left_is_durable_after_the_next() {
+    for left in ["/a", "/a/b", "/a/b/c"] {
+        let sim = SimEnv::new(1);
+        let part = left.to_owned();
+        let is_it = move |call: &Call| call.op == Op::CreateDir && call.path == Path::new(&part);
+        sim.fail_where(is_it, 1, io::ErrorKind::Other, Effect::Partial);
+        let fs = sim.env().fs;
+        fs.create_dir_all(&path("a/b/c")).unwrap_err();
+        fs.create_dir_all(&path("a/b/c")).unwrap();
+        sim.crash(CrashStyle::KeepNothing);
+        assert!(sim.env().fs.list(&path("a/b/c")).is_ok(), "{left}");
+    }
+}
+
+#[test]
 fn torn_writes_mix_sectors_of_old_and_new() {
     let found = outcomes(|_, env| {
         let f = put_synced(env, "f", &[1; 1024]);
