@@ -52,11 +52,14 @@ mod error;
 pub mod inspect;
 mod manifest;
 mod memtable;
+#[cfg(all(test, packstone_shuttle))]
+mod models;
 mod names;
 mod options;
 mod record_log;
 mod slice;
 pub mod sst;
+mod sync;
 mod types;
 mod wal;
 

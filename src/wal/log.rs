@@ -6,12 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::env::{Env, Event};
 use crate::record_log::{
     FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogMedium, LogWriter, is_sync_failure,
 };
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, Result, SeqNo};
 
 use super::{LiveLog, LogPosition, file_path};

@@ -4,7 +4,6 @@
 //! the edit's marker is durable and their last reader has gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::picker::{self, Plan};
 use super::rules::Retention;
@@ -18,6 +17,7 @@ use crate::engine::tree::Tree;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::sst::{CursorOptions, EntryValue};
+use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, ValuePlace};
 use crate::{Error, Result};
 
