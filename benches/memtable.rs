@@ -26,6 +26,8 @@ mod memtable;
 mod remedy;
 #[path = "../src/slice.rs"]
 mod slice;
+#[path = "../src/sync/mod.rs"]
+mod sync;
 #[path = "../src/types.rs"]
 mod types;
 

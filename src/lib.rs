@@ -55,6 +55,8 @@ pub mod fuzzing;
 pub mod inspect;
 mod manifest;
 mod memtable;
+#[cfg(all(test, packstone_shuttle))]
+mod models;
 mod names;
 mod options;
 mod record_log;
@@ -62,6 +64,7 @@ mod remedy;
 pub mod repair;
 mod slice;
 pub mod sst;
+mod sync;
 mod types;
 mod wal;
 

@@ -1,7 +1,6 @@
 //! [`Metrics`]: what a database is made of and what it has done.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use crate::engine::compaction::picker;
 use crate::engine::core::Core;
@@ -10,6 +9,7 @@ use crate::engine::recovery::RecoveryReport;
 use crate::engine::tree::Tree;
 use crate::manifest::LEVELS;
 use crate::memtable::SortedTable;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A reading of the database's counters and sizes. Totals count from the opening.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,7 +159,7 @@ fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<Level
 
 pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     let counters = &core.counters;
-    let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut keyspaces: Vec<KeyspaceMetrics> = core
         .keyspace_cores()
         .iter()

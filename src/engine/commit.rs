@@ -17,15 +17,14 @@
 //!    the rotation's are in the old one, all others in the new one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::Mutex;
 
 use super::core::{Core, WriteState};
 use super::queue::{Follower, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::{Frame, LogPosition, Op, Ops};
 use crate::{Error, Result};

@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::keyspace::{KeyspaceCore, Work};
 use super::pressure::Pressure;
@@ -25,6 +22,8 @@ use crate::memtable::Memtable;
 use crate::names;
 use crate::options::{KeyspaceOptions, Options};
 use crate::sst::{Access, BlockCache, SstReadOptions};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::Wal;
 use crate::{Error, Result};

@@ -6,7 +6,6 @@
 //! with the marker of the edit that raised the floor.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::compaction::rules::Retention;
@@ -19,6 +18,7 @@ use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::memtable::SortedTable;
 use crate::sst::EntryValue;
+use crate::sync::atomic::Ordering;
 use crate::types::EntryKind;
 use crate::{Error, Result};
 

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::tree::Tree;
 use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
 use crate::{Error, Result};
 

@@ -14,9 +14,8 @@
 //! Debt is the greater of two fractions: level-0 SSTs between `SLOW_L0` and `STOP_L0`, and frozen memtables up to
 //! `STOP_FROZEN`. The curve starts flat, so that a normal backlog costs nothing, and has no step.
 
-use std::sync::atomic::AtomicU64;
-
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicU64;
 
 /// Level-0 SSTs up to which writers run free: twice the number that starts a compaction.
 const SLOW_L0: usize = 8;

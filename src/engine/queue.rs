@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::keyspace::KeyspaceCore;
 use crate::Result;
 use crate::env::Event;
+use crate::sync::Mutex;
 use crate::types::SeqNo;
 use crate::wal::{LogPosition, PayloadBuilder};
 

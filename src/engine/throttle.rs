@@ -1,12 +1,12 @@
 //! Where writers meet the debt (see `pressure`): they pay one atomic load, sleep, or wait.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::pressure::{LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
+use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
 impl Core {

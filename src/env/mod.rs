@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 mod mapping;
 mod real;
@@ -207,5 +207,16 @@ impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.as_bytes()
+    }
+}
+
+#[cfg(all(test, packstone_shuttle))]
+impl Env {
+    /// The simulated disk, clock and randomness, and the real thread pool on a model checker's threads.
+    pub(crate) fn modelled(sim: &sim::SimEnv, threads: usize) -> Env {
+        Env {
+            scheduler: Arc::new(threads::ThreadPool::new(threads)),
+            ..sim.env()
+        }
     }
 }

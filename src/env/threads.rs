@@ -23,12 +23,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+#[cfg(not(packstone_shuttle))]
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+#[cfg(packstone_shuttle)]
+use shuttle::thread::{self, JoinHandle};
 
 use super::{Event, Job, Priority, Scheduler};
+use crate::sync::{Condvar, Mutex};
 
 /// A pool of threads; see the module.
 pub(super) struct ThreadPool {

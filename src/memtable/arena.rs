@@ -29,15 +29,15 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use crate::sync::lock_free::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Witness, atomics, exclusive};
 use crate::{Error, Result};
 
 /// The unit of places and the alignment of everything in the arena, in bytes.
 const UNIT: usize = 8;
 
-/// The first chunk, in bytes: what an idle keyspace costs after its first write.
-const MIN_CHUNK: usize = 16 << 10;
+/// The first chunk, in bytes: what an idle keyspace costs after its first write. (Under loom two entries fill it.)
+const MIN_CHUNK: usize = if cfg!(packstone_loom) { 256 } else { 16 << 10 };
 
 /// Where the doubling ends, in bytes. It bounds what a memtable allocates beyond what it uses.
 const MAX_CHUNK: usize = 1 << 20;
@@ -49,9 +49,14 @@ const OWN_CHUNK: usize = MAX_CHUNK / 4;
 const OFFSET_BITS: u32 = (MAX_CHUNK / UNIT).trailing_zeros();
 const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
 
-/// Slots in one segment of the chunk table: 2 KiB a segment, enough for a 250 MiB memtable.
-const SEGMENT_LEN: usize = 256;
-const SEGMENTS: usize = (1 << (32 - OFFSET_BITS)) / SEGMENT_LEN;
+/// Slots in one segment of the chunk table: 2 KiB a segment, enough for a 250 MiB memtable. (Under loom the second chunk
+/// begins the second and last segment.)
+const SEGMENT_LEN: usize = if cfg!(packstone_loom) { 2 } else { 256 };
+const SEGMENTS: usize = if cfg!(packstone_loom) {
+    2
+} else {
+    (1 << (32 - OFFSET_BITS)) / SEGMENT_LEN
+};
 
 /// The largest number of chunks (slot 0 is never used): 8 GiB if all entries are huge, 32 GiB if they are small.
 const MAX_CHUNKS: usize = SEGMENTS * SEGMENT_LEN;
@@ -69,6 +74,7 @@ struct Header {
     bytes: u64,
     /// How many start bits there are: one a unit, or just enough for the one entry of a chunk of its own.
     bits: u64,
+    witness: Witness,
 }
 
 /// Where the next allocation goes. There is one for each arena, behind the memtable's lock.
@@ -109,7 +115,7 @@ pub(super) struct Arena {
 impl Arena {
     pub(super) fn new() -> Self {
         Arena {
-            segments: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS],
+            segments: atomics!(AtomicPtr::new(ptr::null_mut()); SEGMENTS),
             allocated: AtomicUsize::new(0),
         }
     }
@@ -167,13 +173,18 @@ impl Arena {
         let Some(base) = NonNull::new(header) else {
             return Err(full(self.allocated()));
         };
-        // SAFETY: freshly allocated, large enough and aligned for a header; nobody else knows it.
+        // SAFETY: freshly allocated, zeroed, large enough and aligned for a header and the words of start bits behind it;
+        // nobody else knows it.
         unsafe {
             base.write(Header {
                 bytes: total as u64,
                 bits: bits as u64,
-            })
-        };
+                witness: Witness::new(),
+            });
+            make_atomics(base.add(1).cast().as_ptr(), bits.div_ceil(64), || {
+                AtomicU64::new(0)
+            });
+        }
         if let Some(entry) = segment.get(slot % SEGMENT_LEN) {
             entry.store(header, Ordering::Release);
         }
@@ -193,6 +204,12 @@ impl Arena {
             if segment.is_null() {
                 return None;
             }
+            // SAFETY: just allocated, zeroed, with room for that many.
+            unsafe {
+                make_atomics(segment.cast(), SEGMENT_LEN, || {
+                    AtomicPtr::<Header>::new(ptr::null_mut())
+                })
+            };
             self.allocated.fetch_add(layout.size(), Ordering::Relaxed);
             root.store(segment, Ordering::Release);
         }
@@ -236,7 +253,10 @@ impl Arena {
         }
         // SAFETY: a slot is null or points to a chunk whose header was written before the slot was (Release, Acquire)
         // and never changes.
-        let bits = unsafe { (*header).bits };
+        let bits = unsafe {
+            (*header).witness.read();
+            (*header).bits
+        };
         if unit >= bits {
             return None;
         }
@@ -263,7 +283,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         for root in &mut self.segments {
-            let segment = *root.get_mut();
+            let segment = exclusive(root);
             if segment.is_null() {
                 continue;
             }
@@ -271,7 +291,7 @@ impl Drop for Arena {
             // chunk with the layout that its header's size gives, and is freed once.
             unsafe {
                 for slot in &mut *segment {
-                    let header = *slot.get_mut();
+                    let header = exclusive(slot);
                     if !header.is_null()
                         && let Some(layout) = chunk_layout((*header).bytes as usize)
                     {
@@ -280,6 +300,21 @@ impl Drop for Arena {
                 }
                 dealloc(segment.cast(), Layout::new::<Segment>());
             }
+        }
+    }
+}
+
+/// Makes `count` atomics, of the value that zeroed bytes stand for, in zeroed memory. Std's are there already; loom's
+/// are not.
+///
+/// # Safety
+/// `at` is aligned for them and has room for them; nobody else knows the memory.
+#[inline(always)]
+unsafe fn make_atomics<T>(at: *mut T, count: usize, new: impl Fn() -> T) {
+    if cfg!(packstone_loom) {
+        for i in 0..count {
+            // SAFETY: the caller's promise.
+            unsafe { at.add(i).write(new()) };
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::cursor::Cursor;
 use crate::types::{EntryKind, Found, SeqNo};
 
 mod arena;
+#[cfg(all(test, packstone_loom))]
+mod models;
 mod skip_list;
 
 /// The memtable that the engine uses.

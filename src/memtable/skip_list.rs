@@ -30,23 +30,25 @@ use std::marker::PhantomData;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use super::SortedTable;
 use super::arena::{Arena, Bump, Place};
 use crate::cursor::Cursor;
+use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering, Witness, atomics};
 use crate::types::{
     EntryKind, Found, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, SeqNo, ValuePlace, ValueRef,
 };
 use crate::{Error, Result, Slice};
 
 /// The tallest tower. With one node in four rising a level, 4^14 = 268 million entries keep the search logarithmic.
-const MAX_HEIGHT: usize = 14;
+const MAX_HEIGHT: usize = if cfg!(packstone_loom) { 3 } else { 14 };
 
-/// The seed of the heights. Any odd number does.
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The seed of the heights. Any odd number does. (Under loom the first towers are 2, 1, 2, 1 high.)
+const SEED: u64 = if cfg!(packstone_loom) {
+    19
+} else {
+    0x9e37_79b9_7f4a_7c15
+};
 
 const PREFIX_LEN: usize = 8;
 
@@ -62,6 +64,7 @@ struct Header {
     value_len: u32,
     key_len: u16,
     height: u8,
+    witness: Witness,
 }
 
 const LINKS_OFFSET: usize = size_of::<Header>();
@@ -114,7 +117,9 @@ impl<'a> Node<'a> {
     #[inline]
     fn header(self) -> &'a Header {
         // SAFETY: a `Node` is made from a whole node only; its header never changes and lives as long as the list.
-        unsafe { self.header.as_ref() }
+        let header = unsafe { self.header.as_ref() };
+        header.witness.read();
+        header
     }
 
     /// The link at `level`.
@@ -310,6 +315,7 @@ impl SkipList {
             value_len: value.len() as u32,
             key_len: target.key.len() as u16,
             height: height as u8,
+            witness: Witness::new(),
         };
         // SAFETY: `bytes` fresh bytes, aligned to 8, known to this thread only; the parts lie in them one after another
         // and don't overlap the sources. Links of the splice: tall enough (invariant 5), under the lock.
@@ -350,7 +356,7 @@ impl SortedTable for SkipList {
 
     fn new() -> Self {
         SkipList {
-            head: [const { AtomicU32::new(NONE) }; MAX_HEIGHT],
+            head: atomics!(AtomicU32::new(NONE); MAX_HEIGHT),
             height: AtomicUsize::new(0),
             arena: Arena::new(),
             len: AtomicUsize::new(0),

@@ -13,9 +13,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::env::File;
+use crate::sync::Mutex;
 use crate::{Error, Result};
 
 use super::SYNC;

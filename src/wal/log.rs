@@ -3,16 +3,15 @@
 //! Locks: `state` is held while a group is written and while a file is created, never during the sync of data. One sync
 //! runs at a time; whoever starts it covers everybody who waits.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::env::{Env, Event};
 use crate::record_log::{
     FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogMedium, LogWriter, is_sync_failure,
 };
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, Result, SeqNo};
 
 use super::{LiveLog, LogPosition, file_path};

@@ -4,7 +4,6 @@
 //! the edit's marker is durable and their last reader has gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::picker::{self, Plan};
@@ -19,6 +18,7 @@ use crate::engine::tree::Tree;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::sst::{CursorOptions, EntryValue};
+use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, ValuePlace};
 use crate::{Error, Result};
 

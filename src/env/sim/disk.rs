@@ -15,8 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::CrashStyle;
 use super::fault::{Call, Effect, Faults, Nature, Op, Refusal};
 use super::inode::Loss;
@@ -24,6 +22,7 @@ use super::names::{FileNode, Names, Node, Place};
 use super::rng::Rng;
 use super::scheduler::SimClock;
 use crate::env::{Clock, DirEntry, File, FileSystem, Lock, Mapping};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The largest file, in bytes: keeps a wild offset from taking all memory.
 const MAX_FILE: u64 = 1 << 32;

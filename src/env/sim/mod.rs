@@ -40,14 +40,14 @@ mod scheduler;
 #[cfg(test)]
 mod tests;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 pub use fault::{Call, Chance, EIO, EMFILE, ENOSPC, Effect, Fault, IoStats, Op};
 

@@ -18,10 +18,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::inode::Inode;
 use super::rng::Rng;
+use crate::sync::Mutex;
 
 /// A file: its number, and what is in it.
 pub(super) struct FileNode {

@@ -12,13 +12,12 @@
 //! Callers: the engine through the trait; tests through [`super::SimEnv`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::rng::Rng;
 use crate::env::{Clock, Event, Job, Priority, Scheduler};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Time that moves only when somebody moves it.
 #[derive(Default)]
