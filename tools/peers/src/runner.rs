@@ -183,9 +183,11 @@ fn measure(plan: &Plan) -> Result<Outcome> {
         Role::Measure
     };
     let plan = Plan { role, ..plan.clone() };
-    let output = start(&plan)?.wait_with_output()?;
+    let output = start(&plan, Stdio::piped())?.wait_with_output()?;
     if !output.status.success() {
-        return Err(format!("the process ended with {}", output.status).into());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().trim_start_matches("peers: ").replace('\n', " ");
+        return Err(format!("{said} ({})", output.status).into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -196,7 +198,7 @@ fn kill_one(plan: &Plan) -> Result<()> {
         role: Role::Victim,
         ..plan.clone()
     };
-    let mut victim = start(&plan)?;
+    let mut victim = start(&plan, Stdio::inherit())?;
     let stdout = victim.stdout.take().ok_or("no pipe from the process")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
@@ -209,13 +211,14 @@ fn kill_one(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn start(plan: &Plan) -> Result<Child> {
+fn start(plan: &Plan, stderr: Stdio) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("--child")
         .arg(serde_json::to_string(plan)?)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(stderr);
     Ok(command.spawn()?)
 }
 

@@ -62,9 +62,14 @@ impl Report {
             group.title(),
         );
         let below = format!(
-            "settings {}; medians of {} rounds; {}",
+            "settings {}; medians of {} {}; {}",
             setting.name(),
             self.header.rounds,
+            if self.header.rounds == 1 {
+                "round"
+            } else {
+                "rounds"
+            },
             self.header.date
         );
         text(&mut svg, MARGIN, 42.0, "fill=\"#868e96\"", &below);

@@ -232,7 +232,7 @@ fn method(request: &Request) -> Vec<String> {
             request.values.describe()
         ),
         format!(
-            "{rounds} rounds; a fresh process and directory for each engine, scenario and round, engines in turns. Medians; \
+            "Rounds: {rounds}; a fresh process and directory for each engine, scenario and round, engines in turns. Medians; \
              ± is half of the range in percent of the median. The last column is how many times better Packstone is than \
              the better of RocksDB and fjall, for seconds and bytes too: below 1 it is behind"
         ),
