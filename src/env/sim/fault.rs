@@ -61,6 +61,8 @@ pub struct Call {
     pub offset: u64,
     /// How many bytes are read or written, as asked for; the new length in `SetLen`.
     pub len: u64,
+    /// Whether it was made to fail, or the power was off.
+    pub failed: bool,
 }
 
 impl Call {
@@ -235,6 +237,7 @@ impl Faults {
         self.next_index += 1;
         *self.stats.calls.entry(call.op).or_default() += 1;
         let verdict = self.judge(&call, rng);
+        call.failed = verdict.is_err();
         match &verdict {
             Err(refusal) if refusal.error.kind() == io::ErrorKind::Interrupted => self.stats.hiccups += 1,
             Err(refusal) if !refusal.power_off => self.stats.note_failed(call.op),
@@ -286,6 +289,14 @@ impl Faults {
 
     fn is_flaky(&self, rng: &mut Rng) -> bool {
         self.flaky_one_in > 0 && rng.chance(1, self.flaky_one_in)
+    }
+
+    /// The call that went through last fails after all.
+    pub(super) fn fails_after_all(&mut self, op: Op) {
+        self.stats.note_failed(op);
+        if let Some(call) = self.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            call.failed = true;
+        }
     }
 
     /// How many of `len` bytes a read or write moves: all, or on a flaky disk at times fewer, but at least one.
