@@ -90,4 +90,5 @@ power_loss_at_every_call! {
     recovery_itself_survives_a_crash_at_every_call: 10;
     background_sync_survives_a_crash_at_every_call: 11;
     a_held_snapshot_survives_nothing_but_harms_nothing_at_any_call: 12;
+    readers_are_no_hindrance_to_a_crash_at_every_call: 13;
 }

@@ -9,7 +9,7 @@ use crash_support::oracle::Loss;
 use crash_support::world::{Context, Stop, World, show, trace};
 use crash_support::{History, Step, histories};
 use packstone::Error;
-use packstone::env::sim::{Call, CrashStyle, Effect, Fault, Op};
+use packstone::env::sim::{Call, CrashStyle, EIO, EMFILE, ENOSPC, Effect, Fault, Op};
 
 /// What follows when the database had to be opened again after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,9 +163,9 @@ impl Run {
     }
 }
 
-fn fail_at(history: &History, call: &Call, kind: ErrorKind, effect: Effect, after: After, end: End) {
+fn fail_at(history: &History, call: &Call, errno: i32, effect: Effect, after: After, end: End) {
     let context = format!(
-        "history {:?}, I/O call {} ({}), {kind:?} {effect:?}, {after:?}, {end:?}",
+        "history {:?}, I/O call {} ({}), error {errno}, {effect:?}, {after:?}, {end:?}",
         history.name,
         call.index,
         show(call)
@@ -177,7 +177,9 @@ fn fail_at(history: &History, call: &Call, kind: ErrorKind, effect: Effect, afte
         fault: index,
         after,
     };
-    run.world.sim.set_fault(Fault::FailCall { index, kind, effect });
+    run.world
+        .sim
+        .set_fault(Fault::FailCallWith { index, errno, effect });
     if let Err(stop) = run.run(history, end) {
         panic!("{stop:?}\n{context}");
     }
@@ -188,6 +190,10 @@ fn takes_room(call: &Call) -> bool {
         call.op,
         Op::Create | Op::Write | Op::SetLen | Op::Rename | Op::CreateDir | Op::Sync | Op::SyncDir
     )
+}
+
+fn opens(call: &Call) -> bool {
+    matches!(call.op, Op::Create | Op::Open | Op::Lock | Op::List | Op::SyncDir)
 }
 
 fn fail_everywhere(history: &History) {
@@ -204,21 +210,16 @@ fn fail_everywhere(history: &History) {
         for (turn, after) in [After::GoOn, After::PowerLoss].into_iter().enumerate() {
             for (shift, effect) in [Effect::Nothing, Effect::Partial].into_iter().enumerate() {
                 let end = ends[(call.index as usize + turn + 2 * shift) % ends.len()];
-                fail_at(history, call, ErrorKind::Other, effect, after, end);
+                fail_at(history, call, EIO, effect, after, end);
                 faults += 1;
             }
         }
-        if takes_room(call) {
-            let end = ends[call.index as usize % ends.len()];
-            fail_at(
-                history,
-                call,
-                ErrorKind::StorageFull,
-                Effect::Nothing,
-                After::GoOn,
-                end,
-            );
-            faults += 1;
+        let end = ends[call.index as usize % ends.len()];
+        for (errno, suits) in [(ENOSPC, takes_room(call)), (EMFILE, opens(call))] {
+            if suits {
+                fail_at(history, call, errno, Effect::Nothing, After::GoOn, end);
+                faults += 1;
+            }
         }
     }
     println!("{}: {} I/O calls, {faults} faults", history.name, calls.len());
@@ -254,6 +255,71 @@ every_call_fails! {
     recovery_itself_bears_a_failure_of_every_call: 10;
     background_sync_bears_a_failure_of_every_call: 11;
     a_held_snapshot_bears_a_failure_of_every_call: 12;
+    readers_bear_a_failure_of_every_call: 13;
+}
+
+/// A call fails, the program does what an error asks for, opening the database again if need be, and in the middle of that
+/// the power goes.
+fn fail_and_crash(history: &History, call: &Call, effect: Effect, later: u64, style: CrashStyle) {
+    let context = format!(
+        "history {:?}, I/O call {} ({}) fails, {effect:?}; {later} calls later the power goes, {style:?}",
+        history.name,
+        call.index,
+        show(call)
+    );
+    let _context = Context(context.clone());
+    let index = call.index;
+    let mut run = Run {
+        world: World::new(history, 1),
+        fault: index,
+        after: After::GoOn,
+    };
+    let errno = EIO;
+    run.world
+        .sim
+        .set_fault(Fault::FailCallWith { index, errno, effect });
+    run.world
+        .sim
+        .set_fault(Fault::PowerOffAt { index: index + later });
+    // What kills the power is not what the run is judged by: only what is left is.
+    match run.run(history, End::Drop) {
+        Ok(()) | Err(Stop::Error(_)) => {}
+        Err(Stop::Broken(what)) if run.world.sim.is_off() && what.contains("although the fault is over") => {}
+        Err(Stop::Broken(what)) => panic!("before the crash: {what}\n{context}"),
+    }
+    let mut world = run.world;
+    world.crash(style);
+    let loss = if style == CrashStyle::KeepAll {
+        Loss::Nothing
+    } else {
+        Loss::Unsynced
+    };
+    if let Err(stop) = world.open(loss).and_then(|()| world.exercise()) {
+        panic!("after the crash: {stop:?}\n{context}");
+    }
+}
+
+#[test]
+fn what_an_error_asks_for_survives_a_crash_in_the_middle_of_it() {
+    let styles = [
+        CrashStyle::KeepNothing,
+        CrashStyle::Random,
+        CrashStyle::Blocks,
+        CrashStyle::KeepAll,
+    ];
+    let mut runs = 0;
+    for history in histories::all() {
+        for call in &trace(&history, 1) {
+            for (turn, effect) in [Effect::Nothing, Effect::Partial].into_iter().enumerate() {
+                // Opening takes about forty calls; the places are spread over them, and over the calls that fail.
+                let later = 1 + (call.index * 7 + turn as u64 * 19) % 41;
+                let style = styles[(call.index as usize + turn) % styles.len()];
+                fail_and_crash(&history, call, effect, later, style);
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs");
 }
 
 /// Room runs out at a point of the history and comes back later: errors say so until then, nothing acknowledged is lost,

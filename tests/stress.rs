@@ -24,7 +24,7 @@ use stress_support::shrink::{shorten, shorten_history};
 use stress_support::{History, Plan, Report, Step, Tell, campaign, generate, run_history, run_traced};
 
 /// Seeds of an ordinary run.
-const FIXED_SEEDS: u64 = 800;
+const FIXED_SEEDS: u64 = 300;
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(format!("PACKSTONE_STRESS_{name}")).ok()

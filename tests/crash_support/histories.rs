@@ -12,6 +12,7 @@ fn history(name: &str, steps: Vec<Step>) -> History {
         max_file_size: 64 << 10,
         manifest_roll_size: 1 << 20,
         sync_interval_ms: None,
+        read_calls: false,
         steps,
     }
 }
@@ -44,6 +45,7 @@ pub fn all() -> Vec<History> {
         double_crash(),
         background_sync(),
         snapshot_held(),
+        readers(),
     ]
 }
 
@@ -351,4 +353,38 @@ fn snapshot_held() -> History {
             Drop("b"),
         ],
     )
+}
+
+fn readers() -> History {
+    let mut history = history(
+        "readers, by read calls",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            write(
+                &[
+                    ("a", 1, Some(10)),
+                    ("a", 2, Some(900)),
+                    ("a", 3, Some(9000)),
+                    ("b", 1, Some(300)),
+                ],
+                false,
+            ),
+            Flush,
+            Look,
+            TakeSnapshot,
+            write(&[("a", 1, Some(700)), ("a", 2, None), ("b", 2, Some(30))], false),
+            Compact("a"),
+            Look,
+            CheckSnapshot,
+            Reopen,
+            Look,
+            write(&[("a", 4, Some(20)), ("a", 3, None)], true),
+            Flush,
+            DropAndReopen,
+            Look,
+        ],
+    );
+    history.read_calls = true;
+    history
 }

@@ -41,6 +41,8 @@ pub enum Step {
     /// Moves the clock, by milliseconds, and runs what becomes due.
     Advance(u64),
     TakeSnapshot,
+    /// Compares all that readers see with the oracle: iterators and look-ups.
+    Look,
     /// Compares the oldest snapshot with what it saw, and lets go of it.
     CheckSnapshot,
     /// Closes the database in order and opens it again.
@@ -64,5 +66,7 @@ pub struct History {
     pub max_file_size: u64,
     pub manifest_roll_size: u64,
     pub sync_interval_ms: Option<u64>,
+    /// SSTs are read by read calls and without a cache, so that every block that a reader needs is a call.
+    pub read_calls: bool,
     pub steps: Vec<Step>,
 }

@@ -47,6 +47,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
         max_file_size: rng.pick(&[8 << 10, 64 << 10]),
         manifest_roll_size: rng.pick(&[1 << 10, 4 << 10, 1 << 20]),
         sync_interval_ms: rng.pick(&[None, None, Some(20)]),
+        read_calls: false,
         steps,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use packstone::env::sim::{Call, CrashStyle, SimEnv};
-use packstone::{Db, Durability, Error, Keyspace, Options, Result, Snapshot};
+use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
 use super::oracle::{Content, Loss, Map, Op, Oracle, first_difference};
 use super::{History, Item, Step};
@@ -67,8 +67,14 @@ impl World {
 
     fn options(&self) -> Options {
         let history = &self.history;
+        let (access, cache) = if history.read_calls {
+            (Access::Pread, 0)
+        } else {
+            (Access::Mapped, 64 << 10)
+        };
         Options::new()
-            .cache_size(64 << 10)
+            .access(access)
+            .cache_size(cache)
             .write_buffer_size(history.write_buffer_size)
             .max_log_size(history.max_log_size)
             .max_file_size(history.max_file_size)
@@ -181,6 +187,7 @@ impl World {
                 let snapshot = self.db().snapshot();
                 self.snapshots.push_back((snapshot, self.oracle.visible()));
             }
+            Step::Look => self.check_visible()?,
             Step::CheckSnapshot => self.check_snapshot()?,
             Step::Reopen => {
                 self.snapshots.clear();
@@ -333,6 +340,9 @@ impl World {
         self.snapshots.clear();
         self.db().wait_for_background()?;
         self.sim.run_until_idle();
+        if self.sim.is_off() {
+            return Ok(()); // nothing can be removed any more
+        }
         let metrics = self.db().metrics();
         let counted: u64 = metrics
             .keyspaces

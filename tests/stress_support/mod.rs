@@ -129,10 +129,22 @@ pub(crate) fn run(seed: u64, plan: &Plan) -> Result<Report, Box<Failure>> {
     })
 }
 
+/// A call as a line, indented below its step.
+fn tell_call(call: &Call) {
+    let failed = if call.failed { ", which fails" } else { "" };
+    let (path, to) = (call.path.display(), call.to.as_deref());
+    let to = to.map_or(String::new(), |to| format!(" to {}", to.display()));
+    eprintln!(
+        "    {} {:?} {path}{to} at {}, {} bytes{failed}",
+        call.index, call.op, call.offset, call.len
+    );
+}
+
 /// What is written to standard error while a history runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tell {
     Nothing,
+    /// Each step, with its I/O calls.
     Steps,
 }
 
@@ -148,7 +160,7 @@ pub(crate) fn run_traced(history: &History) -> Result<(Report, Vec<Call>), Box<F
 
 fn run_world(history: &History, tell: Tell, trace: bool) -> Result<(Report, Vec<Call>), Box<Failure>> {
     let mut world = ManuallyDrop::new(World::new(history));
-    if trace {
+    if trace || tell == Tell::Steps {
         world.sim.set_trace(true);
     }
     let mut at = 0;
@@ -158,7 +170,11 @@ fn run_world(history: &History, tell: Tell, trace: bool) -> Result<(Report, Vec<
             if tell == Tell::Steps {
                 eprintln!("{number}: {step}");
             }
-            world.step(step)?;
+            let outcome = world.step(step);
+            if tell == Tell::Steps {
+                world.sim.take_trace().iter().for_each(tell_call);
+            }
+            outcome?;
         }
         at = history.steps.len();
         world.finish()
@@ -181,6 +197,9 @@ fn run_world(history: &History, tell: Tell, trace: bool) -> Result<(Report, Vec<
     }
 }
 
+/// In how many worlds a shorter history may fail.
+const WORLDS: u64 = 4;
+
 /// Puts a shorter history that fails as well beside a failure.
 pub(crate) fn shorten(failure: &mut Failure, budget: usize) {
     if budget == 0 {
@@ -189,12 +208,22 @@ pub(crate) fn shorten(failure: &mut Failure, budget: usize) {
     let mut upto_failure = failure.history.clone();
     upto_failure.steps.truncate(failure.at + 1);
     let mut last = None;
-    let mut fails = |history: &History| match run_history(history, Tell::Nothing) {
-        Ok(_) => false,
-        Err(failure) => {
-            last = Some((failure.history, failure.what));
-            true
-        }
+    let mut world = upto_failure.world;
+    // Leaving a step out changes which calls fail and which job is next. So a few other worlds are tried as well, and
+    // the one that a shorter history fails in is the next one's first.
+    let mut fails = |history: &History| {
+        (0..WORLDS).any(|other| {
+            let history = History {
+                world: world ^ other,
+                ..history.clone()
+            };
+            let failure = run_history(&history, Tell::Nothing).err();
+            failure.is_some_and(|failure| {
+                world = history.world;
+                last = Some((failure.history, failure.what));
+                true
+            })
+        })
     };
     // What shows only at the end, shows after the last step as well.
     if fails(&upto_failure) {

@@ -48,6 +48,7 @@ counts!(
     failures,
     hiccups,
     flips,
+    damage_found,
     calls,
     opens,
     failed_opens,

@@ -7,11 +7,11 @@
 //! in `reading`, the invariants in `checks`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use packstone::env::sim::{Chance, CrashStyle, EIO, Effect, Fault, SimEnv};
+use packstone::env::sim::{Chance, CrashStyle, Effect, Fault, SimEnv};
 use packstone::{Access, Db, Error, Keyspace, KeyspaceOptions, Options, RecoveryMode, Snapshot};
 
 use super::data::{self, Bytes, NAMES};
@@ -25,6 +25,13 @@ pub(crate) const DIR: &str = "/data/db";
 const PATIENCE: u32 = 4;
 /// After so many operations a database that refuses writes is opened again.
 const POISONED_STEPS: u32 = 8;
+
+/// What is in a file that is not the database's.
+const FOREIGN: &[u8] = b"not yours";
+
+fn foreign_file() -> PathBuf {
+    Path::new(DIR).join("000001.txt")
+}
 
 /// What is wrong, if anything is.
 pub(crate) type Checked<T = ()> = Result<T, String>;
@@ -103,8 +110,12 @@ pub(crate) fn options(opts: &Opts) -> Options {
 
 impl World {
     pub(crate) fn new(history: &History) -> World {
+        let sim = SimEnv::new(history.world);
+        // The directory is there: that a failed creation is followed by a failed sync of the name that it left behind
+        // is more than the engine can see. Whose file lies in it, nobody knows.
+        sim.write_file(foreign_file(), FOREIGN).expect("a new disk");
         World {
-            sim: SimEnv::new(history.world),
+            sim,
             oracle: Oracle::default(),
             report: Report::default(),
             keys: history.keys,
@@ -178,6 +189,10 @@ impl World {
             self.operate(&Step::Verify)?;
             self.operate(&Step::Check)?;
             self.operate(&Step::Close)?;
+        }
+        let foreign = self.sim.read_file(foreign_file());
+        if foreign.ok().as_deref() != Some(FOREIGN) {
+            return Err("a file of somebody else's has changed".to_owned());
         }
         self.report.failures += self.failures();
         self.report.hiccups += self.sim.stats().hiccups;
@@ -445,6 +460,7 @@ impl World {
     /// missing room, of the missing power, of flipped bits.
     pub(crate) fn tolerate(&mut self, what: &str, error: &Error, since: u64) -> Checked {
         self.report.errors += 1;
+        self.report.damage_found += u64::from(is_damage(error));
         if self.explains(error, since) {
             return Ok(());
         }
@@ -476,6 +492,3 @@ pub(crate) fn is_damage(error: &Error) -> bool {
         _ => false,
     }
 }
-
-/// The name of an error's number, for the generator.
-pub(crate) const DEFAULT_ERROR: i32 = EIO;

@@ -35,6 +35,8 @@ mod disk;
 mod fault;
 mod inode;
 mod names;
+#[cfg(test)]
+mod nature_tests;
 mod rng;
 mod scheduler;
 #[cfg(test)]
