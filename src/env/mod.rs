@@ -17,12 +17,10 @@ use parking_lot::{Condvar, Mutex};
 
 mod mapping;
 mod real;
-mod remedy;
 pub mod sim;
 mod threads;
 
 pub use mapping::Mapping;
-pub(crate) use remedy::remedy;
 
 /// The four parts of the outside world that an engine is built on.
 #[derive(Clone)]
