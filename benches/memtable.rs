@@ -22,8 +22,6 @@ mod cursor;
 mod error;
 #[path = "../src/memtable/mod.rs"]
 mod memtable;
-#[path = "../src/remedy.rs"]
-mod remedy;
 #[path = "../src/slice.rs"]
 mod slice;
 #[path = "../src/sync/mod.rs"]

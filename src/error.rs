@@ -8,8 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::remedy::remedy;
-
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -136,6 +134,36 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What to do about an error of the operating system, which says what happened; whoever reads it wants to know what next.
+fn remedy(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind;
+    // Numbers that the standard library has no stable names for. Unix only: elsewhere they mean something else.
+    const ENXIO: i32 = 6; // a socket or a device without a driver in a file's place
+    const ENFILE: i32 = 23; // the machine has too many files open
+    const EMFILE: i32 = 24; // the process has
+    const ELOOP: [i32; 2] = [40, 62]; // links that lead round in a circle: Linux; macOS and the BSDs
+    const REPLACED: &str = "if it has been replaced or removed, put it back, from a backup if need be";
+    match error.raw_os_error() {
+        Some(ENFILE | EMFILE) if cfg!(unix) => {
+            return Some(
+                "raise the limit of open files (ulimit -n): every SST takes one, and work that has failed is tried again",
+            );
+        }
+        Some(number) if cfg!(unix) && (number == ENXIO || ELOOP.contains(&number)) => return Some(REPLACED),
+        _ => {}
+    }
+    Some(match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room: work that has failed is tried again",
+        ErrorKind::FileTooLarge => {
+            "raise the limit of file sizes (ulimit -f), or choose a smaller max_file_size and max_log_size"
+        }
+        ErrorKind::PermissionDenied => "check who owns it and what its permissions are",
+        ErrorKind::ReadOnlyFilesystem => "open the database read-only, or mount the file system for writing",
+        ErrorKind::NotFound | ErrorKind::IsADirectory => REPLACED,
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Error {

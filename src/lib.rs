@@ -60,7 +60,6 @@ mod models;
 mod names;
 mod options;
 mod record_log;
-mod remedy;
 pub mod repair;
 mod slice;
 pub mod sst;

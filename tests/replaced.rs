@@ -196,7 +196,7 @@ fn files_without_permission_are_an_error_that_names_them() {
     for kind in KINDS {
         let temp = sample();
         let path = file(temp.path(), kind);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         if fs::File::open(&path).is_ok() {
             println!(
                 "skipped: this user may read whatever the permissions say; tests/bad_input.rs has the simulator refuse"

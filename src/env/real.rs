@@ -196,7 +196,7 @@ fn refuse_what_is_no_file(file: &fs::File) -> io::Result<()> {
     if kind.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let what = "it is a pipe, a socket or a device, and not a file";
+    let what = "it is a pipe, a socket or a device, and not a file; put it back, from a backup if need be";
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
