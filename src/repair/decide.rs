@@ -6,7 +6,8 @@
 //! * The files of one flush or compaction are a run. A run is *done* if all its files are there, or one of them is named as
 //!   replaced (only files of a version are ever compacted, so its edit was durable). What a done compaction replaces is left out.
 //! * A compaction whose run is not done, and whose inputs are all there, was interrupted: its outputs are left out, the
-//!   inputs have everything. If some inputs are gone it had been done, and outputs are lost: that is reported.
+//!   inputs have everything. If some inputs are gone it had been done, and outputs are lost: that is reported, unless a later
+//!   compaction may have taken them over (so a file that is missing without a trace goes unnoticed without a manifest).
 //! * If it can't be the interrupted one, because later files of the keyspace were written by a compaction, both readings are
 //!   possible: undecided.
 //! * A keyspace was dropped if an (even damaged) manifest says so, or if a later one has its name.
@@ -59,7 +60,10 @@ pub(super) struct Plan {
 }
 
 pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
-    let hinted = survey.hints.as_ref().map_or((0, 0), |hints| (hints.next_file_number, hints.last_seq));
+    let hinted = survey
+        .hints
+        .as_ref()
+        .map_or((0, 0), |hints| (hints.next_file_number, hints.last_seq));
     let mut plan = Plan {
         next_number: hinted.0.max(survey.highest_number + 1),
         last_seq: hinted.1,
@@ -74,7 +78,10 @@ pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
     };
     for found in plan.ssts.values() {
         if let Some(properties) = &found.properties {
-            plan.last_seq = plan.last_seq.max(properties.max_seq).max(properties.origin.flushed);
+            plan.last_seq = plan
+                .last_seq
+                .max(properties.max_seq)
+                .max(properties.origin.flushed);
         }
     }
     match plan.catalog.clone() {
@@ -150,7 +157,9 @@ impl Plan {
     fn infer_from_siblings(&mut self) {
         let mut inferred = BTreeMap::new();
         for sibling in self.ssts.values() {
-            let Some(properties) = &sibling.properties else { continue };
+            let Some(properties) = &sibling.properties else {
+                continue;
+            };
             for (at, number) in properties.origin.run.iter().enumerate() {
                 let mut of_sibling = properties.clone();
                 of_sibling.file_number = *number;
@@ -175,7 +184,12 @@ impl Plan {
         let all = self.ssts.iter();
         all.filter_map(|(number, found)| {
             let p = found.properties.as_ref()?;
-            let older = |list: &[u64]| list.iter().copied().filter(|other| other < number).collect::<Vec<_>>();
+            let older = |list: &[u64]| {
+                list.iter()
+                    .copied()
+                    .filter(|other| other < number)
+                    .collect::<Vec<_>>()
+            };
             let mut origin = p.origin.clone();
             (origin.run, origin.dead) = (older(&origin.run), older(&origin.dead));
             Some((*number, (p.keyspace, origin, older(&p.replaces))))
@@ -185,19 +199,30 @@ impl Plan {
 
     fn leave_out_replaced(&mut self, repair: &mut Repair<'_>) {
         let origins = self.origins();
-        let replaced: BTreeSet<u64> = origins.values().flat_map(|(.., replaces)| replaces).copied().collect();
+        let replaced: BTreeSet<u64> = origins
+            .values()
+            .flat_map(|(.., replaces)| replaces)
+            .copied()
+            .collect();
         let mut out: BTreeMap<u64, String> = BTreeMap::new();
         for (number, (_, origin, _)) in &origins {
             for dead in &origin.dead {
-                out.insert(*dead, format!("{} says that it was in no version any more", file_name(*number)));
+                out.insert(
+                    *dead,
+                    format!("{} says that it was in no version any more", file_name(*number)),
+                );
             }
         }
         let mut runs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for (number, (_, origin, _)) in &origins {
-            runs.entry(origin.run.first().copied().unwrap_or(*number)).or_default().push(*number);
+            runs.entry(origin.run.first().copied().unwrap_or(*number))
+                .or_default()
+                .push(*number);
         }
-        for present in runs.values() {
-            self.judge_run(repair, &origins, &replaced, present, &mut out);
+        // Newest first: what a later run has taken over, an earlier attempt has not.
+        let mut claimed = BTreeSet::new();
+        for present in runs.values().rev() {
+            self.judge_run(repair, &origins, &replaced, present, &mut claimed, &mut out);
         }
         self.note_unreadable(repair, &out);
         for (number, what) in out {
@@ -214,6 +239,7 @@ impl Plan {
         origins: &BTreeMap<u64, (KeyspaceId, SstOrigin, Vec<u64>)>,
         replaced: &BTreeSet<u64>,
         present: &[u64],
+        claimed: &mut BTreeSet<u64>,
         out: &mut BTreeMap<u64, String>,
     ) {
         let of = |number: &u64| origins.get(number);
@@ -227,40 +253,54 @@ impl Plan {
         let missing: Vec<u64> = known
             .iter()
             .copied()
-            .filter(|number| !self.ssts.contains_key(number) && !replaced.contains(number) && !out.contains_key(number))
+            .filter(|number| {
+                !self.ssts.contains_key(number) && !replaced.contains(number) && !out.contains_key(number)
+            })
             .collect();
         let whole = unlabelled || (origin.last && missing.is_empty());
         let intact = |number: &u64| {
             let found = self.ssts.get(number);
             found.is_some_and(|found| matches!(found.condition, Condition::Whole))
         };
+        let is_out = |number: &u64| out.contains_key(number);
         let inputs_are_there = !replaces.is_empty()
             && replaces
                 .iter()
-                .all(|number| self.exists(*number, repair) || out.contains_key(number));
-        let inputs_are_whole = inputs_are_there
-            && replaces.iter().all(|number| intact(number) || out.contains_key(number));
+                .all(|number| self.exists(*number, repair) && !is_out(number));
+        let inputs_are_whole = inputs_are_there && replaces.iter().all(intact);
         let outputs_are_whole = present.iter().all(intact);
         let committed = known.iter().any(|number| replaced.contains(number));
         let done = whole || committed;
+        // Once another compaction has been done, a file that is gone may have been its input, or of one since.
+        let later = origins.iter().any(|(number, (other, _, replaces))| {
+            *number > newest && other == keyspace && !replaces.is_empty()
+        });
         if replaces.is_empty() {
             // A flush: its files do no harm where some are missing, for the log has everything then.
             self.note_flushed(*keyspace, if done { origin.flushed } else { 0 });
-            if origin.last && !committed {
+            if origin.last && !committed && !later {
                 self.note_missing(repair, *keyspace, &known, &missing);
             }
             return;
         }
         self.note_flushed(*keyspace, origin.flushed);
-        let later = origins.iter().any(|(number, (other, _, replaces))| {
-            *number > newest && other == keyspace && !replaces.is_empty()
-        });
+        if !committed && replaces.iter().any(|number| claimed.contains(number)) {
+            // A file is compacted once: this was an attempt that failed.
+            for number in present {
+                out.insert(
+                    *number,
+                    "written by a compaction that failed and was done again".to_owned(),
+                );
+            }
+            return;
+        }
         let inputs_are_better = inputs_are_whole && !outputs_are_whole && !committed;
         if (done && !inputs_are_better) || !inputs_are_there {
             for number in replaces {
                 out.insert(*number, format!("{} replaces it", file_name(newest)));
+                claimed.insert(*number);
             }
-            if !done {
+            if !done && !later {
                 self.note_missing(repair, *keyspace, &known, &missing);
                 self.note_end_missing(repair, *keyspace, newest, origin.last);
             }
@@ -271,12 +311,16 @@ impl Plan {
         }
         if !later || whole {
             for number in present {
-                let what = "written by a compaction that had not finished, or damaged; its inputs are all there";
+                let what =
+                    "written by a compaction that had not finished, or damaged; its inputs are all there";
                 out.insert(*number, what.to_owned());
             }
             return;
         }
-        let paths = present.iter().chain(replaces).map(|number| names::sst(repair.source, *number));
+        let paths = present
+            .iter()
+            .chain(replaces)
+            .map(|number| names::sst(repair.source, *number));
         repair.report.undecided.push(Undecided {
             paths: paths.collect(),
             keyspace: Some(*keyspace),
@@ -287,7 +331,11 @@ impl Plan {
                 file_name(newest)
             ),
         });
-        let leave = if repair.options.undecided == UndecidedChoice::LeaveOut { present } else { replaces };
+        let leave = if repair.options.undecided == UndecidedChoice::LeaveOut {
+            present
+        } else {
+            replaces
+        };
         for number in leave {
             out.insert(*number, "left out by choice".to_owned());
         }
@@ -305,7 +353,8 @@ impl Plan {
         let mut losses = Vec::new();
         for file in &mut repair.report.files {
             let name = file.path.file_name().and_then(|name| name.to_str());
-            let (Fate::Unreadable, Some(FileKind::Sst(number))) = (file.fate, name.and_then(names::parse)) else {
+            let (Fate::Unreadable, Some(FileKind::Sst(number))) = (file.fate, name.and_then(names::parse))
+            else {
                 continue;
             };
             if let Some(what) = out.get(&number) {
@@ -337,12 +386,20 @@ impl Plan {
     fn note_missing(&mut self, repair: &mut Repair<'_>, keyspace: KeyspaceId, run: &[u64], missing: &[u64]) {
         let bounds = |number: &u64| {
             let found = self.ssts.get(number)?;
-            let properties = found.properties.as_ref().filter(|p| p.entry_count > 0 && p.min_key <= p.max_key)?;
-            matches!(found.condition, Condition::Whole).then(|| (properties.min_key.clone(), properties.max_key.clone()))
+            let properties = found
+                .properties
+                .as_ref()
+                .filter(|p| p.entry_count > 0 && p.min_key <= p.max_key)?;
+            matches!(found.condition, Condition::Whole)
+                .then(|| (properties.min_key.clone(), properties.max_key.clone()))
         };
         let mut losses = Vec::new();
         for number in missing {
-            let before = run.iter().filter(|other| *other < number).filter_map(bounds).next_back();
+            let before = run
+                .iter()
+                .filter(|other| *other < number)
+                .filter_map(bounds)
+                .next_back();
             let after = run.iter().filter(|other| *other > number).find_map(bounds);
             losses.push(Loss {
                 path: names::sst(repair.source, *number),
@@ -392,7 +449,9 @@ impl Plan {
             let Some(id) = found.keyspace else { continue };
             let space = self.spaces.entry(id).or_default();
             space.damaged |= matches!(found.condition, Condition::Damaged(_)) || self.any_lost;
-            let Some(properties) = &found.properties else { continue };
+            let Some(properties) = &found.properties else {
+                continue;
+            };
             let origin = &properties.origin;
             if space.name.is_none() && !origin.keyspace_name.is_empty() {
                 space.name = Some(origin.keyspace_name.clone());
@@ -406,7 +465,8 @@ impl Plan {
         let hints = self.hints.as_ref();
         let mut names: BTreeMap<String, KeyspaceId> = BTreeMap::new();
         for (id, space) in &self.spaces {
-            let unhinted = |hints: &Catalog| *id < hints.next_keyspace_id && !hints.keyspaces.contains_key(id);
+            let unhinted =
+                |hints: &Catalog| *id < hints.next_keyspace_id && !hints.keyspaces.contains_key(id);
             if hints.is_some_and(unhinted) {
                 self.dropped.insert(*id);
             }
@@ -419,7 +479,9 @@ impl Plan {
         let dropped = &self.dropped;
         let gone = |found: &Found| found.keyspace.is_some_and(|id| dropped.contains(&id));
         for found in self.ssts.values().filter(|found| gone(found)) {
-            repair.report.note(&found.path, Fate::Replaced, "its keyspace has been dropped");
+            repair
+                .report
+                .note(&found.path, Fate::Replaced, "its keyspace has been dropped");
         }
         self.ssts.retain(|_, found| !gone(found));
     }
@@ -444,7 +506,9 @@ impl Plan {
             });
             if repair.options.undecided == UndecidedChoice::LeaveOut {
                 self.ssts.remove(&number);
-                repair.report.note(&path, Fate::LeftOut, "its keyspace is not known");
+                repair
+                    .report
+                    .note(&path, Fate::LeftOut, "its keyspace is not known");
                 repair.report.lost.push(Loss {
                     path,
                     offset: 0,
@@ -481,14 +545,24 @@ impl Plan {
 
     /// An id that no keyspace has had, as far as is known.
     pub(super) fn next_keyspace_id(&self) -> KeyspaceId {
-        let seen = self.spaces.keys().chain(&self.dropped).copied().max().unwrap_or(0);
+        let seen = self
+            .spaces
+            .keys()
+            .chain(&self.dropped)
+            .copied()
+            .max()
+            .unwrap_or(0);
         let hinted = self.hints.as_ref().map_or(1, |hints| hints.next_keyspace_id);
         seen.saturating_add(1).max(hinted)
     }
 
     /// Gives names to keyspaces that have lost theirs, and reports all.
     pub(super) fn name_keyspaces(&mut self, repair: &mut Repair<'_>) {
-        let mut taken: BTreeSet<String> = self.spaces.values().filter_map(|space| space.name.clone()).collect();
+        let mut taken: BTreeSet<String> = self
+            .spaces
+            .values()
+            .filter_map(|space| space.name.clone())
+            .collect();
         for (id, space) in &mut self.spaces {
             let name_known = space.name.is_some() && !space.unnamed;
             let name = space.name.get_or_insert_with(|| {

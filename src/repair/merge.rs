@@ -90,7 +90,12 @@ pub(super) fn merge(
     // Of equal ones the file with the greater number comes first.
     let entry = |index: usize, stream: &Stream| {
         let number = files.get(index).map_or(0, |found| found.number);
-        Reverse((stream.key().to_vec(), Reverse(stream.seq()), Reverse(number), index))
+        Reverse((
+            stream.key().to_vec(),
+            Reverse(stream.seq()),
+            Reverse(number),
+            index,
+        ))
     };
     for (index, stream) in streams.iter_mut().enumerate() {
         if stream.advance()? {
@@ -100,8 +105,12 @@ pub(super) fn merge(
     // The entry that is handed on next, once it is known that nobody disputes it.
     let mut held: Option<Held> = None;
     while let Some(Reverse((key, Reverse(seq), _, index))) = heap.pop() {
-        let Some(stream) = streams.get_mut(index) else { continue };
-        let same = held.as_ref().is_some_and(|held| held.seq == seq && held.key == key);
+        let Some(stream) = streams.get_mut(index) else {
+            continue;
+        };
+        let same = held
+            .as_ref()
+            .is_some_and(|held| held.seq == seq && held.key == key);
         if !same {
             flush(&mut held, sink)?;
             held = Some(Held {
@@ -129,7 +138,9 @@ pub(super) fn merge(
     flush(&mut held, sink)?;
     for (index, stream) in streams.into_iter().enumerate() {
         if let Stream::Damaged(cursor) = stream {
-            merged.lost.extend(cursor.into_lost().into_iter().map(|lost| (index, lost)));
+            merged
+                .lost
+                .extend(cursor.into_lost().into_iter().map(|lost| (index, lost)));
         }
     }
     Ok(merged)
@@ -155,7 +166,9 @@ fn flush(
 
 fn open(repair: &Repair<'_>, found: &Found) -> Result<Stream> {
     if let Condition::Damaged(_) = found.condition {
-        return Ok(Stream::Damaged(Box::new(SalvageCursor::new(found.salvage(repair)?))));
+        return Ok(Stream::Damaged(Box::new(SalvageCursor::new(
+            found.salvage(repair)?,
+        ))));
     }
     let sst = open_sst(&*repair.env.fs, &found.path)?;
     let options = CursorOptions {

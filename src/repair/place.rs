@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::decide::Plan;
 use super::merge::merge;
 use super::survey::{Condition, Found};
-use super::{Loss, Repair, Undecided, UndecidedChoice};
+use super::{Fate, Loss, Repair, Undecided, UndecidedChoice};
 use crate::manifest::LEVELS;
 use crate::types::{KeyspaceId, SeqNo};
 use crate::{Result, Slice};
@@ -117,10 +117,17 @@ pub(super) fn place(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<BTreeMap
         }
     }
     for (id, files) in by_keyspace {
-        let Some(space) = plan.spaces.get(&id) else { continue };
+        let Some(space) = plan.spaces.get(&id) else {
+            continue;
+        };
         let mut units = Vec::new();
         for found in &files {
-            units.extend(unit_of(repair, id, found)?);
+            match unit_of(repair, id, found)? {
+                Some(unit) => units.push(unit),
+                None => repair
+                    .report
+                    .note(&found.path, Fate::Salvaged, "no entry of it can be read"),
+            }
         }
         let leveled = space.levels.is_some();
         if let Some(levels) = &space.levels {
@@ -156,7 +163,9 @@ pub(super) fn lay_out(mut units: Vec<Unit>) -> Vec<Unit> {
     let mut depths: Vec<usize> = Vec::new();
     for (index, unit) in units.iter().enumerate() {
         let older = units.iter().take(index).zip(&depths);
-        let below = older.filter(|(older, _)| older.overlaps(unit)).map(|(_, depth)| depth + 1);
+        let below = older
+            .filter(|(older, _)| older.overlaps(unit))
+            .map(|(_, depth)| depth + 1);
         depths.push(below.max().unwrap_or(0));
     }
     for (unit, depth) in units.iter_mut().zip(depths) {

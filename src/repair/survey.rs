@@ -91,12 +91,20 @@ impl Survey {
                 }
                 Some(FileKind::Manifest(number)) => manifests.push(number),
                 None => match entry.name.as_str() {
-                    names::CURRENT => repair.report.note(&path, Fate::Read, "names the manifest in force"),
-                    names::LOCK => repair.report.note(&path, Fate::Read, "the lock, which holds nothing"),
+                    names::CURRENT => repair
+                        .report
+                        .note(&path, Fate::Read, "names the manifest in force"),
+                    names::LOCK => repair
+                        .report
+                        .note(&path, Fate::Read, "the lock, which holds nothing"),
                     names::CURRENT_TMP | names::UNFINISHED_LOG => {
-                        repair.report.note(&path, Fate::LeftOut, "a file that was never finished");
+                        repair
+                            .report
+                            .note(&path, Fate::LeftOut, "a file that was never finished");
                     }
-                    _ => repair.report.note(&path, Fate::Foreign, "not a file of packstone"),
+                    _ => repair
+                        .report
+                        .note(&path, Fate::Foreign, "not a file of packstone"),
                 },
             }
             survey.names.push(entry.name);
@@ -131,7 +139,9 @@ impl Survey {
             let Some(read) = state else {
                 // One that a crash kept from being written says nothing; damage hides what it said.
                 newest &= whole;
-                repair.report.note(&path, Fate::Read, "a manifest without a readable state");
+                repair
+                    .report
+                    .note(&path, Fate::Read, "a manifest without a readable state");
                 continue;
             };
             let usable = newest && whole;
@@ -160,7 +170,9 @@ impl Survey {
             };
             for number in numbers.iter().filter(|number| !live(number)) {
                 let path = names::sst(repair.source, *number);
-                repair.report.note(&path, Fate::LeftOut, "the manifest does not name it: a leftover");
+                repair
+                    .report
+                    .note(&path, Fate::LeftOut, "the manifest does not name it: a leftover");
             }
             numbers.retain(live);
         }
@@ -205,7 +217,10 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
             if sst.properties().file_number == number {
                 return Ok(Ok(found));
             }
-            format!("the file says that it has the number {}", sst.properties().file_number)
+            format!(
+                "the file says that it has the number {}",
+                sst.properties().file_number
+            )
         }
         Err(error @ Error::NewerFormat { .. }) => return Err(error),
         Err(error) => error.to_string(),

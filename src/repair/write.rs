@@ -14,8 +14,8 @@ use super::place::{Placed, Unit, lay_out};
 use super::survey::{Condition, Found};
 use super::{Fate, Repair};
 use crate::cursor::Cursor;
-use crate::env::Env;
 use crate::engine::table::describe as meta_of;
+use crate::env::Env;
 use crate::inspect::open_sst;
 use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Manifest};
 use crate::memtable::{Memtable, SortedTable};
@@ -47,7 +47,8 @@ pub(super) fn write(
 ) -> Result<()> {
     let fs = repair.env.fs.clone();
     let target = repair.target.to_owned();
-    fs.create_dir_all(&target).map_err(|e| Error::io("create", &target, e))?;
+    fs.create_dir_all(&target)
+        .map_err(|e| Error::io("create", &target, e))?;
     let mut next_number = plan.next_number;
     let mut placed = placed;
     let mut temporary = Vec::new();
@@ -58,13 +59,24 @@ pub(super) fn write(
             leveled: false,
         });
         // Above everything that the manifest has placed: these writes were in no SST.
-        temporary.extend(units.iter().flat_map(|unit| &unit.files).map(|found| found.path.clone()));
+        temporary.extend(
+            units
+                .iter()
+                .flat_map(|unit| &unit.files)
+                .map(|found| found.path.clone()),
+        );
         of.units.extend(units);
     }
     let mut written: BTreeMap<KeyspaceId, Written> = BTreeMap::new();
     for (id, placed) in placed {
-        let Some(space) = plan.spaces.get(&id) else { continue };
-        let units = if placed.leveled { placed.units } else { lay_out(placed.units) };
+        let Some(space) = plan.spaces.get(&id) else {
+            continue;
+        };
+        let units = if placed.leveled {
+            placed.units
+        } else {
+            lay_out(placed.units)
+        };
         let files = written.entry(id).or_default();
         for unit in units {
             let metas = write_unit(repair, plan, space, &unit, &mut next_number)?;
@@ -91,7 +103,11 @@ pub(super) fn write(
 /// For a dry run: what would become of each file.
 pub(super) fn describe(repair: &mut Repair<'_>, placed: BTreeMap<KeyspaceId, Placed>) {
     for (id, placed) in placed {
-        let units = if placed.leveled { placed.units } else { lay_out(placed.units) };
+        let units = if placed.leveled {
+            placed.units
+        } else {
+            lay_out(placed.units)
+        };
         for unit in &units {
             note_fates(repair, unit);
             let report = repair.report.keyspaces.iter_mut().find(|report| report.id == id);
@@ -135,7 +151,10 @@ fn write_unit(
             let sources: Vec<&Found> = files.iter().collect();
             merge(repair, &sources, &mut |key, seq, value| run.add(key, seq, value))?;
             let metas = run.finish()?;
-            for found in files.iter().filter(|found| found.path.parent() == Some(repair.target)) {
+            for found in files
+                .iter()
+                .filter(|found| found.path.parent() == Some(repair.target))
+            {
                 let removed = repair.env.fs.remove(&found.path);
                 removed.map_err(|e| Error::io("remove", &found.path, e))?;
             }
@@ -151,7 +170,9 @@ fn copy(repair: &Repair<'_>, found: &Found) -> Result<FileMeta> {
     let path = names::sst(repair.target, found.number);
     let fs = &repair.env.fs;
     if path != found.path {
-        let from = fs.open(&found.path).map_err(|e| Error::io("open", &found.path, e))?;
+        let from = fs
+            .open(&found.path)
+            .map_err(|e| Error::io("open", &found.path, e))?;
         let to = fs.create(&path).map_err(|e| Error::io("create", &path, e))?;
         let mut bytes = vec![0; COPY_BYTES];
         let mut at = 0;
@@ -160,7 +181,8 @@ fn copy(repair: &Repair<'_>, found: &Found) -> Result<FileMeta> {
             let part = bytes.get_mut(..len).unwrap_or_default();
             from.read_exact_at(at, part)
                 .map_err(|e| Error::io("read", &found.path, e))?;
-            to.write_all_at(at, part).map_err(|e| Error::io("write", &path, e))?;
+            to.write_all_at(at, part)
+                .map_err(|e| Error::io("write", &path, e))?;
             at += len as u64;
         }
         to.sync().map_err(|e| Error::io("sync", &path, e))?;
@@ -213,7 +235,9 @@ fn write_tables(
     units: &mut BTreeMap<KeyspaceId, Vec<Unit>>,
 ) -> Result<()> {
     for (id, table) in std::mem::take(tables) {
-        let Some(space) = plan.spaces.get(&id) else { continue };
+        let Some(space) = plan.spaces.get(&id) else {
+            continue;
+        };
         let mut run = Run::new(repair, plan, space, id, next_number);
         let mut cursor = table.cursor();
         cursor.seek_to_first()?;
@@ -309,8 +333,16 @@ impl<'a> Run<'a> {
         let number = *self.next_number;
         *self.next_number += 1;
         let path = names::sst(&self.dir, number);
-        let identity = self.env.entropy.identity().map_err(|e| Error::io("create", &path, e))?;
-        let file = self.env.fs.create(&path).map_err(|e| Error::io("create", &path, e))?;
+        let identity = self
+            .env
+            .entropy
+            .identity()
+            .map_err(|e| Error::io("create", &path, e))?;
+        let file = self
+            .env
+            .fs
+            .create(&path)
+            .map_err(|e| Error::io("create", &path, e))?;
         let identity = SstIdentity {
             keyspace: self.keyspace,
             file_number: number,

@@ -229,7 +229,11 @@ const fn backwards_table() -> [(u32, u8); 256] {
     while index < 256 {
         let (mut entry, mut bit) = (index as u32, 0);
         while bit < 8 {
-            entry = if entry & 1 == 1 { (entry >> 1) ^ 0xEDB8_8320 } else { entry >> 1 };
+            entry = if entry & 1 == 1 {
+                (entry >> 1) ^ 0xEDB8_8320
+            } else {
+                entry >> 1
+            };
             bit += 1;
         }
         table[(entry >> 24) as usize] = (entry, index as u8);

@@ -185,7 +185,9 @@ impl Properties {
                 1 => keys[0] = value.bytes(value.remaining()),
                 2 => keys[1] = value.bytes(value.remaining()),
                 3 => replaces = Some(take_list(&mut value)?),
-                4 => origin.keyspace_name = String::from_utf8(value.bytes(value.remaining())?.to_vec()).ok()?,
+                4 => {
+                    origin.keyspace_name = String::from_utf8(value.bytes(value.remaining())?.to_vec()).ok()?
+                }
                 5 => origin.keyspace_options = value.bytes(value.remaining())?.to_vec(),
                 6 => (origin.flushed, origin.last) = (value.varint()?, value.varint()? == 1),
                 7 => origin.run = take_list(&mut value)?,

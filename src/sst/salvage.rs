@@ -58,7 +58,10 @@ pub(crate) struct LostKeys {
 enum Part {
     KeyBlock(u32),
     /// Bytes that are no block.
-    Gap { from: u64, to: u64 },
+    Gap {
+        from: u64,
+        to: u64,
+    },
 }
 
 /// A damaged file.
@@ -90,7 +93,9 @@ impl Salvage {
             Some(Err(Refusal::Newer(what))) => return Err(newer(what)),
             _ => None,
         };
-        let keyspace = header.map(|(_, keyspace)| keyspace).filter(|keyspace| *keyspace != 0);
+        let keyspace = header
+            .map(|(_, keyspace)| keyspace)
+            .filter(|keyspace| *keyspace != 0);
         let header = header.map(|(identity, _)| identity);
         let footer_at = len.checked_sub(FOOTER_LEN as u64);
         let end = footer_at.and_then(|at| read_array::<FOOTER_LEN>(&*file, at));
@@ -102,7 +107,8 @@ impl Salvage {
             _ => None,
         };
         let Some(identity) = header.or(footer.as_ref().map(|footer| footer.identity)) else {
-            let what = "expected an SST's header or footer, found neither: nothing in it can be told from noise";
+            let what =
+                "expected an SST's header or footer, found neither: nothing in it can be told from noise";
             return Err(Error::corruption(path, 0, what));
         };
         if header.is_none() {
@@ -136,8 +142,13 @@ impl Salvage {
             let read = self.file.read_exact_at(place.offset, &mut bytes).is_ok();
             (read && self.seed.section(&bytes) == place.crc).then_some(bytes)
         };
-        let [filter, index, properties, table] =
-            [footer.filter, footer.index, footer.properties, footer.offset_table].map(section);
+        let [filter, index, properties, table] = [
+            footer.filter,
+            footer.index,
+            footer.properties,
+            footer.offset_table,
+        ]
+        .map(section);
         let sections = [
             ("filter", filter.is_some()),
             ("index", index.is_some()),
@@ -153,7 +164,9 @@ impl Salvage {
             let place = array_at(&table, number as usize * PLACE_LEN).and_then(BlockPlace::decode);
             let inside = |place: &BlockPlace| {
                 let end = u64::from(place.start) + u64::from(place.len);
-                place.start as usize >= HEADER_LEN && place.len as usize >= FRAME_LEN && end <= footer.filter.offset
+                place.start as usize >= HEADER_LEN
+                    && place.len as usize >= FRAME_LEN
+                    && end <= footer.filter.offset
             };
             if let Some(place) = place.filter(inside) {
                 if place.kind == BlockKind::Key {
@@ -366,7 +379,8 @@ impl SalvageCursor {
             let parts = keys.prefix(&bytes).zip(keys.suffix(&bytes, i));
             let entry = match keys.entry(&bytes, i) {
                 Err(EntryError::Newer(kind)) => {
-                    let what = format!("block {number} has an entry of kind {kind}, written by a newer release");
+                    let what =
+                        format!("block {number} has an entry of kind {kind}, written by a newer release");
                     let path = self.salvage.path.clone();
                     return Err(Error::NewerFormat { path, what });
                 }
@@ -383,7 +397,10 @@ impl SalvageCursor {
                 std::cmp::Ordering::Greater => false,
             };
             if self.started && !ascends {
-                self.give_up_block(number, "expected entries that ascend by key and descend by number");
+                self.give_up_block(
+                    number,
+                    "expected entries that ascend by key and descend by number",
+                );
                 continue;
             }
             self.close(Some(Slice::from(key.as_slice())));
@@ -505,10 +522,15 @@ impl SalvageCursor {
                 };
                 let range = offset as usize..(offset as usize).saturating_add(len as usize);
                 let value = bytes.get(range).map(Slice::from);
-                value.map(Some).ok_or((block, format!("block {block}: a value beyond its end")))
+                value
+                    .map(Some)
+                    .ok_or((block, format!("block {block}: a value beyond its end")))
             }
             ValuePlace::Medium { block, len } => {
-                let bytes = self.salvage.block(block, BlockKind::Medium).map_err(|what| (block, what))?;
+                let bytes = self
+                    .salvage
+                    .block(block, BlockKind::Medium)
+                    .map_err(|what| (block, what))?;
                 if bytes.len() != len as usize {
                     return Err((block, format!("block {block}: a value of another length")));
                 }
