@@ -115,6 +115,7 @@ impl Trash {
 
     /// Queues a file for deletion.
     pub(crate) fn throw_away(self: &Arc<Self>, path: PathBuf) {
+        self.dead.lock().extend(sst_number(&path));
         let first = {
             let mut queue = self.queue.lock();
             queue.push(path);
@@ -140,8 +141,7 @@ impl Trash {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(names::FileKind::Sst(number)) = name.and_then(names::parse) {
+            if let Some(number) = sst_number(&path) {
                 self.dead.lock().remove(&number);
             }
         }
@@ -162,5 +162,13 @@ impl Trash {
     /// How many files could not be deleted.
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// The number in an SST's name.
+fn sst_number(path: &Path) -> Option<u64> {
+    match path.file_name()?.to_str().and_then(names::parse)? {
+        names::FileKind::Sst(number) => Some(number),
+        _ => None,
     }
 }

@@ -6,7 +6,8 @@
 //! * The files of one flush or compaction are a run. A run is *done* if all its files are there, or one of them is named as
 //!   replaced (only files of a version are ever compacted, so its edit was durable). What a done compaction replaces is left out.
 //! * A compaction whose run is not done, and whose inputs are all there, was interrupted: its outputs are left out, the
-//!   inputs have everything. If some inputs are gone it had been done, and outputs are lost: that is reported.
+//!   inputs have everything. If some inputs are gone it had been done, and outputs are lost: that is reported, unless a later
+//!   compaction may have taken them over (so a file that is missing without a trace goes unnoticed without a manifest).
 //! * If it can't be the interrupted one, because later files of the keyspace were written by a compaction, both readings are
 //!   possible: undecided.
 //! * A keyspace was dropped if an (even damaged) manifest says so, or if a later one has its name.
@@ -218,8 +219,10 @@ impl Plan {
                 .or_default()
                 .push(*number);
         }
-        for present in runs.values() {
-            self.judge_run(repair, &origins, &replaced, present, &mut out);
+        // Newest first: what a later run has taken over, an earlier attempt has not.
+        let mut claimed = BTreeSet::new();
+        for present in runs.values().rev() {
+            self.judge_run(repair, &origins, &replaced, present, &mut claimed, &mut out);
         }
         self.note_unreadable(repair, &out);
         for (number, what) in out {
@@ -236,6 +239,7 @@ impl Plan {
         origins: &BTreeMap<u64, (KeyspaceId, SstOrigin, Vec<u64>)>,
         replaced: &BTreeSet<u64>,
         present: &[u64],
+        claimed: &mut BTreeSet<u64>,
         out: &mut BTreeMap<u64, String>,
     ) {
         let of = |number: &u64| origins.get(number);
@@ -258,35 +262,45 @@ impl Plan {
             let found = self.ssts.get(number);
             found.is_some_and(|found| matches!(found.condition, Condition::Whole))
         };
+        let is_out = |number: &u64| out.contains_key(number);
         let inputs_are_there = !replaces.is_empty()
             && replaces
                 .iter()
-                .all(|number| self.exists(*number, repair) || out.contains_key(number));
-        let inputs_are_whole = inputs_are_there
-            && replaces
-                .iter()
-                .all(|number| intact(number) || out.contains_key(number));
+                .all(|number| self.exists(*number, repair) && !is_out(number));
+        let inputs_are_whole = inputs_are_there && replaces.iter().all(intact);
         let outputs_are_whole = present.iter().all(intact);
         let committed = known.iter().any(|number| replaced.contains(number));
         let done = whole || committed;
+        // Once another compaction has been done, a file that is gone may have been its input, or of one since.
+        let later = origins.iter().any(|(number, (other, _, replaces))| {
+            *number > newest && other == keyspace && !replaces.is_empty()
+        });
         if replaces.is_empty() {
             // A flush: its files do no harm where some are missing, for the log has everything then.
             self.note_flushed(*keyspace, if done { origin.flushed } else { 0 });
-            if origin.last && !committed {
+            if origin.last && !committed && !later {
                 self.note_missing(repair, *keyspace, &known, &missing);
             }
             return;
         }
         self.note_flushed(*keyspace, origin.flushed);
-        let later = origins.iter().any(|(number, (other, _, replaces))| {
-            *number > newest && other == keyspace && !replaces.is_empty()
-        });
+        if !committed && replaces.iter().any(|number| claimed.contains(number)) {
+            // A file is compacted once: this was an attempt that failed.
+            for number in present {
+                out.insert(
+                    *number,
+                    "written by a compaction that failed and was done again".to_owned(),
+                );
+            }
+            return;
+        }
         let inputs_are_better = inputs_are_whole && !outputs_are_whole && !committed;
         if (done && !inputs_are_better) || !inputs_are_there {
             for number in replaces {
                 out.insert(*number, format!("{} replaces it", file_name(newest)));
+                claimed.insert(*number);
             }
-            if !done {
+            if !done && !later {
                 self.note_missing(repair, *keyspace, &known, &missing);
                 self.note_end_missing(repair, *keyspace, newest, origin.last);
             }

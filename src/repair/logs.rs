@@ -5,6 +5,8 @@
 //! SST of the keyspace is damaged, and if no hole lies between it and that number: else a later version of its key may be
 //! lost in the hole, and gone from the SSTs because a compaction dropped it, and the older one would come back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::decide::{Plan, Space};
 use super::{Loss, Repair, Undecided, UndecidedChoice};
 use crate::record_log::RecoveryMode;
@@ -42,7 +44,7 @@ pub(super) fn read(
 
 /// Finds holes, and keyspaces that only the logs know.
 pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()> {
-    let mut logged: std::collections::BTreeMap<KeyspaceId, (u64, SeqNo)> = Default::default();
+    let mut logged: BTreeMap<KeyspaceId, (u64, SeqNo)> = BTreeMap::new();
     let replayed = read(repair, plan, &mut |first, payload| {
         for (seq, op) in (first..).zip(payload.ops()) {
             let seen = logged.entry(keyspace_of(&op?)).or_default();
@@ -71,27 +73,42 @@ pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()>
     }
     repair.report.torn_log_bytes = repair.report.torn_log_bytes.saturating_sub(in_holes);
     note_unholed(repair, &replayed);
-    for (id, (count, newest)) in logged {
-        let known = plan.spaces.contains_key(&id) || plan.is_dropped(id) || plan.catalog.is_some();
-        if known {
+    if plan.catalog.is_none() {
+        judge_unfiled(repair, plan, &logged);
+    }
+    Ok(())
+}
+
+/// Keyspaces without an SST, when no manifest says whether they live.
+fn judge_unfiled(repair: &mut Repair<'_>, plan: &mut Plan, logged: &BTreeMap<KeyspaceId, (u64, SeqNo)>) {
+    let filed: BTreeSet<KeyspaceId> = plan.ssts.values().filter_map(|found| found.keyspace).collect();
+    let hinted = plan.hints.iter().flat_map(|hints| hints.keyspaces.keys());
+    let candidates: BTreeSet<KeyspaceId> = logged.keys().chain(hinted).copied().collect();
+    plan.spaces
+        .retain(|id, _| filed.contains(id) || candidates.contains(id));
+    for id in candidates {
+        if filed.contains(&id) || plan.is_dropped(id) {
             continue;
         }
+        let (count, newest) = logged.get(&id).copied().unwrap_or_default();
+        let name = plan.spaces.get(&id).and_then(|space| space.name.clone());
+        let name = name.map_or_else(|| format!("keyspace-{id}"), |name| format!("{name:?}"));
         repair.report.undecided.push(Undecided {
             paths: Vec::new(),
             keyspace: Some(id),
             key: None,
             what: format!(
-                "keyspace {id} is known from the logs only, by {count} writes up to number {newest}: it was new and its name is \
-                 lost, or it had been dropped; `keep` keeps it as keyspace-{id}, and `leave-out` leaves it out"
+                "keyspace {id} has no SST, and {count} writes in the logs, up to number {newest}: either it was new or \
+                 empty, or it had been dropped; `keep` keeps it as {name}, and `leave-out` leaves it out"
             ),
         });
         if repair.options.undecided == UndecidedChoice::LeaveOut {
             plan.dropped.insert(id);
+            plan.spaces.remove(&id);
         } else {
-            plan.spaces.insert(id, Space::default());
+            plan.spaces.entry(id).or_insert_with(Space::default);
         }
     }
-    Ok(())
 }
 
 /// Damage that the log reports and that is in no hole: a missing or unreadable file at an end of the chain.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::decide::Plan;
 use super::merge::merge;
 use super::survey::{Condition, Found};
-use super::{Loss, Repair, Undecided, UndecidedChoice};
+use super::{Fate, Loss, Repair, Undecided, UndecidedChoice};
 use crate::manifest::LEVELS;
 use crate::types::{KeyspaceId, SeqNo};
 use crate::{Result, Slice};
@@ -122,7 +122,12 @@ pub(super) fn place(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<BTreeMap
         };
         let mut units = Vec::new();
         for found in &files {
-            units.extend(unit_of(repair, id, found)?);
+            match unit_of(repair, id, found)? {
+                Some(unit) => units.push(unit),
+                None => repair
+                    .report
+                    .note(&found.path, Fate::Salvaged, "no entry of it can be read"),
+            }
         }
         let leveled = space.levels.is_some();
         if let Some(levels) = &space.levels {
