@@ -484,8 +484,7 @@ impl Core {
         // A batch may have written here and elsewhere: its other half must not get lost.
         let result = self.sync_log().and_then(|()| {
             self.commit_edit(&mut state, edit, &tables, |_| {
-                keyspace.mark_dropped();
-                self.writes.lock().active.remove(&keyspace.id);
+                self.note_drop(&keyspace);
                 self.keyspaces.write().remove(&keyspace.id);
                 self.background_errors
                     .lock()
@@ -504,6 +503,19 @@ impl Core {
             let _ = self.drop_old_logs();
         }
         result.map(|_| ())
+    }
+
+    /// A drop takes a number as a write does: so every snapshot is from before it or from after it.
+    fn note_drop(&self, keyspace: &KeyspaceCore) {
+        let mut writes = self.writes.lock();
+        writes.active.remove(&keyspace.id);
+        let seq = writes.next_seq;
+        keyspace.mark_dropped(seq);
+        // Where nothing is written any more the numbers before this one may be missing, and it is not published.
+        if seq < MAX_SEQ && self.poisoned().is_none() {
+            writes.next_seq = seq + 1;
+            self.snapshots.publish(seq);
+        }
     }
 
     /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
