@@ -16,7 +16,7 @@ use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
-use crate::env::{Env, Event, Lock, Priority};
+use crate::env::{Env, Event, Job, Lock, Priority};
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
 use crate::memtable::Memtable;
 use crate::names;
@@ -226,28 +226,50 @@ impl Core {
 
     // ---- background jobs ----
 
-    /// Runs `job` in the background, unless the database is closed by then.
-    pub(crate) fn spawn(self: &Arc<Self>, priority: Priority, job: impl FnOnce(&Arc<Core>) + Send + 'static) {
-        let core = self.clone();
+    // A job that is queued keeps neither the database nor a keyspace alive: both hold the environment, whose scheduler
+    // holds the job, and would never be freed if nobody ran it any more.
+
+    /// Runs `job` on a keyspace in the background, unless the database is closed or the keyspace is gone by then.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        priority: Priority,
+        keyspace: &Arc<KeyspaceCore>,
+        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
         self.env
             .scheduler
-            .spawn(priority, Box::new(move || core.run(job)));
+            .spawn(priority, self.queued(of_keyspace(keyspace, job)));
     }
 
-    /// The same after a delay. The job does not keep the database alive.
+    /// The same after a delay.
     pub(crate) fn spawn_after(
+        self: &Arc<Self>,
+        delay: Duration,
+        priority: Priority,
+        keyspace: &Arc<KeyspaceCore>,
+        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
+        let job = self.queued(of_keyspace(keyspace, job));
+        self.env.scheduler.spawn_after(delay, priority, job);
+    }
+
+    /// The same for a job that concerns the whole database.
+    pub(crate) fn spawn_for_all_after(
         self: &Arc<Self>,
         delay: Duration,
         priority: Priority,
         job: impl FnOnce(&Arc<Core>) + Send + 'static,
     ) {
+        self.env.scheduler.spawn_after(delay, priority, self.queued(job));
+    }
+
+    fn queued(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>) + Send + 'static) -> Job {
         let core = Arc::downgrade(self);
-        let job = move || {
+        Box::new(move || {
             if let Some(core) = core.upgrade() {
                 core.run(job);
             }
-        };
-        self.env.scheduler.spawn_after(delay, priority, Box::new(job));
+        })
     }
 
     /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
@@ -571,6 +593,19 @@ impl Core {
             Err(error @ Error::Poisoned { .. }) => Err(error),
             // The writes are safe without it.
             _ => Ok(()),
+        }
+    }
+}
+
+/// A job on a keyspace, if that is still there.
+fn of_keyspace(
+    keyspace: &Arc<KeyspaceCore>,
+    job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+) -> impl FnOnce(&Arc<Core>) + Send + 'static {
+    let keyspace = Arc::downgrade(keyspace);
+    move |core| {
+        if let Some(keyspace) = keyspace.upgrade() {
+            job(core, &keyspace);
         }
     }
 }

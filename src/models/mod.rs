@@ -24,8 +24,8 @@ use crate::env::Env;
 use crate::env::sim::SimEnv;
 use crate::{Compression, Db, Keyspace, KeyspaceOptions, Options, Slice, Snapshot};
 
-/// Schedules of each kind in an ordinary run: a second or two for most models.
-const RUNS: usize = 150;
+/// Schedules of each kind in an ordinary run: a second for most models.
+const RUNS: usize = 1_000;
 
 /// Changes of priority: most known concurrency bugs need no more than three.
 const PCT_DEPTH: usize = 3;
@@ -115,6 +115,17 @@ fn ssts(sim: &SimEnv) -> Vec<String> {
         .filter(is_sst)
         .map(|path| path.display().to_string())
         .collect()
+}
+
+/// Once everything has come to rest, the SSTs on the disk are those of the database.
+fn no_file_leaks(sim: &SimEnv, db: Db) {
+    db.wait_for_background().unwrap();
+    let names = db.keyspaces();
+    let files = names.iter().flat_map(|name| db.keyspace(name).unwrap().files());
+    let mut live: Vec<_> = files.map(|file| file.path.display().to_string()).collect();
+    live.sort();
+    db.close().unwrap(); // empties the trash
+    assert_eq!(ssts(sim), live, "a file has leaked, or one is missing");
 }
 
 fn exists(sim: &SimEnv, path: &Path) -> bool {
