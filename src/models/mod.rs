@@ -5,8 +5,8 @@
 //!
 //! Shuttle's memory is sequentially consistent: what weak memory may do is loom's part (`memtable::models`).
 //!
-//! Run as models/README.md says. `PACKSTONE_MODEL_RUNS` sets the number of schedules of each kind, `PACKSTONE_MODEL_SEED`
-//! their seed, `PACKSTONE_MODEL_SCHEDULE` replays the one that a failure has printed.
+//! Run as models/README.md says. `PACKSTONE_SHUTTLE_RUNS` sets the number of schedules of each kind, `PACKSTONE_SHUTTLE_SEED`
+//! their seed, `PACKSTONE_SHUTTLE_SCHEDULE` replays the one that a failure has printed.
 
 mod background;
 mod commit;
@@ -41,11 +41,11 @@ fn number_from(variable: &str, otherwise: u64) -> u64 {
 }
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
-    if let Ok(schedule) = std::env::var("PACKSTONE_MODEL_SCHEDULE") {
+    if let Ok(schedule) = std::env::var("PACKSTONE_SHUTTLE_SCHEDULE") {
         return shuttle::replay(model, &schedule);
     }
-    let runs = number_from("PACKSTONE_MODEL_RUNS", RUNS as u64) as usize;
-    let seed = number_from("PACKSTONE_MODEL_SEED", 1);
+    let runs = number_from("PACKSTONE_SHUTTLE_RUNS", RUNS as u64) as usize;
+    let seed = number_from("PACKSTONE_SHUTTLE_SEED", 1);
     let mut config = Config::new();
     config.stack_size = STACK;
     config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
