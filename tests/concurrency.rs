@@ -7,10 +7,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::time::Duration;
+use std::{io, thread};
 
-use packstone::{Access, Db, Durability, Keyspace, Options, Result, Slice};
+use packstone::env::{Entropy, Env};
+use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Slice};
 use support::counting::counted;
 use support::rng::Rng;
 
@@ -357,5 +360,55 @@ fn group_commit_shares_syncs() -> Result<()> {
     assert!(syncs >= WRITES, "each thread waits for a sync of its own write");
     assert!(syncs <= THREADS * WRITES / 2, "{syncs}");
     assert_eq!(keyspace.iter().count() as u64, THREADS * WRITES);
+    Ok(())
+}
+
+/// Randomness that panics when it is told to: it is asked for when a leader begins a new log.
+struct Broken(Arc<dyn Entropy>, Arc<AtomicBool>);
+
+impl Entropy for Broken {
+    fn fill(&self, buf: &mut [u8]) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(20)); // others queue up meanwhile
+            panic!("a test's own panic, to be seen in its output");
+        }
+        self.0.fill(buf)
+    }
+}
+
+#[test]
+fn a_leader_that_panics_leaves_nobody_waiting() -> Result<()> {
+    const THREADS: u64 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let mut env = Env::real(2);
+    env.entropy = Arc::new(Broken(env.entropy, broken.clone()));
+    let options = || tiny(Access::Mapped).max_log_size(64 << 10);
+    let db = options().env(env).open(dir.path())?;
+    let keyspace = db.keyspace("a")?;
+    keyspace.put("before", "v")?;
+    broken.store(true, Ordering::SeqCst);
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let write = |thread: u64| {
+            let keyspace = &keyspace;
+            move || (0..1_000u64).try_for_each(|n| keyspace.put((thread << 32 | n).to_be_bytes(), [0; 4_000]))
+        };
+        let writers: Vec<_> = (0..THREADS).map(|thread| scope.spawn(write(thread))).collect();
+        writers.into_iter().map(|writer| writer.join()).collect()
+    });
+    let panicked = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    assert_eq!(
+        panicked, 1,
+        "one leader begins a new log and panics; after it nothing is written"
+    );
+    for outcome in outcomes.into_iter().flatten() {
+        assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
+    }
+    assert!(matches!(keyspace.put("after", "v"), Err(Error::Poisoned { .. })));
+    assert_eq!(keyspace.get("before")?.unwrap(), b"v");
+    broken.store(false, Ordering::SeqCst);
+    drop((keyspace, db));
+    let db = options().open(dir.path())?;
+    assert_eq!(db.keyspace("a")?.get("before")?.unwrap(), b"v");
     Ok(())
 }

@@ -8,9 +8,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
 
+use packstone::env::Clock;
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
     Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, MAX_KEY_LEN, MAX_VALUE_LEN,
@@ -65,7 +67,7 @@ fn a_keyspace_dropped_during_a_compaction_does_not_come_back() -> Result<()> {
                 // Ends when the keyspace is dropped under it.
                 while fill(&busy, 0..300, 100).is_ok() && busy.compact_range::<&[u8], _>(..).is_ok() {}
             });
-            thread::sleep(std::time::Duration::from_millis(5 * round));
+            thread::sleep(Duration::from_millis(5 * round));
             db.drop_keyspace("a")
         })?;
         let again = db.keyspace("a")?;
@@ -130,6 +132,68 @@ fn a_dropped_keyspace_refuses_reads_and_writes_and_its_name_is_free() -> Result<
 }
 
 // ---- the log ----
+
+#[test]
+fn a_snapshot_from_after_a_drop_does_not_see_the_keyspace() -> Result<()> {
+    let sim = SimEnv::new(1);
+    let db = on(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    keyspace.put("k", "v")?;
+    let before = db.snapshot();
+    db.drop_keyspace("a")?;
+    let after = db.snapshot();
+    assert_eq!(before.get(&keyspace, "k")?.unwrap(), b"v");
+    assert_eq!(before.iter(&keyspace).count(), 1);
+    let is_dropped = |error: Option<Error>| matches!(error, Some(Error::KeyspaceDropped { .. }));
+    assert!(is_dropped(after.get(&keyspace, "k").err()));
+    assert!(is_dropped(after.contains_key(&keyspace, "k").err()));
+    assert!(is_dropped(after.iter(&keyspace).next().and_then(Result::err)));
+    // The number that the drop took is nobody's write, and is missing nowhere.
+    let again = db.keyspace("a")?;
+    again.put("k", "w")?;
+    assert!(before.get(&again, "k")?.is_none());
+    drop((before, after, keyspace, again));
+    db.close()?;
+    let db = on(&sim).open("/db")?;
+    assert_eq!(db.keyspace("a")?.get("k")?.unwrap(), b"w");
+    Ok(())
+}
+
+/// A clock that says when the environment is freed.
+struct Owned(
+    Arc<dyn Clock>,
+    #[allow(dead_code, reason = "it is counted")] Arc<()>,
+);
+
+impl Clock for Owned {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+    fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration);
+    }
+}
+
+#[test]
+fn a_database_that_is_dropped_with_jobs_queued_is_freed() -> Result<()> {
+    let sim = SimEnv::new(1);
+    let owner = Arc::new(());
+    let mut env = sim.env();
+    env.clock = Arc::new(Owned(env.clock, owner.clone()));
+    let db = tiny().env(env).open("/db")?;
+    let (a, b) = (db.keyspace("a")?, db.keyspace("b")?);
+    fill(&a, 0..100, 1_000)?;
+    b.put("k", "v")?;
+    db.flush()?;
+    db.drop_keyspace("b")?; // whose file is thrown away in the background
+    fill(&a, 0..30, 1_000)?;
+    sim.fail_matching(Some(Op::Create), ".sst", 1, io::ErrorKind::Other, Effect::Nothing);
+    assert!(db.flush().is_err()); // and is to be tried again
+    assert!(sim.pending() > 0, "nothing is queued");
+    drop((a, b, db));
+    assert_eq!(Arc::strong_count(&owner), 1, "a queued job keeps the database");
+    Ok(())
+}
 
 fn logs(sim: &SimEnv) -> Vec<PathBuf> {
     let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");

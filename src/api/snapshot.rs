@@ -15,7 +15,8 @@ use crate::{Error, Result, Slice};
 /// All keyspaces as they were at one moment, however long ago: it never changes. While it is open, the versions that it
 /// sees are kept on disk, so drop it when it is no longer needed.
 ///
-/// A keyspace that is dropped later can still be read through it, with a handle from before.
+/// A keyspace that is dropped later can still be read through it, with a handle from before; one that was dropped earlier
+/// cannot.
 ///
 /// ```
 /// # fn main() -> packstone::Result<()> {
@@ -115,6 +116,6 @@ impl Snapshot {
         if !Arc::ptr_eq(&keyspace.handle, &self.handle) {
             return Err(Error::WrongDatabase);
         }
-        Ok(())
+        keyspace.core.check_alive_at(self.seq())
     }
 }

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use super::core::{Core, WriteState};
-use super::queue::{Follower, Request, Slot};
+use super::queue::{Failure, Follower, Outcome, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
@@ -46,18 +46,26 @@ impl Core {
                 Durability::Sync => wal.sync(wal.end()),
             };
         }
-        if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
-            self.settle_drops()?;
-        }
-        self.throttle(request.payload.byte_size() as u64)?;
-        let end = self.commit_in_group(request)?;
+        let mut request = request;
+        let end = loop {
+            if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
+                self.settle_drops()?;
+            }
+            self.throttle(request.payload.byte_size() as u64)?;
+            match self.commit_in_group(request) {
+                Ok(end) => break end,
+                Err(Failure::Error(error)) => return Err(error),
+                // A drop began behind the look above: only its end tells whether this write is refused.
+                Err(Failure::Undecided(again)) => request = again,
+            }
+        };
         match durability {
             Durability::Buffered => Ok(()),
             Durability::Sync => wal.sync(end),
         }
     }
 
-    fn commit_in_group(self: &Arc<Self>, request: Request) -> Result<LogPosition> {
+    fn commit_in_group(self: &Arc<Self>, request: Request) -> Outcome {
         let follower = {
             let mut queue = self.commits.state.lock();
             if !queue.led {
@@ -77,26 +85,31 @@ impl Core {
         });
         let slot = std::mem::replace(&mut *follower.slot.lock(), Slot::Gone);
         match slot {
-            Slot::Done(result) => result,
+            Slot::Done(outcome) => outcome,
             Slot::Leads(request) => self.lead(request),
-            Slot::Waiting(_) | Slot::Taken | Slot::Gone => Err(Error::Closed),
+            Slot::Waiting(_) | Slot::Taken | Slot::Gone => Err(Failure::Error(Error::Closed)),
         }
     }
 
     /// Commits `own` together with what waits, and appoints the next leader.
-    fn lead(self: &Arc<Self>, own: Request) -> Result<LogPosition> {
+    fn lead(self: &Arc<Self>, own: Request) -> Outcome {
         let (followers, mut group) = self.gather(own);
-        let mut outcomes = self.write_group(&mut group);
-        let own_outcome = if outcomes.is_empty() {
-            Err(Error::Closed)
-        } else {
-            outcomes.remove(0)
+        let mut leader = Leader {
+            core: self,
+            followers,
+            done: false,
         };
-        for (follower, outcome) in followers.iter().zip(outcomes) {
-            *follower.slot.lock() = Slot::Done(outcome);
-            follower.event.notify();
+        let checks = self.write_group(&mut group);
+        let mut outcomes = group.into_iter().zip(checks).map(|(request, check)| match check {
+            Ok(Checked::Accepted(end)) => Ok(end),
+            Ok(Checked::Undecided) => Err(Failure::Undecided(request)),
+            Err(error) => Err(Failure::Error(error)),
+        });
+        let own_outcome = outcomes.next().unwrap_or(Err(Failure::Error(Error::Closed)));
+        for (follower, outcome) in leader.followers.drain(..).zip(outcomes) {
+            follower.tell(outcome);
         }
-        self.hand_over();
+        leader.done = true;
         own_outcome
     }
 
@@ -134,24 +147,24 @@ impl Core {
     }
 
     /// One outcome for each request.
-    fn write_group(self: &Arc<Self>, group: &mut [Request]) -> Vec<Result<LogPosition>> {
+    fn write_group(self: &Arc<Self>, group: &mut [Request]) -> Vec<Result<Checked>> {
         let mut writes = self.writes.lock();
         let first_of_group = writes.next_seq;
-        let mut outcomes: Vec<Result<LogPosition>> = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
         let mut frames = Vec::with_capacity(group.len());
         for request in group.iter_mut() {
-            let checked = self.number(&mut writes, request);
-            outcomes.push(match checked {
-                Ok((first_seq, last_seq)) => {
-                    frames.push(Frame {
-                        first_seq,
-                        last_seq,
-                        payload: request.payload.as_bytes(),
-                    });
-                    Ok(NOWHERE)
-                }
-                Err(e) => Err(e),
-            });
+            let numbers = self.number(&mut writes, request);
+            outcomes.push(numbers.map(|numbers| {
+                let Some((first_seq, last_seq)) = numbers else {
+                    return Checked::Undecided;
+                };
+                frames.push(Frame {
+                    first_seq,
+                    last_seq,
+                    payload: request.payload.as_bytes(),
+                });
+                Checked::Accepted(NOWHERE)
+            }));
         }
         if frames.is_empty() {
             return outcomes;
@@ -160,13 +173,17 @@ impl Core {
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         let frame_count = frames.len();
         drop(frames);
-        let accepted = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let is_accepted = |outcome: &Result<Checked>| matches!(outcome, Ok(Checked::Accepted(_)));
+        let accepted = group
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| is_accepted(outcome));
         let written = appended.and_then(|end| {
             self.apply(&mut writes, accepted.map(|(request, _)| request))
                 .map(|()| end)
         });
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
-            outcome.clone_from(&written);
+        for outcome in outcomes.iter_mut().filter(|outcome| is_accepted(outcome)) {
+            *outcome = written.clone().map(Checked::Accepted);
         }
         if let Ok(end) = &written {
             let last = writes.next_seq - 1;
@@ -184,14 +201,17 @@ impl Core {
         outcomes
     }
 
-    /// Gives the request its numbers, if it can be written.
-    fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<(SeqNo, SeqNo)> {
+    /// Gives the request its numbers, if it can be written; none while it is undecided whether it can.
+    fn number(&self, writes: &mut WriteState, request: &mut Request) -> Result<Option<(SeqNo, SeqNo)>> {
         for keyspace in &request.keyspaces {
-            if keyspace.is_refusing() || !writes.active.contains_key(&keyspace.id) {
+            if !writes.active.contains_key(&keyspace.id) {
                 let dropped = Error::KeyspaceDropped {
                     name: keyspace.name.to_string(),
                 };
                 return Err(self.poisoned().unwrap_or(dropped));
+            }
+            if keyspace.is_refusing() {
+                return Ok(None);
             }
         }
         let first = writes.next_seq;
@@ -206,7 +226,7 @@ impl Core {
         request.first_seq = first;
         request.payload.set_first_seq(first);
         writes.next_seq = next;
-        Ok((first, next - 1))
+        Ok(Some((first, next - 1)))
     }
 
     /// Puts written requests' entries into the memtables. If one of them finds no room there, the log holds a write that
@@ -271,6 +291,35 @@ impl Core {
         let keyspace = active.keyspace.clone();
         self.update_pressure_of(&keyspace);
         self.schedule_flush(&keyspace);
+    }
+}
+
+/// What a leader found when it gave out numbers, and later where the accepted ones end.
+enum Checked {
+    Accepted(LogPosition),
+    /// See [`Failure::Undecided`].
+    Undecided,
+}
+
+/// Leadership, given on when dropped. A leader that panics has found a bug: how far its group has come is unknown, so nothing
+/// more is written, and those who wait for it hear of that.
+struct Leader<'c> {
+    core: &'c Arc<Core>,
+    /// Those who have not heard yet.
+    followers: Vec<Arc<Follower>>,
+    done: bool,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let what = std::io::Error::other("a writer panicked; this is a bug in packstone");
+            let poisoned = self.core.poison(Error::io("write to", &self.core.dir, what));
+            for follower in self.followers.drain(..) {
+                follower.tell(Err(Failure::Error(poisoned.clone())));
+            }
+        }
+        self.core.hand_over();
     }
 }
 

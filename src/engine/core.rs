@@ -16,7 +16,7 @@ use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
-use crate::env::{Env, Event, Lock, Priority};
+use crate::env::{Env, Event, Job, Lock, Priority};
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
 use crate::memtable::Memtable;
 use crate::names;
@@ -230,28 +230,50 @@ impl Core {
 
     // ---- background jobs ----
 
-    /// Runs `job` in the background, unless the database is closed by then.
-    pub(crate) fn spawn(self: &Arc<Self>, priority: Priority, job: impl FnOnce(&Arc<Core>) + Send + 'static) {
-        let core = self.clone();
+    // A job that is queued keeps neither the database nor a keyspace alive: both hold the environment, whose scheduler
+    // holds the job, and would never be freed if nobody ran it any more.
+
+    /// Runs `job` on a keyspace in the background, unless the database is closed or the keyspace is gone by then.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        priority: Priority,
+        keyspace: &Arc<KeyspaceCore>,
+        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
         self.env
             .scheduler
-            .spawn(priority, Box::new(move || core.run(job)));
+            .spawn(priority, self.queued(of_keyspace(keyspace, job)));
     }
 
-    /// The same after a delay. The job does not keep the database alive.
+    /// The same after a delay.
     pub(crate) fn spawn_after(
+        self: &Arc<Self>,
+        delay: Duration,
+        priority: Priority,
+        keyspace: &Arc<KeyspaceCore>,
+        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
+        let job = self.queued(of_keyspace(keyspace, job));
+        self.env.scheduler.spawn_after(delay, priority, job);
+    }
+
+    /// The same for a job that concerns the whole database.
+    pub(crate) fn spawn_for_all_after(
         self: &Arc<Self>,
         delay: Duration,
         priority: Priority,
         job: impl FnOnce(&Arc<Core>) + Send + 'static,
     ) {
+        self.env.scheduler.spawn_after(delay, priority, self.queued(job));
+    }
+
+    fn queued(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>) + Send + 'static) -> Job {
         let core = Arc::downgrade(self);
-        let job = move || {
+        Box::new(move || {
             if let Some(core) = core.upgrade() {
                 core.run(job);
             }
-        };
-        self.env.scheduler.spawn_after(delay, priority, Box::new(job));
+        })
     }
 
     /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
@@ -488,8 +510,7 @@ impl Core {
         // A batch may have written here and elsewhere: its other half must not get lost.
         let result = self.sync_log().and_then(|()| {
             self.commit_edit(&mut state, edit, &tables, |_| {
-                keyspace.mark_dropped();
-                self.writes.lock().active.remove(&keyspace.id);
+                self.note_drop(&keyspace);
                 self.keyspaces.write().remove(&keyspace.id);
                 self.background_errors
                     .lock()
@@ -508,6 +529,19 @@ impl Core {
             let _ = self.drop_old_logs();
         }
         result.map(|_| ())
+    }
+
+    /// A drop takes a number as a write does: so every snapshot is from before it or from after it.
+    fn note_drop(&self, keyspace: &KeyspaceCore) {
+        let mut writes = self.writes.lock();
+        writes.active.remove(&keyspace.id);
+        let seq = writes.next_seq;
+        keyspace.mark_dropped(seq);
+        // Where nothing is written any more the numbers before this one may be missing, and it is not published.
+        if seq < MAX_SEQ && self.poisoned().is_none() {
+            writes.next_seq = seq + 1;
+            self.snapshots.publish(seq);
+        }
     }
 
     /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
@@ -563,6 +597,19 @@ impl Core {
             Err(error @ Error::Poisoned { .. }) => Err(error),
             // The writes are safe without it.
             _ => Ok(()),
+        }
+    }
+}
+
+/// A job on a keyspace, if that is still there.
+fn of_keyspace(
+    keyspace: &Arc<KeyspaceCore>,
+    job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+) -> impl FnOnce(&Arc<Core>) + Send + 'static {
+    let keyspace = Arc::downgrade(keyspace);
+    move |core| {
+        if let Some(keyspace) = keyspace.upgrade() {
+            job(core, &keyspace);
         }
     }
 }

@@ -34,8 +34,7 @@ impl Core {
         if std::mem::replace(&mut keyspace.jobs.lock().flush, true) {
             return;
         }
-        let keyspace = keyspace.clone();
-        self.spawn(Priority::High, move |core| core.run_flush(&keyspace));
+        self.spawn(Priority::High, keyspace, Core::run_flush);
     }
 
     fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
@@ -70,7 +69,7 @@ impl Core {
         work: Work,
         again: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
     ) {
-        if self.poisoned().is_some() || keyspace.is_dropped() {
+        if self.is_closed() || self.poisoned().is_some() || keyspace.is_dropped() {
             return;
         }
         let delay = {
@@ -79,8 +78,7 @@ impl Core {
             *delay = (*delay * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
             Duration::from_millis(*delay)
         };
-        let keyspace = keyspace.clone();
-        self.spawn_after(delay, Priority::High, move |core| again(core, &keyspace));
+        self.spawn_after(delay, Priority::High, keyspace, again);
     }
 
     fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::sync::{Mutex, RwLock};
 use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
 use crate::{Error, Result};
 
+/// Stands for the number of a drop that has not happened. Above every number.
+const ALIVE: SeqNo = SeqNo::MAX;
+
 /// One keyspace. Shared by the database, its handles and its jobs.
 pub(crate) struct KeyspaceCore {
     pub(crate) id: KeyspaceId,
@@ -21,8 +24,8 @@ pub(crate) struct KeyspaceCore {
     pub(crate) options: KeyspaceOptions,
     /// What readers see now. Replaced whole; a reader holds what it pinned as long as it likes.
     view: RwLock<Arc<View>>,
-    /// Set, once and for ever, when a drop becomes durable.
-    dropped: AtomicBool,
+    /// The number of its drop, set once and for ever when the drop becomes durable; before that `ALIVE`.
+    dropped_at: AtomicU64,
     /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
     refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
@@ -149,7 +152,7 @@ impl KeyspaceCore {
                 frozen,
                 tree: Arc::new(tree),
             })),
-            dropped: AtomicBool::new(false),
+            dropped_at: AtomicU64::new(ALIVE),
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             nanos_per_kib: AtomicU64::new(0),
@@ -183,11 +186,12 @@ impl KeyspaceCore {
     }
 
     pub(crate) fn is_dropped(&self) -> bool {
-        self.dropped.load(Ordering::Acquire)
+        self.dropped_at.load(Ordering::Acquire) != ALIVE
     }
 
-    pub(crate) fn mark_dropped(&self) {
-        self.dropped.store(true, Ordering::Release);
+    /// REQUIRES: all snapshots with numbers below `seq` are from before the drop. Those of later ones come afterwards.
+    pub(crate) fn mark_dropped(&self, seq: SeqNo) {
+        self.dropped_at.store(seq, Ordering::Release);
     }
 
     /// Whether writes are refused because of a drop. Raised with the write path held.
@@ -201,7 +205,12 @@ impl KeyspaceCore {
 
     /// An error if the keyspace has been dropped.
     pub(crate) fn check_alive(&self) -> Result<()> {
-        if self.is_dropped() {
+        self.check_alive_at(ALIVE - 1)
+    }
+
+    /// An error if the keyspace had been dropped when a snapshot at `seq` was taken.
+    pub(crate) fn check_alive_at(&self, seq: SeqNo) -> Result<()> {
+        if self.dropped_at.load(Ordering::Acquire) <= seq {
             return Err(Error::KeyspaceDropped {
                 name: self.name.to_string(),
             });

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::keyspace::KeyspaceCore;
-use crate::Result;
+use crate::Error;
 use crate::env::Event;
 use crate::sync::Mutex;
 use crate::types::SeqNo;
@@ -42,17 +42,33 @@ impl Request {
     }
 }
 
+/// What has become of a request: the log's end behind it, or why it was not written.
+pub(super) type Outcome = Result<LogPosition, Failure>;
+
+pub(super) enum Failure {
+    Error(Error),
+    /// A keyspace is being dropped, and it is not known yet how that ends. The request comes back to its writer.
+    Undecided(Request),
+}
+
 /// A request whose writer waits.
 pub(super) struct Follower {
     pub(super) slot: Mutex<Slot>,
     pub(super) event: Event,
 }
 
+impl Follower {
+    pub(super) fn tell(&self, outcome: Outcome) {
+        *self.slot.lock() = Slot::Done(outcome);
+        self.event.notify();
+    }
+}
+
 pub(super) enum Slot {
     Waiting(Request),
     /// Taken by a leader.
     Taken,
-    Done(Result<LogPosition>),
+    Done(Outcome),
     /// It is this writer's turn to lead.
     Leads(Request),
     Gone,

@@ -513,7 +513,7 @@ fn arm_background_sync(core: &Arc<Core>) {
     let Some(interval) = core.options.sync_interval else {
         return;
     };
-    core.spawn_after(interval, Priority::High, |core| {
+    core.spawn_for_all_after(interval, Priority::High, |core| {
         // A failure poisons the log: the next write says so.
         if core.sync_log().is_ok() {
             arm_background_sync(core);

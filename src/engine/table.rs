@@ -122,10 +122,15 @@ impl Trash {
             queue.len() == 1
         };
         if first {
-            let trash = self.clone();
-            self.env
-                .scheduler
-                .spawn(Priority::Low, Box::new(move || trash.empty()));
+            // What is queued must not keep the environment alive (see `Core::spawn`). When the trash has gone, the database
+            // has been closed, and closing has emptied it.
+            let trash = Arc::downgrade(self);
+            let job = move || {
+                if let Some(trash) = trash.upgrade() {
+                    trash.empty();
+                }
+            };
+            self.env.scheduler.spawn(Priority::Low, Box::new(job));
         }
     }
 

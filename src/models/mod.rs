@@ -5,8 +5,8 @@
 //!
 //! Shuttle's memory is sequentially consistent: what weak memory may do is loom's part (`memtable::models`).
 //!
-//! Run as models/README.md says. `PACKSTONE_MODEL_RUNS` sets the number of schedules of each kind, `PACKSTONE_MODEL_SEED`
-//! their seed, `PACKSTONE_MODEL_SCHEDULE` replays the one that a failure has printed.
+//! Run as models/README.md says. `PACKSTONE_SHUTTLE_RUNS` sets the number of schedules of each kind, `PACKSTONE_SHUTTLE_SEED`
+//! their seed, `PACKSTONE_SHUTTLE_SCHEDULE` replays the one that a failure has printed.
 
 mod background;
 mod commit;
@@ -24,8 +24,8 @@ use crate::env::Env;
 use crate::env::sim::SimEnv;
 use crate::{Compression, Db, Keyspace, KeyspaceOptions, Options, Slice, Snapshot};
 
-/// Schedules of each kind in an ordinary run: a second or two for most models.
-const RUNS: usize = 150;
+/// Schedules of each kind in an ordinary run: a second for most models.
+const RUNS: usize = 1_000;
 
 /// Changes of priority: most known concurrency bugs need no more than three.
 const PCT_DEPTH: usize = 3;
@@ -41,11 +41,11 @@ fn number_from(variable: &str, otherwise: u64) -> u64 {
 }
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
-    if let Ok(schedule) = std::env::var("PACKSTONE_MODEL_SCHEDULE") {
+    if let Ok(schedule) = std::env::var("PACKSTONE_SHUTTLE_SCHEDULE") {
         return shuttle::replay(model, &schedule);
     }
-    let runs = number_from("PACKSTONE_MODEL_RUNS", RUNS as u64) as usize;
-    let seed = number_from("PACKSTONE_MODEL_SEED", 1);
+    let runs = number_from("PACKSTONE_SHUTTLE_RUNS", RUNS as u64) as usize;
+    let seed = number_from("PACKSTONE_SHUTTLE_SEED", 1);
     let mut config = Config::new();
     config.stack_size = STACK;
     config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
@@ -115,6 +115,17 @@ fn ssts(sim: &SimEnv) -> Vec<String> {
         .filter(is_sst)
         .map(|path| path.display().to_string())
         .collect()
+}
+
+/// Once everything has come to rest, the SSTs on the disk are those of the database.
+fn no_file_leaks(sim: &SimEnv, db: Db) {
+    db.wait_for_background().unwrap();
+    let names = db.keyspaces();
+    let files = names.iter().flat_map(|name| db.keyspace(name).unwrap().files());
+    let mut live: Vec<_> = files.map(|file| file.path.display().to_string()).collect();
+    live.sort();
+    db.close().unwrap(); // empties the trash
+    assert_eq!(ssts(sim), live, "a file has leaked, or one is missing");
 }
 
 fn exists(sim: &SimEnv, path: &Path) -> bool {

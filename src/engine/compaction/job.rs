@@ -39,8 +39,7 @@ impl Core {
     }
 
     fn spawn_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
-        let keyspace = keyspace.clone();
-        self.spawn(Priority::Low, move |core| core.run_compaction(&keyspace));
+        self.spawn(Priority::Low, keyspace, Core::run_compaction);
     }
 
     fn run_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {

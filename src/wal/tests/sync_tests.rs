@@ -155,6 +155,7 @@ fn threads_that_wait_together_share_a_sync() {
     })
     .unwrap();
     assert_eq!((count, replayed.sealed), (20 * THREADS, true));
+    hook.lock().take(); // it holds itself
 }
 
 /// Arms the hook again and again.
