@@ -54,6 +54,11 @@ mod manifest;
 mod memtable;
 mod names;
 mod options;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
+#[cfg(feature = "planted-bugs")]
+#[doc(hidden)]
+pub mod planted;
 mod record_log;
 mod slice;
 pub mod sst;

@@ -26,6 +26,7 @@ use super::queue::{Follower, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
+use crate::planted::{self, Bug};
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::{Frame, LogPosition, Op, Ops};
 use crate::{Error, Result};
@@ -161,7 +162,11 @@ impl Core {
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         drop(frames);
         let accepted = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let freezes_early = planted::is(Bug::WriteInNextMemtable);
         let written = appended.and_then(|end| {
+            if freezes_early {
+                self.rotate_full(&mut writes, group, end);
+            }
             self.apply(&mut writes, accepted.map(|(request, _)| request))
                 .map(|()| end)
         });
@@ -175,7 +180,9 @@ impl Core {
                 .entries_written
                 .fetch_add(last + 1 - first_of_group, Ordering::Relaxed);
             self.counters.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.rotate_full(&mut writes, group, *end);
+            if !freezes_early {
+                self.rotate_full(&mut writes, group, *end);
+            }
         }
         outcomes
     }

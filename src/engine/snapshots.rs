@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::planted::{self, Bug, Moment};
 use crate::types::SeqNo;
 
 /// All open snapshots of a database, and the newest published number.
@@ -32,8 +33,10 @@ impl Snapshots {
 
     /// Opens a snapshot at the newest published number.
     pub(crate) fn register(self: &Arc<Self>) -> SnapshotGuard {
+        let early = planted::is(Bug::SnapshotRegisteredLate).then(|| self.published());
+        planted::pause(Moment::Registration);
         let mut open = self.open.lock();
-        let seq = self.published();
+        let seq = early.unwrap_or_else(|| self.published());
         *open.entry(seq).or_insert(0) += 1;
         SnapshotGuard {
             snapshots: self.clone(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::env::{Env, Event};
+use crate::planted::{self, Bug, Moment};
 use crate::record_log::{
     FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogMedium, LogWriter, is_sync_failure,
 };
@@ -157,7 +158,7 @@ impl Wal {
             self.note_sync_failure(&mut state, begun)?;
         }
         if let Err(error) = state.write_group(frames) {
-            state.retired = true;
+            state.retired = !planted::is(Bug::WrittenBehindTornFrame);
             return Err(error);
         }
         state.last_seq = last_seq;
@@ -198,6 +199,7 @@ impl Wal {
             .older
             .iter()
             .filter_map(|older| older.unsynced.clone())
+            .filter(|_| !planted::is(Bug::OlderLogNotSynced))
             .collect();
         let current = state.writer.medium();
         state.sync_running = true;
@@ -206,9 +208,19 @@ impl Wal {
         let result = older
             .iter()
             .try_for_each(|medium| medium.sync())
-            .and_then(|()| current.sync());
+            .and_then(|()| current.sync())
+            .or_else(|error| match planted::is(Bug::FailedSyncRetried) {
+                true => current.sync(),
+                false => Err(error),
+            });
+        planted::pause(Moment::LogSynced);
 
         let mut state = self.state.lock();
+        let target = if planted::is(Bug::MarkerTooFar) {
+            state.end()
+        } else {
+            target
+        };
         state.sync_running = false;
         let result = match result {
             Ok(()) => {

@@ -112,7 +112,10 @@ macro_rules! trace {
 pub(crate) fn run(seed: u64, world: World, operations: u64, trace: bool) -> Coverage {
     let mut rng = Rng::new(seed);
     let dir = match &world {
-        World::Sim(_) => PathBuf::from("/data/db"),
+        World::Sim(sim) => {
+            sim.set_forgets_removed(true);
+            PathBuf::from("/data/db")
+        }
         World::Real(dir) => dir.path().join("db"),
     };
     let count = rng.pick(&[5, 20, 60, 200, 400]);
