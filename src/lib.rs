@@ -59,6 +59,11 @@ mod memtable;
 mod models;
 mod names;
 mod options;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
+#[cfg(feature = "planted-bugs")]
+#[doc(hidden)]
+pub mod planted;
 mod record_log;
 pub mod repair;
 mod slice;

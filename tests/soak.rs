@@ -8,15 +8,10 @@
 
 mod crash_support;
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crash_support::oracle::Loss;
-use crash_support::random::{self, Rng};
-use crash_support::world::{Context, Stop, World};
-use crash_support::{History, Step};
-use packstone::Error;
-use packstone::env::sim::{CrashStyle, Effect, Fault};
+use crash_support::soak::{random_crashes, random_decay, random_faults};
+use crash_support::world::Context;
 
 /// Seeds of an ordinary run.
 const FIXED_SEEDS: u64 = 4000;
@@ -26,7 +21,7 @@ fn seconds() -> Option<u64> {
 }
 
 /// Runs `one` for the seed asked for, for fresh seeds, or for the fixed ones.
-fn soak(what: &str, one: impl Fn(u64)) {
+fn soak(what: &str, fixed: u64, one: impl Fn(u64)) {
     let run = |seed: u64| {
         let _context = Context(format!("{what}: run it again with PACKSTONE_CRASH_SEED={seed}"));
         one(seed);
@@ -38,7 +33,7 @@ fn soak(what: &str, one: impl Fn(u64)) {
         return run(seed);
     }
     let Some(seconds) = seconds() else {
-        return (1..=FIXED_SEEDS).for_each(run);
+        return (1..=fixed).for_each(run);
     };
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let (start, mut count) = (Instant::now(), 0);
@@ -50,158 +45,17 @@ fn soak(what: &str, one: impl Fn(u64)) {
     println!("{what}: {count} histories in {seconds} s");
 }
 
-fn start(rng: &mut Rng, seed: u64, crashes: bool) -> (World, History) {
-    let length = 20 + rng.below(60);
-    let history = random::history(seed, length, crashes);
-    let world = World::new(&history, seed);
-    if rng.below(3) == 0 {
-        world.sim.set_flaky(Some(2 + rng.below(30)));
-    }
-    (world, history)
-}
-
-fn style(rng: &mut Rng) -> (CrashStyle, Loss) {
-    match rng.below(4) {
-        0 => (CrashStyle::KeepNothing, Loss::Unsynced),
-        1 => (CrashStyle::KeepAll, Loss::Nothing),
-        _ => (CrashStyle::Random, Loss::Unsynced),
-    }
-}
-
-/// The power goes off again and again, in the middle of anything, recovery included.
-fn random_crashes(seed: u64) {
-    let mut rng = Rng(seed ^ 0xC0FFEE);
-    let (mut world, history) = start(&mut rng, seed, true);
-    let mut steps = history.steps.iter();
-    let mut loss = Loss::Nothing;
-    for _ in 0..6 {
-        let index = world.sim.io_count() + rng.below(400);
-        world.sim.set_fault(Fault::PowerOffAt { index });
-        let result = world.open(loss).and_then(|()| {
-            steps
-                .by_ref()
-                .try_for_each(|step| step_if_possible(&mut world, step))
-        });
-        match result {
-            Ok(()) | Err(Stop::Error(_)) => {}
-            Err(Stop::Broken(what)) => panic!("{what}"),
-        }
-        // A crash during recovery loses what the crash before it has left to lose.
-        let before = if world.is_open() { Loss::Nothing } else { loss };
-        let (style, now) = style(&mut rng);
-        world.crash(style);
-        loss = if before == Loss::Unsynced { before } else { now };
-    }
-    finish(&mut world, loss);
-}
-
-/// Skips what needs a keyspace that a crash has taken before its creation was acknowledged.
-fn step_if_possible(world: &mut World, step: &Step) -> Result<(), Stop> {
-    let live = world.oracle.live();
-    let has = |name: &str| live.iter().any(|known| known == name);
-    let possible = match step {
-        Step::Write(items, _) => items.iter().all(|(name, ..)| has(name)),
-        Step::Fill { keyspace, .. } => has(keyspace),
-        Step::Compact(name) | Step::Drop(name) => has(name),
-        _ => true,
-    };
-    if possible { world.step(step) } else { Ok(()) }
-}
-
-fn finish(world: &mut World, loss: Loss) {
-    world.sim.set_flaky(None);
-    world.sim.clear_faults();
-    if let Err(stop) = world.open(loss).and_then(|()| world.exercise()) {
-        panic!("at the end: {stop:?}");
-    }
-}
-
-/// Calls fail at random, rooms runs out and comes back, syncs lie; in between the power goes off.
-fn random_faults(seed: u64) {
-    let mut rng = Rng(seed ^ 0xFA17);
-    let (mut world, history) = start(&mut rng, seed, false);
-    let mut steps = history.steps.iter().peekable();
-    let mut loss = Loss::Nothing;
-    let mut patience = 60;
-    while steps.peek().is_some() && patience > 0 {
-        if !world.is_open() {
-            patience -= 1;
-            if patience % 4 == 0 {
-                world.sim.clear_faults();
-                world.sim.set_capacity(None);
-            }
-            match world.open(loss) {
-                Ok(()) => loss = Loss::Nothing,
-                Err(Stop::Error(error)) => {
-                    judge(&error);
-                    world.drop_all();
-                    continue;
-                }
-                Err(Stop::Broken(what)) => panic!("{what}"),
-            }
-        }
-        disturb(&mut rng, &world);
-        if rng.below(30) == 0 {
-            let (style, now) = style(&mut rng);
-            world.crash(style);
-            loss = now;
-            continue;
-        }
-        let Some(step) = steps.next() else { break };
-        match step_if_possible(&mut world, step) {
-            Ok(()) => {}
-            Err(Stop::Error(error)) => {
-                judge(&error);
-                if matches!(error, Error::Poisoned { .. }) || rng.below(10) == 0 {
-                    world.drop_all();
-                }
-            }
-            Err(Stop::Broken(what)) => panic!("{step:?}: {what}"),
-        }
-    }
-    world.sim.set_capacity(None);
-    let (style, now) = style(&mut rng);
-    world.crash(style);
-    let loss = if world.is_open() || loss == Loss::Nothing {
-        now
-    } else {
-        loss
-    };
-    finish(&mut world, loss);
-}
-
-fn disturb(rng: &mut Rng, world: &World) {
-    let index = world.sim.io_count() + rng.below(40);
-    let effect = rng.pick(&[Effect::Nothing, Effect::Partial]);
-    match rng.below(24) {
-        0..3 => world.sim.set_fault(Fault::FailCall {
-            index,
-            kind: rng.pick(&[ErrorKind::Other, ErrorKind::StorageFull]),
-            effect,
-        }),
-        3 => world.sim.set_capacity(Some(world.sim.used() + rng.below(20_000))),
-        4..7 => world.sim.set_capacity(None),
-        _ => {}
-    }
-}
-
-/// Only what the faults explain: never damage, never a missing database.
-fn judge(error: &Error) {
-    assert!(
-        matches!(
-            error,
-            Error::Io { .. } | Error::Poisoned { .. } | Error::Background { .. }
-        ),
-        "the faults do not explain this: {error}"
-    );
-}
-
 #[test]
 fn random_histories_survive_random_crashes() {
-    soak("crashes", random_crashes);
+    soak("crashes", FIXED_SEEDS, random_crashes);
 }
 
 #[test]
 fn random_histories_survive_random_faults() {
-    soak("faults", random_faults);
+    soak("faults", FIXED_SEEDS, random_faults);
+}
+
+#[test]
+fn of_a_flipped_bit_comes_an_error_or_what_was_written() {
+    soak("decay", FIXED_SEEDS / 16, random_decay);
 }

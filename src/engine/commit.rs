@@ -23,6 +23,7 @@ use super::queue::{Failure, Follower, Outcome, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
+use crate::planted::{self, Bug};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
@@ -178,7 +179,11 @@ impl Core {
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| is_accepted(outcome));
+        let freezes_early = planted::is(Bug::WriteInNextMemtable);
         let written = appended.and_then(|end| {
+            if freezes_early {
+                self.rotate_full(&mut writes, group, end);
+            }
             self.apply(&mut writes, accepted.map(|(request, _)| request))
                 .map(|()| end)
         });
@@ -196,7 +201,9 @@ impl Core {
                 .commits
                 .fetch_add(frame_count as u64, Ordering::Relaxed);
             self.counters.commit_groups.fetch_add(1, Ordering::Relaxed);
-            self.rotate_full(&mut writes, group, *end);
+            if !freezes_early {
+                self.rotate_full(&mut writes, group, *end);
+            }
         }
         outcomes
     }

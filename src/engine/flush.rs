@@ -17,6 +17,7 @@ use super::table::Table;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::memtable::SortedTable;
+use crate::planted::{self, Bug};
 use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
 use crate::types::EntryKind;
@@ -88,7 +89,9 @@ impl Core {
         };
         let start = self.env.clock.now();
         let (tables, entries_in) = self.write_frozen(keyspace, &frozen)?;
-        self.sync_log()?;
+        if !planted::is(Bug::LogNotSyncedBeforeFlush) {
+            self.sync_log()?;
+        }
         self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|table| table.meta.size).sum();

@@ -8,6 +8,7 @@ use super::level_cursor::LevelCursor;
 use super::merge::{Direction, Merge, Source};
 use super::visible::Visible;
 use crate::memtable::SortedTable;
+use crate::planted::{self, Bug, Moment};
 use crate::sst::CursorOptions;
 use crate::types::{Found, SeqNo};
 use crate::{Result, Slice};
@@ -46,8 +47,11 @@ impl Core {
         }
         // Files and memtables first, the number after: so whatever a flush or compaction drops, it drops for numbers that
         // this read does not use. A snapshot's number is registered, which protects it as well.
+        let early = planted::is(Bug::PinnedAfterNumber).then(|| self.snapshots.published());
+        planted::pause(Moment::PointRead);
         let view = keyspace.view();
-        let seq = snapshot.unwrap_or_else(|| self.snapshots.published());
+        planted::pause(Moment::PointRead);
+        let seq = snapshot.or(early).unwrap_or_else(|| self.snapshots.published());
         Ok((view, seq))
     }
 }

@@ -40,6 +40,7 @@ use crate::manifest::{self, Catalog, CommitError, Edit, Loaded, Manifest, Record
 use crate::memtable::{Memtable, SortedTable};
 use crate::names::{self, FileKind};
 use crate::options::Options;
+use crate::planted::{self, Bug};
 use crate::record_log::LogKind;
 use crate::sst::{BlockCache, SstReadOptions};
 use crate::types::KeyspaceId;
@@ -307,7 +308,8 @@ impl Opening {
             }
             Ok(())
         })?;
-        self.writes.next_seq = self.writes.next_seq.max(found.last_seq + 1);
+        let next_in_log = found.last_seq + u64::from(!planted::is(Bug::NumbersResumedTooLow));
+        self.writes.next_seq = self.writes.next_seq.max(next_in_log);
         Ok(found)
     }
 
@@ -491,7 +493,7 @@ impl Opening {
 /// never been created.
 fn is_wanted(catalog: &Catalog, id: KeyspaceId, seq: u64) -> Result<bool, KeyspaceId> {
     match catalog.keyspaces.get(&id) {
-        Some(keyspace) => Ok(seq > keyspace.flushed),
+        Some(keyspace) => Ok(seq > keyspace.flushed || planted::is(Bug::FlushedReplayed)),
         None if id < catalog.next_keyspace_id => Ok(false),
         None => Err(id),
     }

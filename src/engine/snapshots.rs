@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::planted::{self, Bug, Moment};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::SeqNo;
@@ -31,8 +32,10 @@ impl Snapshots {
 
     /// Opens a snapshot at the newest published number.
     pub(crate) fn register(self: &Arc<Self>) -> SnapshotGuard {
+        let early = planted::is(Bug::SnapshotRegisteredLate).then(|| self.published());
+        planted::pause(Moment::Registration);
         let mut open = self.open.lock();
-        let seq = self.published();
+        let seq = early.unwrap_or_else(|| self.published());
         *open.entry(seq).or_insert(0) += 1;
         SnapshotGuard {
             snapshots: self.clone(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::env::{Env, Priority};
 use crate::manifest::FileMeta;
 use crate::names;
+use crate::planted::{self, Bug};
 use crate::sst::{Sst, SstReadOptions, SstSummary};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,6 +60,9 @@ impl Table {
 
     /// The file goes with the last holder. REQUIRES: the edit that removes it is durable, with its marker.
     pub(crate) fn mark_obsolete(&self) {
+        if planted::is(Bug::DeletedUnderReader) {
+            return self.trash.throw_away(self.path.clone());
+        }
         self.obsolete.store(true, Ordering::Release);
         self.trash.dead.lock().insert(self.meta.number);
     }

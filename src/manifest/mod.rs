@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::env::{Env, FileSystem};
 use crate::names;
+use crate::planted::{self, Bug};
 use crate::record_log::{self, Header, LogKind, LogWriter, ReadOptions, RecoveryMode};
 use crate::{Error, Result};
 
@@ -192,6 +193,9 @@ impl Manifest {
             };
             let mut log = LogWriter::create(fs, &path, header)?;
             let end = log.append(&state.snapshot().encode())?;
+            if planted::is(Bug::CurrentBeforeManifest) {
+                let _ = current::write(fs, &self.dir, number);
+            }
             // The old manifest is in force until CURRENT changes, so a failure up to here has cost nothing.
             log.sync()?;
             log.mark(number, end)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::{Env, Event};
+use crate::planted::{self, Bug, Moment};
 use crate::record_log::{
     FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogMedium, LogWriter, is_sync_failure,
 };
@@ -160,7 +161,7 @@ impl Wal {
             self.note_sync_failure(&mut state, begun)?;
         }
         if let Err(error) = state.write_group(frames) {
-            state.retired = true;
+            state.retired = !planted::is(Bug::WrittenBehindTornFrame);
             return Err(error);
         }
         state.last_seq = last_seq;
@@ -201,6 +202,7 @@ impl Wal {
             .older
             .iter()
             .filter_map(|older| older.unsynced.clone())
+            .filter(|_| !planted::is(Bug::OlderLogNotSynced))
             .collect();
         let current = state.writer.medium();
         state.sync_running = true;
@@ -210,9 +212,19 @@ impl Wal {
         let result = older
             .iter()
             .try_for_each(|medium| medium.sync())
-            .and_then(|()| current.sync());
+            .and_then(|()| current.sync())
+            .or_else(|error| match planted::is(Bug::FailedSyncRetried) {
+                true => current.sync(),
+                false => Err(error),
+            });
+        planted::pause(Moment::LogSynced);
 
         let mut state = self.state.lock();
+        let target = if planted::is(Bug::MarkerTooFar) {
+            state.end()
+        } else {
+            target
+        };
         state.sync_running = false;
         let result = match result {
             Ok(()) => {

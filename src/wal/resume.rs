@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::env::Env;
 use crate::names::UNFINISHED_LOG;
+use crate::planted::{self, Bug};
 use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, RecoveryMode, read};
 use crate::{Error, Result};
 
@@ -129,6 +130,14 @@ impl Cut {
         // A log with holes is written anew from its beginning: the next open shall find none.
         let has_holes = replayed.mode == RecoveryMode::Salvage && !replayed.dropped.is_empty();
         let proven = replayed.proven.filter(|place| *place >= begin && !has_holes);
+        let proven = if planted::is(Bug::RecoveredLogContinued) {
+            replayed.logs.last().map(|log| LogPosition {
+                number: log.end.number,
+                offset: log.end.offset,
+            })
+        } else {
+            proven
+        };
         let is_tail = |place: LogPosition| replayed.last_frame.is_some_and(|frame| frame >= place);
         let from = proven.unwrap_or(begin);
         // Before the manifest knows of a log, a file's very name may be one that could not be made durable.

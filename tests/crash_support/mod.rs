@@ -3,16 +3,27 @@
 //!
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
-//! * `histories`: the scripts; `random`: scripts drawn from a seed.
+//! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod histories;
 pub mod oracle;
 pub mod random;
+pub mod soak;
 pub mod world;
 
 /// What a step writes: key number and value length; `None` deletes. The value follows from the key and a counter.
 pub type Item = (&'static str, u32, Option<usize>);
+
+/// An operation that other work may happen in the middle of.
+#[derive(Clone, Copy, Debug)]
+pub enum Reader {
+    /// The snapshot is kept, as by `TakeSnapshot`.
+    Snapshot,
+    /// A point read of the first of the keys that are written meanwhile.
+    Get,
+    Sync,
+}
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -45,6 +56,9 @@ pub enum Step {
     Look,
     /// Compares the oldest snapshot with what it saw, and lets go of it.
     CheckSnapshot,
+    /// The operation, and in the middle of it (where the library lets tests step in, else just before it) a buffered write
+    /// of these items; unless it is a sync, everything is compacted meanwhile as well.
+    Amid(Reader, Vec<Item>),
     /// Closes the database in order and opens it again.
     Reopen,
     /// Drops all handles and opens again.

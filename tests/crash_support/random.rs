@@ -1,7 +1,7 @@
 //! Histories drawn from a seed, for the soak.
 
 use super::Step::{self, *};
-use super::{History, Item};
+use super::{History, Item, Reader};
 
 /// SplitMix64: the tests' own randomness, the same everywhere.
 pub struct Rng(pub u64);
@@ -53,7 +53,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
 }
 
 fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
-    match rng.below(100) {
+    match rng.below(104) {
         0..45 => write(rng, live),
         45..53 => Fill {
             keyspace: rng.pick(live),
@@ -80,11 +80,20 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
         95 | 96 if crashes => Kill,
         97 if crashes => PowerLoss,
         98 | 99 if crashes => PowerLossRandom,
+        100..104 => Amid(
+            rng.pick(&[Reader::Snapshot, Reader::Get, Reader::Sync]),
+            items(rng, live),
+        ),
         _ => write(rng, live),
     }
 }
 
 fn write(rng: &mut Rng, live: &[&'static str]) -> Step {
+    let items = items(rng, live);
+    Write(items, rng.below(6) == 0)
+}
+
+fn items(rng: &mut Rng, live: &[&'static str]) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     for _ in 0..1 + rng.below(4) {
         let len = match rng.below(12) {
@@ -96,5 +105,5 @@ fn write(rng: &mut Rng, live: &[&'static str]) -> Step {
         };
         items.push((rng.pick(live), rng.below(60) as u32, len));
     }
-    Write(items, rng.below(6) == 0)
+    items
 }

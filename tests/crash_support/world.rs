@@ -1,14 +1,17 @@
 //! [`World`]: a simulated machine with one database on it, and the oracle beside it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use packstone::env::sim::{Call, CrashStyle, SimEnv};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
 use super::oracle::{Content, Loss, Map, Op, Oracle, first_difference};
-use super::{History, Item, Step};
+use super::random::Rng;
+use super::{History, Item, Reader, Step};
 
 pub const DIR: &str = "/db";
 
@@ -46,6 +49,28 @@ pub struct World {
     db: Option<Db>,
     /// Makes every value different.
     stamp: u64,
+    /// Contents of logs that have been there: what stale blocks of a disk may hold.
+    stale: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static DONE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// How many steps and crashes there have been on this thread.
+pub fn done() -> (u64, u64) {
+    DONE.get()
+}
+
+impl Drop for World {
+    /// A database that is found broken is left as it is: closing it while the failure unwinds could only fail again.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::mem::forget(std::mem::take(&mut self.snapshots));
+            std::mem::forget(std::mem::take(&mut self.keyspaces));
+            std::mem::forget(self.db.take());
+        }
+    }
 }
 
 pub fn key(number: u32) -> Vec<u8> {
@@ -54,14 +79,17 @@ pub fn key(number: u32) -> Vec<u8> {
 
 impl World {
     pub fn new(history: &History, seed: u64) -> World {
+        let sim = SimEnv::new(seed);
+        sim.set_forgets_removed(true);
         World {
-            sim: SimEnv::new(seed),
+            sim,
             oracle: Oracle::default(),
             history: history.clone(),
             snapshots: VecDeque::new(),
             keyspaces: BTreeMap::new(),
             db: None,
             stamp: 0,
+            stale: Vec::new(),
         }
     }
 
@@ -147,6 +175,8 @@ impl World {
     }
 
     pub fn step(&mut self, step: &Step) -> Result<(), Stop> {
+        let (steps, crashes) = DONE.get();
+        DONE.set((steps + 1, crashes));
         match step {
             Step::Keyspace(name) => self.create(name)?,
             Step::Drop(name) => self.drop_keyspace(name)?,
@@ -189,6 +219,7 @@ impl World {
             }
             Step::Look => self.check_visible()?,
             Step::CheckSnapshot => self.check_snapshot()?,
+            Step::Amid(reader, items) => self.amid(*reader, items)?,
             Step::Reopen => {
                 self.snapshots.clear();
                 self.keyspaces.clear();
@@ -235,6 +266,9 @@ impl World {
 
     fn drop_after(&mut self, crash: Option<CrashStyle>) {
         if let Some(style) = crash {
+            let (steps, crashes) = DONE.get();
+            DONE.set((steps, crashes + 1));
+            self.remember_logs();
             // The power goes first: dropping the handles would close the database in order.
             self.sim.power_off();
             self.drop_all();
@@ -294,7 +328,7 @@ impl World {
         value
     }
 
-    pub fn write(&mut self, items: &[Item], sync: bool) -> Result<()> {
+    fn batch(&mut self, items: &[Item]) -> (packstone::Batch, Vec<Op>) {
         let mut batch = self.db().batch();
         let mut ops: Vec<Op> = Vec::new();
         for (name, number, len) in items {
@@ -305,6 +339,11 @@ impl World {
             }
             ops.push(self.oracle.op(name, key(*number), value));
         }
+        (batch, ops)
+    }
+
+    pub fn write(&mut self, items: &[Item], sync: bool) -> Result<()> {
+        let (batch, ops) = self.batch(items);
         let durability = if sync {
             Durability::Sync
         } else {
@@ -313,6 +352,141 @@ impl World {
         let result = batch.commit(durability);
         self.oracle.commit(ops, result.is_ok(), sync);
         result
+    }
+
+    /// `Step::Amid`.
+    fn amid(&mut self, reader: Reader, items: &[Item]) -> Result<(), Stop> {
+        let (batch, ops) = self.batch(items);
+        let names = items.iter().map(|(name, ..)| *name);
+        let compacted: Vec<Keyspace> = match reader {
+            Reader::Sync => Vec::new(),
+            _ => names.map(|name| self.keyspaces[name].clone()).collect(),
+        };
+        let outcome = Rc::new(Cell::new(None));
+        let noted = outcome.clone();
+        let write = move || {
+            noted.set(Some(batch.commit(Durability::Buffered).is_ok()));
+            for keyspace in compacted {
+                // A failure here shows itself elsewhere.
+                let _ = keyspace.compact_range::<&[u8], _>(..);
+            }
+        };
+        let armed = Armed::new(reader, write);
+        let (name, number, _) = items[0];
+        let result = match reader {
+            Reader::Snapshot => {
+                let snapshot = self.db().snapshot();
+                drop(armed);
+                self.note(&outcome, ops);
+                self.snapshots.push_back((snapshot, self.oracle.visible()));
+                Ok(())
+            }
+            Reader::Get => {
+                let found = self.keyspace(name).get(key(number));
+                drop(armed);
+                self.note(&outcome, ops);
+                let visible = self.oracle.visible();
+                let wanted = visible.get(name).and_then(|map| map.get(&key(number)));
+                match found {
+                    Ok(found) if found.as_deref() != wanted.map(|value| &value[..]) => {
+                        return Err(Stop::Broken(format!(
+                            "a read of key {number} in {name:?} during a write and a compaction finds {} bytes, not {:?}",
+                            found.map_or("no".to_owned(), |value| value.len().to_string()),
+                            wanted.map(Vec::len)
+                        )));
+                    }
+                    found => found.map(drop),
+                }
+            }
+            Reader::Sync => {
+                let synced = self.db().sync();
+                drop(armed);
+                if synced.is_ok() {
+                    self.oracle.synced();
+                }
+                self.note(&outcome, ops);
+                synced
+            }
+        };
+        Ok(result?)
+    }
+
+    fn note(&mut self, outcome: &Cell<Option<bool>>, ops: Vec<Op>) {
+        if let Some(acknowledged) = outcome.take() {
+            self.oracle.commit(ops, acknowledged, false);
+        }
+    }
+
+    /// Keeps the logs' contents for `show_stale_blocks`.
+    fn remember_logs(&mut self) {
+        for path in self.logs() {
+            self.stale.extend(self.sim.read_file(&path));
+        }
+        let old = self.stale.len().saturating_sub(8);
+        self.stale.drain(..old);
+    }
+
+    fn logs(&self) -> Vec<std::path::PathBuf> {
+        let mut names = self.names();
+        names.retain(|name| name.ends_with(".log"));
+        names.sort();
+        names.iter().map(|name| Path::new(DIR).join(name)).collect()
+    }
+
+    /// What some file systems do after a loss of power: the newest log has its new length, and blocks of some deleted file
+    /// where the frames did not reach the disk. Only where no frame did, so that none is overwritten.
+    pub fn show_stale_blocks(&mut self, rng: &mut Rng) {
+        let Some(path) = self.logs().pop() else { return };
+        let Ok(mut log) = self.sim.read_file(&path) else {
+            return;
+        };
+        const HEADER: usize = 96;
+        // Without its header the file was being created, and nobody had written a frame to it.
+        if log.len() == HEADER && log.starts_with(b"PKST") && !self.stale.is_empty() {
+            let old = &self.stale[rng.below(self.stale.len() as u64) as usize];
+            log.extend(old.get(HEADER..).unwrap_or_default());
+            self.sim.write_file(&path, &log).expect("the disk takes it");
+        }
+    }
+
+    /// Flips single bits of SSTs: what is read is what was written, or an error.
+    pub fn decay(&mut self, rng: &mut Rng) -> Result<(), Stop> {
+        let wanted = self.oracle.visible();
+        self.snapshots.clear();
+        self.keyspaces.clear();
+        if let Some(db) = self.db.take() {
+            db.close()?;
+        }
+        let names = self.names();
+        let ssts: Vec<&String> = names.iter().filter(|name| name.ends_with(".sst")).collect();
+        for _ in 0..16 {
+            if ssts.is_empty() {
+                break;
+            }
+            let path = Path::new(DIR).join(ssts[rng.below(ssts.len() as u64) as usize]);
+            let len = self.sim.read_file(&path).map_or(0, |bytes| bytes.len() as u64);
+            let (at, bit) = (rng.below(len), rng.below(8) as u8);
+            self.sim.flip_bit(&path, at, bit).expect("the file is there");
+            let found = self.read_only();
+            self.sim.flip_bit(&path, at, bit).expect("the file is there");
+            if let Ok(found) = found {
+                compare(
+                    &format!("bit {bit} of byte {at} of {} flipped", path.display()),
+                    &wanted,
+                    &found,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_only(&self) -> Result<Content> {
+        let db = self.options().open_read_only(DIR)?;
+        let mut content = Content::new();
+        for name in db.keyspaces() {
+            content.insert(name.clone(), read_all(db.keyspace(&name)?.iter())?);
+        }
+        Ok(content)
     }
 
     fn check_snapshot(&mut self) -> Result<(), Stop> {
@@ -487,4 +661,34 @@ pub fn trace(history: &History, seed: u64) -> Vec<Call> {
     let calls = world.sim.take_trace();
     world.sim.set_trace(false);
     calls
+}
+
+/// What happens amid the next operation, armed until dropped. Without the library's pauses it happens at once.
+struct Armed;
+
+impl Armed {
+    #[cfg(feature = "planted-bugs")]
+    fn new(reader: Reader, step: impl FnOnce() + 'static) -> Armed {
+        use packstone::planted::{Moment, at};
+        let moment = match reader {
+            Reader::Snapshot => Moment::Registration,
+            Reader::Get => Moment::PointRead,
+            Reader::Sync => Moment::LogSynced,
+        };
+        at(Some((moment, Box::new(step))));
+        Armed
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    fn new(_: Reader, step: impl FnOnce()) -> Armed {
+        step();
+        Armed
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        drop(packstone::planted::at(None));
+    }
 }

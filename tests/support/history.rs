@@ -120,7 +120,10 @@ mod operations;
 pub(crate) fn run(seed: u64, world: World, operations: u64, trace: bool) -> Coverage {
     let mut rng = Rng::new(seed);
     let dir = match &world {
-        World::Sim(_) => PathBuf::from("/data/db"),
+        World::Sim(sim) => {
+            sim.set_forgets_removed(true);
+            PathBuf::from("/data/db")
+        }
         World::Real(dir) => dir.path().join("db"),
     };
     let count = rng.pick(&[5, 20, 60, 200, 400]);
@@ -187,6 +190,11 @@ impl History {
         self.dropped_in_session = false;
         let db = options.open(&self.dir).expect("opens");
         assert_eq!(db.metrics().torn_log_bytes, 0, "nothing was torn");
+        assert_eq!(
+            db.snapshot().seq(),
+            self.oracle.now,
+            "numbers go on where they ended, without a gap"
+        );
         let names: Vec<String> = self.oracle.live.keys().cloned().collect();
         assert_eq!(db.keyspaces(), names);
         let keyspaces = self.oracle.live.iter();

@@ -17,6 +17,7 @@ use crate::engine::table::Table;
 use crate::engine::tree::Tree;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
+use crate::planted::{self, Bug};
 use crate::sst::{CursorOptions, EntryValue};
 use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, ValuePlace};
@@ -181,7 +182,10 @@ impl Core {
                 // In the oldest stripe nothing older of the key is kept; if nothing lies below either, this is the
                 // oldest version that there is.
                 let last = retention.is_oldest_stripe(seq) && !tree.may_hold_below(plan.output_level, key);
-                let seq = if last { 0 } else { seq };
+                let zeroed = last
+                    || planted::is(Bug::ZeroedUnderSnapshot) && !tree.may_hold_below(plan.output_level, key);
+                let last = last || planted::is(Bug::TombstoneDropped) && retention.is_oldest_stripe(seq);
+                let seq = if zeroed { 0 } else { seq };
                 match (value.value.kind(), value.value.place) {
                     (EntryKind::Tombstone, _) if last => {}
                     (EntryKind::Tombstone, _) => output.add(key, seq, EntryValue::Tombstone)?,

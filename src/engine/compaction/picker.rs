@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::engine::table::Table;
 use crate::engine::tree::{Tree, unit};
 use crate::manifest::LEVELS;
+use crate::planted::{self, Bug};
 
 /// Level-0 SSTs that start a compaction: RocksDB's and LevelDB's number. Fewer would merge level 1 too often, more cost
 /// every read one more file.
@@ -120,6 +121,9 @@ fn is_dense(entries: u64, tombstones: u64) -> bool {
 /// All of level 0 (a part that is not contiguous in age would break the recency invariant), with what it overlaps.
 fn plan_level_0(tree: &Tree) -> Plan {
     let mut inputs: Vec<_> = tree.level(0).iter().map(|table| (0, table.clone())).collect();
+    if planted::is(Bug::LevelZeroNotContiguous) {
+        inputs = inputs.into_iter().step_by(2).collect();
+    }
     let bounds = key_bounds(tree.level(0));
     if let Some((least, greatest)) = bounds {
         add_run(&mut inputs, tree, 1, tree.overlapping(1, &least, &greatest));
@@ -153,7 +157,9 @@ fn plan_level(tree: &Tree, level: usize, candidates: Range<usize>) -> Plan {
     let mut inputs = Vec::new();
     if let Some((_, run, below)) = best {
         add_run(&mut inputs, tree, level, run);
-        add_run(&mut inputs, tree, level + 1, below);
+        if !planted::is(Bug::OverlapLeftOut) {
+            add_run(&mut inputs, tree, level + 1, below);
+        }
     }
     Plan {
         inputs,

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::CrashStyle;
 use super::fault::{Call, Effect, Faults, Nature, Op, Refusal};
@@ -44,6 +45,8 @@ pub(super) struct State {
     /// How often the machine has been started.
     boot: u64,
     pub(super) capacity: Option<u64>,
+    /// Whether reading a removed file through an open handle fails.
+    pub(super) forgets_removed: bool,
     /// Numbers of the files that are locked.
     locks: BTreeSet<u64>,
 }
@@ -58,6 +61,7 @@ impl Disk {
             rng,
             boot: 0,
             capacity: None,
+            forgets_removed: false,
             locks: BTreeSet::new(),
         };
         Disk {
@@ -263,7 +267,9 @@ impl FileSystem for SimFs {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change(call(Op::Remove, path), |state| {
             let at = state.names.place(path)?;
-            let id = state.names.file_at(&at)?.id;
+            let node = state.names.file_at(&at)?;
+            let id = node.id;
+            node.removed_in.store(self.boot + 1, Ordering::Relaxed);
             state.names.remove(at, id);
             Ok(())
         })
@@ -420,6 +426,9 @@ impl File for SimFile {
         state
             .admit(self.boot, Op::Read, &self.path, offset, buf.len() as u64)
             .map_err(|refusal| refusal.error)?;
+        if state.forgets_removed && self.node.removed_in.load(Ordering::Relaxed) == self.boot + 1 {
+            return Err(io::Error::other("stale handle: the file has been removed"));
+        }
         let n = state.faults.transfer(buf.len(), &mut state.rng);
         let n = self.node.inode.lock().read(offset, &mut buf[..n]);
         state.faults.stats.note_read(&self.path, n);

@@ -270,6 +270,15 @@ impl SimEnv {
     }
 }
 
+/// How the machine is.
+impl SimEnv {
+    /// Whether a file that has been removed is gone for those who have it open as well (their reads fail), as on some
+    /// network file systems. Not set, it lives on in their handles, as POSIX says. Mappings stay.
+    pub fn set_forgets_removed(&self, yes: bool) {
+        self.0.disk.lock().forgets_removed = yes;
+    }
+}
+
 /// The account of what the program did. Calls made through the methods of the next section are not in it.
 impl SimEnv {
     /// How many calls have reached the disk: the number of the next one.

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::inode::Inode;
 use super::rng::Rng;
@@ -26,6 +27,8 @@ use crate::sync::Mutex;
 pub(super) struct FileNode {
     pub(super) id: u64,
     pub(super) inode: Mutex<Inode>,
+    /// One more than the boot in which it was removed; 0: it was not.
+    pub(super) removed_in: AtomicU64,
 }
 
 /// What a name stands for.
@@ -198,6 +201,7 @@ impl Names {
         let file = Arc::new(FileNode {
             id: self.take_id(),
             inode: Mutex::default(),
+            removed_in: AtomicU64::new(0),
         });
         self.create(at, Node::File(Arc::clone(&file)));
         file

@@ -79,6 +79,19 @@ fn a_name_taken_by_a_stranger_is_stepped_over_while_writing() {
 }
 
 #[test]
+fn an_append_gives_up_behind_sixteen_names_in_a_row_that_are_taken() {
+    let (_sim, env) = machine();
+    let wal = new_wal(&env, TINY);
+    append(&wal, 1).unwrap();
+    for number in 2..=17 {
+        env.fs.create_dir_all(&log_path(number)).unwrap();
+    }
+    append(&wal, 2).unwrap_err();
+    append(&wal, 2).unwrap();
+    assert_eq!(wal.current_number(), 18);
+}
+
+#[test]
 fn a_half_created_last_file_is_a_leftover() {
     let (sim, env) = chain(2, false);
     let header = sim.read_file(log_path(2)).unwrap();

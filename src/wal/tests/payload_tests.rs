@@ -112,3 +112,17 @@ fn limits_hold_to_the_byte() {
         assert_eq!(parse(builder.as_bytes()).is_ok(), good);
     }
 }
+
+#[test]
+fn an_unknown_operation_is_named_by_its_place() {
+    let mut builder = PayloadBuilder::new();
+    builder.put(1, b"k", b"v");
+    builder.delete(1, b"k");
+    builder.delete(1, b"k");
+    builder.set_first_seq(1);
+    let mut bytes = builder.as_bytes().to_vec();
+    // Behind the front of 12 bytes the put takes 6, and a delete 4.
+    bytes[12 + 6 + 4] = 77;
+    let error = parse(&bytes).unwrap_err();
+    assert!(error.to_string().contains("operation 2 of the batch"), "{error}");
+}
