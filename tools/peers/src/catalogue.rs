@@ -134,9 +134,9 @@ pub(crate) struct Scenario {
 /// Named sets of scenarios, each with everything of the smaller ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Set {
-    /// The main workloads, small: about three minutes for five engines.
+    /// The main workloads, small: minutes.
     Quick,
-    /// What the README's table is made of: about twenty minutes for five engines.
+    /// What the README's table is made of: sized for less than half an hour for five engines on a quiet machine.
     Standard,
     /// Everything: hours.
     Full,
