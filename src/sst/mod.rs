@@ -62,7 +62,7 @@ pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
 pub use properties::{BlockTotals, Properties, SstOrigin};
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
-pub use verify::VerifyReport;
+pub use verify::{PartReport, Verification, VerifyReport};
 
 pub use crate::cursor::Cursor;
 pub use crate::types::{Found, ValuePlace, ValueRef};

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 mod damage;
 mod model;
+mod parts;
 mod writing;
 
 const PATH: &str = "000007.sst";

@@ -4,8 +4,12 @@
 //! every block's frame, checksum and decompression; entries ascend; separators separate; every value reference leads to a
 //! block of its kind and inside it; the filter knows every key; properties count what there is.
 //!
+//! The work divides into parts ([`Verification`]), so that all cores can share one large file.
+//!
 //! Callers: scrub, repair, tools, tests. Takes as long as reading the file twice: once in file order for the blocks,
 //! once for the key blocks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::footer::{BlockPlace, HEADER_LEN};
 use super::frame::BlockKind;
@@ -15,6 +19,11 @@ use super::properties::{BlockTotals, Properties};
 use super::reader::{Access, Sst, SstReadOptions};
 use crate::types::{SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
+
+/// Bytes of blocks in one part of the first pass: 4 MiB, some milliseconds of work.
+const PART_BYTES: u64 = 4 << 20;
+/// Key blocks in one part of the second pass: a mebibyte of them at the default size.
+const PART_KEY_BLOCKS: u32 = 64;
 
 /// What a verification has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,14 +39,46 @@ pub struct VerifyReport {
 /// A block as far as references to it need to know it.
 #[derive(Clone, Copy)]
 struct Seen {
-    kind: BlockKind,
     uncompressed_len: u32,
+}
+
+/// The check of one file in parts that any threads may do, in any order: all parts of the first pass, then all of the second, then
+/// `finish` with what they gave, in order. Eight bytes for each block are held, and one block for each thread.
+#[derive(Debug)]
+pub struct Verification {
+    sst: Sst,
+    /// Kind and length of each block by its number, once its part of the first pass is done.
+    seen: Vec<AtomicU64>,
+    /// Block numbers in the order of the file, and where each part begins in them.
+    order: Vec<u32>,
+    parts: Vec<usize>,
+}
+
+/// What one part has found.
+#[derive(Clone, Debug, Default)]
+pub struct PartReport {
+    counted: Properties,
+    /// The first key of the part, its number, and whether it is the separator in front of it.
+    first: Option<(Vec<u8>, SeqNo, bool)>,
+    last: Option<(Vec<u8>, SeqNo)>,
 }
 
 impl Sst {
     /// Checks the whole file. The first thing found wrong is the error; see the module's comment for what is checked.
     pub fn verify(&self) -> Result<VerifyReport> {
-        // Opening again, for pread, reads and checks the ends and all sections.
+        let verification = self.verification()?;
+        let blocks = (0..verification.block_parts()).map(|part| verification.check_blocks(part));
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
+        let keys = (0..verification.key_parts()).map(|part| verification.check_keys(part));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        verification.finish(blocks, keys)
+    }
+
+    /// Begins a check in parts. Reads and checks the ends and all sections again, by read calls.
+    ///
+    /// # Errors
+    /// As [`Sst::open`]; blocks that do not tile their region.
+    pub fn verification(&self) -> Result<Verification> {
         let options = SstReadOptions {
             access: Access::Pread,
             cache: std::sync::Arc::new(super::BlockCache::new(0)),
@@ -50,78 +91,183 @@ impl Sst {
                 "the file has changed since it was opened",
             ));
         }
-        let mut counted = Properties::default();
-        let blocks = again.verify_blocks(&mut counted)?;
-        Walk {
-            sst: &again,
-            blocks: &blocks,
-            counted: &mut counted,
-            last: None,
-        }
-        .run()?;
-        again.compare(&counted)?;
-        Ok(VerifyReport {
-            file_bytes: self.footer.file_len,
-            blocks: blocks.len() as u64,
-            entries: counted.entry_count,
-        })
+        Verification::new(again)
     }
+}
 
-    /// Reads all blocks in file order: they tile their region, and each is whole.
-    fn verify_blocks(&self, counted: &mut Properties) -> Result<Vec<Seen>> {
-        let count = self.footer.block_count;
+impl Verification {
+    fn new(sst: Sst) -> Result<Verification> {
+        let count = sst.footer.block_count;
         let mut places: Vec<(u32, BlockPlace)> = (0..count)
-            .map(|number| Ok((number, self.block_place(number)?)))
+            .map(|number| Ok((number, sst.block_place(number)?)))
             .collect::<Result<_>>()?;
         places.sort_unstable_by_key(|(_, place)| place.start);
-        let mut seen = vec![
-            Seen {
-                kind: BlockKind::Key,
-                uncompressed_len: 0
-            };
-            count as usize
-        ];
         let mut at = HEADER_LEN as u64;
+        let (mut order, mut parts, mut part_end) = (Vec::with_capacity(places.len()), Vec::new(), 0);
         for (number, place) in places {
             if u64::from(place.start) != at {
                 let what = format!("expected block {number} at {at}, its place is {}", place.start);
                 return Err(Error::corruption(
-                    self.path(),
-                    self.footer.offset_table.offset,
+                    sst.path(),
+                    sst.footer.offset_table.offset,
                     what,
                 ));
             }
+            if at >= part_end {
+                parts.push(order.len());
+                part_end = at + PART_BYTES;
+            }
             at += u64::from(place.len);
-            let stored = self.read_frame(number, place.kind)?;
-            let frame = self.check_frame(number, place.kind, &stored)?;
-            self.decoded(number, frame, &stored, false)?;
+            order.push(number);
+        }
+        if at != sst.footer.filter.offset {
+            let what = "blocks that end where the filter starts";
+            return Err(Error::corruption(sst.path(), at, what));
+        }
+        let seen = std::iter::repeat_with(|| AtomicU64::new(0))
+            .take(count as usize)
+            .collect();
+        Ok(Verification {
+            sst,
+            seen,
+            order,
+            parts,
+        })
+    }
+
+    /// Parts of the first pass.
+    pub fn block_parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Parts of the second pass.
+    pub fn key_parts(&self) -> usize {
+        self.sst.index_count().div_ceil(PART_KEY_BLOCKS) as usize
+    }
+
+    /// A part of the first pass: every block's frame, checksum and decompression.
+    ///
+    /// # Errors
+    /// The first damaged block.
+    pub fn check_blocks(&self, part: usize) -> Result<PartReport> {
+        let sst = &self.sst;
+        let begin = self.parts.get(part).copied().unwrap_or(self.order.len());
+        let end = self.parts.get(part + 1).copied().unwrap_or(self.order.len());
+        let mut report = PartReport::default();
+        for number in self.order.get(begin..end).unwrap_or_default() {
+            let (number, place) = (*number, sst.block_place(*number)?);
+            let stored = sst.read_frame(number, place.kind)?;
+            let frame = sst.check_frame(number, place.kind, &stored)?;
+            sst.decoded(number, frame, &stored, false)?;
             let totals = match place.kind {
-                BlockKind::Key => &mut counted.key_blocks,
-                BlockKind::Value => &mut counted.value_blocks,
-                BlockKind::Medium => &mut counted.medium_blocks,
+                BlockKind::Key => &mut report.counted.key_blocks,
+                BlockKind::Value => &mut report.counted.value_blocks,
+                BlockKind::Medium => &mut report.counted.medium_blocks,
             };
             *totals = BlockTotals {
                 count: totals.count + 1,
                 stored_bytes: totals.stored_bytes + u64::from(frame.stored_len),
                 uncompressed_bytes: totals.uncompressed_bytes + u64::from(frame.uncompressed_len),
             };
-            if let Some(seen) = seen.get_mut(number as usize) {
-                *seen = Seen {
-                    kind: place.kind,
-                    uncompressed_len: frame.uncompressed_len,
-                };
+            if let Some(seen) = self.seen.get(number as usize) {
+                let packed = u64::from(place.kind.to_bits()) << 32 | u64::from(frame.uncompressed_len);
+                seen.store(packed, Ordering::Release);
             }
         }
-        if at != self.footer.filter.offset {
-            return Err(Error::corruption(
-                self.path(),
-                at,
-                "blocks that end where the filter starts",
-            ));
-        }
-        Ok(seen)
+        Ok(report)
     }
 
+    /// A part of the second pass: order, references, filter answers, counts. REQUIRES: the first pass has found all whole.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check_keys(&self, part: usize) -> Result<PartReport> {
+        let begin = u32::try_from(part)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(PART_KEY_BLOCKS);
+        let end = begin.saturating_add(PART_KEY_BLOCKS).min(self.sst.index_count());
+        let mut walk = Walk {
+            all: self,
+            report: PartReport::default(),
+        };
+        walk.run(begin, end)?;
+        Ok(walk.report)
+    }
+
+    /// Puts the parts together, in their order, and compares their sum with what the file says.
+    ///
+    /// # Errors
+    /// Keys that do not ascend from part to part; counts that differ.
+    pub fn finish(self, blocks: Vec<PartReport>, keys: Vec<PartReport>) -> Result<VerifyReport> {
+        let mut sum = Properties::default();
+        for part in &blocks {
+            add_totals(&mut sum.key_blocks, &part.counted.key_blocks);
+            add_totals(&mut sum.value_blocks, &part.counted.value_blocks);
+            add_totals(&mut sum.medium_blocks, &part.counted.medium_blocks);
+        }
+        if u64::from(self.sst.index_count()) != sum.key_blocks.count {
+            return Err(self.sst.index_damaged());
+        }
+        let mut last: Option<(Vec<u8>, SeqNo)> = None;
+        for part in keys {
+            let Some((key, seq, is_separator)) = &part.first else {
+                continue;
+            };
+            let order = last.as_ref().map(|(before, _)| before.cmp(key));
+            let goes_on = order == Some(std::cmp::Ordering::Equal);
+            let ascends = match order {
+                None | Some(std::cmp::Ordering::Less) => true,
+                Some(std::cmp::Ordering::Equal) => last.as_ref().is_some_and(|(_, before)| before > seq),
+                Some(std::cmp::Ordering::Greater) => false,
+            };
+            if !ascends || (*is_separator && !goes_on) {
+                return Err(self.sst.index_damaged());
+            }
+            add_entries(&mut sum, &part.counted);
+            sum.key_count -= u64::from(goes_on);
+            last = part.last;
+        }
+        sum.max_key = last.map(|(key, _)| Slice::from(key)).unwrap_or_default();
+        self.sst.compare(&sum)?;
+        Ok(VerifyReport {
+            file_bytes: self.sst.footer.file_len,
+            blocks: self.order.len() as u64,
+            entries: sum.entry_count,
+        })
+    }
+
+    fn seen(&self, block: u32, kind: BlockKind) -> Option<Seen> {
+        let packed = self.seen.get(block as usize)?.load(Ordering::Acquire);
+        let found = BlockKind::from_bits((packed >> 32) as u8)?;
+        (found == kind).then_some(Seen {
+            uncompressed_len: packed as u32,
+        })
+    }
+}
+
+fn add_totals(sum: &mut BlockTotals, part: &BlockTotals) {
+    sum.count += part.count;
+    sum.stored_bytes += part.stored_bytes;
+    sum.uncompressed_bytes += part.uncompressed_bytes;
+}
+
+fn add_entries(sum: &mut Properties, part: &Properties) {
+    if sum.entry_count == 0 {
+        (sum.min_key, sum.min_seq, sum.max_seq) = (part.min_key.clone(), part.min_seq, part.max_seq);
+    }
+    sum.min_seq = sum.min_seq.min(part.min_seq);
+    sum.max_seq = sum.max_seq.max(part.max_seq);
+    sum.entry_count += part.entry_count;
+    sum.key_count += part.key_count;
+    sum.inline_count += part.inline_count;
+    sum.small_count += part.small_count;
+    sum.medium_count += part.medium_count;
+    sum.tombstone_count += part.tombstone_count;
+    sum.raw_key_bytes += part.raw_key_bytes;
+    sum.raw_value_bytes += part.raw_value_bytes;
+}
+
+impl Sst {
     /// Compares what was counted with what the properties say.
     fn compare(&self, counted: &Properties) -> Result<()> {
         let said = self.properties();
@@ -146,46 +292,37 @@ impl Sst {
     }
 }
 
-/// The walk over all entries in order.
+/// The walk over the entries of a part, in order.
 struct Walk<'a> {
-    sst: &'a Sst,
-    blocks: &'a [Seen],
-    counted: &'a mut Properties,
-    last: Option<(Vec<u8>, SeqNo)>,
+    all: &'a Verification,
+    report: PartReport,
 }
 
 impl Walk<'_> {
-    fn run(&mut self) -> Result<()> {
-        let count = self.sst.index_count();
-        if u64::from(count) != self.counted.key_blocks.count {
-            return Err(self.sst.index_damaged());
-        }
-        let mut separator: Option<Vec<u8>> = None;
-        let mut last_child = None;
-        for at in 0..count {
-            let number = self.sst.index_child(at)?;
+    fn run(&mut self, begin: u32, end: u32) -> Result<()> {
+        let sst = &self.all.sst;
+        let before = begin.checked_sub(1);
+        let mut separator = before.map(|at| sst.index_separator(at)).transpose()?;
+        let mut last_child = before.map(|at| sst.index_child(at)).transpose()?;
+        for at in begin..end {
+            let number = sst.index_child(at)?;
             // Numbers are reserved in the order of the keys, so that every block comes up once.
             if last_child >= Some(number) {
-                return Err(self.sst.index_damaged());
+                return Err(sst.index_damaged());
             }
             last_child = Some(number);
             self.key_block(number, separator.as_deref())?;
-            let above = self.sst.index_separator(at)?;
-            if self.last.as_ref().is_some_and(|(key, _)| *key > above) {
-                return Err(self.sst.index_damaged());
+            let above = sst.index_separator(at)?;
+            if self.report.last.as_ref().is_some_and(|(key, _)| *key > above) {
+                return Err(sst.index_damaged());
             }
             separator = Some(above);
         }
-        self.counted.max_key = self
-            .last
-            .take()
-            .map(|(key, _)| Slice::from(key))
-            .unwrap_or_default();
         Ok(())
     }
 
     fn key_block(&mut self, number: u32, separator: Option<&[u8]>) -> Result<()> {
-        let sst = self.sst;
+        let sst = &self.all.sst;
         let damaged = |what: &str| sst.block_damaged(number, what);
         let block = sst.block(number, BlockKind::Key, Access::Pread, false)?;
         let bytes = sst.bytes(&block);
@@ -195,11 +332,17 @@ impl Walk<'_> {
             let suffix = keys.suffix(bytes, i).ok_or_else(|| damaged("expected a key"))?;
             let key = [prefix, suffix].concat();
             let (seq, place) = keys.entry(bytes, i).map_err(|e| sst.entry_refused(number, e))?;
-            let last = self.last.as_ref();
+            let last = self.report.last.as_ref();
             let new_key = last.is_none_or(|(last, _)| *last != key);
             // A separator lies below the next block's first key, or is that key if its versions go on.
-            if i == 0 && separator.is_some_and(|s| s > key.as_slice() || (s == key && new_key)) {
+            // What that key was is not known at the beginning of a part: `finish` looks at it.
+            let is_separator = i == 0 && separator.is_some_and(|s| s == key);
+            let disputed = is_separator && new_key && last.is_some();
+            if i == 0 && (disputed || separator.is_some_and(|s| s > key.as_slice())) {
                 return Err(sst.index_damaged());
+            }
+            if last.is_none() {
+                self.report.first = Some((key.clone(), seq, is_separator));
             }
             if last.is_some_and(|(last, last_seq)| *last > key || (*last == key && *last_seq <= seq)) {
                 return Err(damaged("entries that ascend by key and descend by number"));
@@ -211,14 +354,14 @@ impl Walk<'_> {
                 .reference(place)
                 .ok_or_else(|| damaged("a reference to a value"))?;
             self.count(&key, seq, place, value_len, new_key);
-            self.last = Some((key, seq));
+            self.report.last = Some((key, seq));
         }
         Ok(())
     }
 
     /// The length of the value; `None` when the reference leads nowhere.
     fn reference(&self, place: ValuePlace) -> Option<u32> {
-        let seen = |block: u32, kind| self.blocks.get(block as usize).filter(|seen| seen.kind == kind);
+        let seen = |block: u32, kind| self.all.seen(block, kind);
         match place {
             ValuePlace::Tombstone => Some(0),
             ValuePlace::Inline { len, .. } => Some(len.into()),
@@ -236,7 +379,7 @@ impl Walk<'_> {
     }
 
     fn count(&mut self, key: &[u8], seq: SeqNo, place: ValuePlace, value_len: u32, new_key: bool) {
-        let c = &mut *self.counted;
+        let c = &mut self.report.counted;
         if c.entry_count == 0 {
             (c.min_key, c.min_seq, c.max_seq) = (Slice::from(key), seq, seq);
         }

@@ -1,5 +1,5 @@
-//! `verify`: every byte of every file, by all cores, one file a thread. A thread holds one block and a few bytes for each
-//! block of its file, so memory is bounded by the threads.
+//! `verify`: every byte of every file, by all cores: small files one a thread, large ones one after the other by all threads. A thread
+//! holds one block, and a file that is being checked a few bytes for each of its blocks, so memory is bounded by the threads.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -17,6 +17,9 @@ use crate::fs::Watched;
 use crate::out::Fail;
 use crate::target::{Item, Targets};
 
+/// Files from this size on are checked by all threads together: 16 MiB, four parts.
+const LARGE: u64 = 16 << 20;
+
 type Checked = packstone::Result<(SstSummary, VerifyReport)>;
 
 pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
@@ -31,10 +34,18 @@ pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
     // An SST is read once for its blocks and once for its key blocks, of which there is much less.
     ctx.fs.expect(size(&ssts) + size(&others));
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = args.threads.map_or(cores, usize::from).min(ssts.len().max(1));
-    all(&ctx.fs.clone(), &ssts, threads, &mut |item, found| {
-        report(ctx, &targets, item, found)
-    })?;
+    let threads = args.threads.map_or(cores, usize::from);
+    let (large, small): (Vec<&Item>, Vec<&Item>) = ssts.into_iter().partition(|item| item.size >= LARGE);
+    for item in large {
+        let found = one_large(&ctx.fs.clone(), item, threads);
+        report(ctx, &targets, item, found)?;
+    }
+    all(
+        &ctx.fs.clone(),
+        &small,
+        threads.min(small.len().max(1)),
+        &mut |item, found| report(ctx, &targets, item, found),
+    )?;
     for item in others {
         let before = ctx.out.problems();
         let what = match item.kind {
@@ -88,6 +99,56 @@ fn all(
         }
         Ok(())
     })
+}
+
+/// A large file, by all threads.
+fn one_large(fs: &Watched, item: &Item, threads: usize) -> Checked {
+    let sst = inspect::open_sst(fs, &item.path)?;
+    let verification = sst.verification()?;
+    let blocks = parts(threads, verification.block_parts(), &|part| {
+        verification.check_blocks(part)
+    })?;
+    let keys = parts(threads, verification.key_parts(), &|part| {
+        verification.check_keys(part)
+    })?;
+    let report = verification.finish(blocks, keys)?;
+    Ok((sst.summary().clone(), report))
+}
+
+/// Does all parts; what each gave, in order, or the error of the first one that failed.
+fn parts<T: Send>(
+    threads: usize,
+    count: usize,
+    check: &(dyn Fn(usize) -> packstone::Result<T> + Sync),
+) -> packstone::Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = BTreeMap::new();
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part >= count {
+                return done;
+            }
+            let checked = check(part);
+            if checked.is_err() {
+                // The parts before it have been begun, and what comes behind does not matter any more.
+                next.store(count, Ordering::Relaxed);
+            }
+            done.insert(part, checked);
+        }
+    };
+    let all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            match other.join() {
+                Ok(done) => all.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    all.into_values().collect()
 }
 
 fn one(fs: &Watched, item: &Item) -> Checked {
