@@ -132,9 +132,10 @@ impl Oracle {
         }
     }
 
-    /// Whether it is open what became of a write.
+    /// Whether it is open what became of a write, or of a keyspace that was to be created or dropped.
     pub(crate) fn has_pending(&self) -> bool {
-        self.commits.iter().any(|commit| !commit.acknowledged)
+        let ddl = !self.maybe_created.is_empty() || !self.maybe_dropped.is_empty();
+        ddl || self.commits.iter().any(|commit| !commit.acknowledged)
     }
 
     /// Everything acknowledged so far survives a loss of power.
