@@ -206,3 +206,43 @@ fn the_highest_numbers_that_are_found_leave_room_for_more() -> Result<()> {
     assert_eq!(db.keyspace("a")?.iter().count(), 3);
     db.close()
 }
+
+#[test]
+fn a_flush_that_fails_again_is_an_error_again() -> Result<()> {
+    let sim = SimEnv::new(8);
+    let db = tiny(&sim).open("/db")?;
+    let (a, b) = (db.keyspace("a")?, db.keyspace("b")?);
+    a.put("k", "v")?;
+    sim.fail_matching(
+        Some(Op::Create),
+        ".sst",
+        u64::MAX,
+        io::ErrorKind::Other,
+        Effect::Nothing,
+    );
+    assert!(a.compact_range::<&[u8], _>(..).is_err());
+    // What is frozen since is older than the newest number now.
+    b.put("k", "v")?;
+    assert!(a.compact_range::<&[u8], _>(..).is_err());
+    sim.clear_faults();
+    a.compact_range::<&[u8], _>(..)?;
+    db.close()
+}
+
+#[test]
+fn a_new_manifest_whose_sync_fails_costs_nothing_and_a_failed_sync_of_the_directory_is_final() -> Result<()> {
+    let sim = SimEnv::new(9);
+    let db = tiny(&sim).open("/db")?;
+    let a = db.keyspace("a")?;
+    let fail = |op, path| sim.fail_matching(Some(op), path, 1, io::ErrorKind::Other, Effect::Nothing);
+    // After a failed write the next edit goes into a new manifest.
+    fail(Op::Write, "MANIFEST");
+    assert!(db.keyspace("b").is_err());
+    fail(Op::Sync, "MANIFEST");
+    assert!(matches!(db.keyspace("b"), Err(Error::Io { .. })));
+    a.put("k", "v")?;
+    fail(Op::SyncDir, "/db");
+    assert!(matches!(db.keyspace("b"), Err(Error::Poisoned { .. })));
+    assert!(matches!(a.put("k", "v"), Err(Error::Poisoned { .. })));
+    Ok(())
+}

@@ -68,3 +68,19 @@ fn verification_names_the_damaged_file() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Length of a seal: a frame's 9 bytes in front, and 16 of payload.
+const SEAL_LEN: usize = 25;
+/// The kind of a seal, in the ninth byte of its frame.
+const SEAL: u8 = 3;
+
+#[test]
+fn a_closed_manifest_ends_in_a_seal() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    db.keyspace("k").unwrap();
+    db.close().unwrap();
+    let current = fs::read_to_string(dir.path().join("CURRENT")).unwrap();
+    let manifest = fs::read(dir.path().join(current.split(' ').nth(2).unwrap())).unwrap();
+    assert_eq!(manifest[manifest.len() - SEAL_LEN + 8], SEAL);
+}
