@@ -1,0 +1,202 @@
+//! The files of a small database are changed as the fuzzer says, and it is opened, read, written, compacted and closed.
+//!
+//! Nothing may panic or run for ever. Where the checksums were not made right again, what is read must be what was once
+//! written under that key, and what is written after an open that went well is there after the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::support::{Input, mix, repair};
+use packstone::env::sim::{CrashStyle, SimEnv};
+use packstone::{Access, Compression, Db, Durability, KeyspaceOptions, Options, RecoveryMode, Result};
+
+const DIR: &str = "/db";
+const KEYSPACES: [&str; 2] = ["plain", "packed"];
+
+/// Names and contents.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+/// All values that a key has ever had.
+type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
+pub(crate) struct Sample {
+    pub(crate) files: Files,
+    history: History,
+}
+
+fn options(sim: &SimEnv) -> Options {
+    Options::new()
+        .write_buffer_size(256 << 10)
+        .max_file_size(4 << 10)
+        .max_log_size(16 << 10)
+        .cache_size(64 << 10)
+        .env(sim.env())
+}
+
+pub(crate) fn samples() -> &'static [Sample; 2] {
+    static SAMPLES: OnceLock<[Sample; 2]> = OnceLock::new();
+    SAMPLES.get_or_init(|| [false, true].map(|closed| sample(closed).unwrap()))
+}
+
+fn sample(closed: bool) -> Result<Sample> {
+    let sim = SimEnv::new(5);
+    let mut history = History::new();
+    let db = options(&sim).open(DIR)?;
+    let layout = KeyspaceOptions::new().key_block_size(300).value_block_size(300);
+    let keyspaces = [
+        db.keyspace_with(KEYSPACES[0], layout.clone().compression(Compression::None))?,
+        db.keyspace_with(KEYSPACES[1], layout)?,
+    ];
+    for (round, step) in [(0u64, 4), (1, 3), (2, 2)] {
+        for (at, keyspace) in keyspaces.iter().enumerate() {
+            for n in (0..15).map(|n| n * step) {
+                let key = format!("key {n:03}").into_bytes();
+                if n % 7 == 5 {
+                    keyspace.delete(&key)?;
+                    continue;
+                }
+                let len = [5, 40, 80, if n < 4 { 4200 } else { 20 }][(n % 4) as usize];
+                let value: Vec<u8> = (0..len).map(|i| mix(round ^ n ^ (i / 3)) as u8).collect();
+                keyspace.put(&key, &value)?;
+                history.entry(key).or_default().insert(value);
+            }
+            match round {
+                0 => keyspace.compact_range::<&[u8], _>(..)?,
+                1 if at == 1 => db.flush()?,
+                _ => db.sync()?,
+            }
+        }
+    }
+    for n in 0..4u8 {
+        keyspaces[0].put([n], [n; 30])?;
+        history.entry(vec![n]).or_default().insert(vec![n; 30]);
+    }
+    if closed {
+        db.close()?;
+    } else {
+        sim.power_off();
+        drop(db);
+    }
+    drop(keyspaces);
+    sim.crash(CrashStyle::KeepAll);
+    let files = sim.list().into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let bytes = sim.read_file(&path).ok()?;
+        (name != "LOCK").then_some((name, bytes))
+    });
+    let files = files.collect();
+    Ok(Sample { files, history })
+}
+
+/// One run on the fuzzer's bytes.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let flags = input.u8();
+    let sample = &samples()[usize::from(flags & 1)];
+    let repaired = flags & 2 != 0;
+    let mut files = sample.files.clone();
+    let names: Vec<String> = files.keys().cloned().collect();
+    while !input.is_empty() {
+        let name = &names[usize::from(input.u8()) % names.len()];
+        let Some(bytes) = files.get_mut(name) else {
+            continue;
+        };
+        input.patch(bytes);
+        if repaired {
+            repair(name, bytes);
+        }
+    }
+    let sim = SimEnv::new(u64::from(flags));
+    try_out(sample, &sim, &files, flags);
+    // Queued jobs hold the machine, and the machine holds them.
+    sim.crash(CrashStyle::KeepAll);
+}
+
+fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
+    let repaired = flags & 2 != 0;
+    for (name, bytes) in files {
+        sim.write_file(Path::new(DIR).join(name), bytes).unwrap();
+    }
+    let options = || {
+        options(sim)
+            .access(if flags & 4 != 0 {
+                Access::Pread
+            } else {
+                Access::Mapped
+            })
+            .recovery_mode(match flags >> 3 & 3 {
+                0 | 1 => RecoveryMode::TornTail,
+                2 => RecoveryMode::Absolute,
+                _ => RecoveryMode::PointInTime,
+            })
+    };
+    let history = (!repaired).then_some(&sample.history);
+    if let Ok(db) = options().open_read_only(DIR) {
+        read(&db, history);
+    }
+    for round in 0..2u8 {
+        let Ok(db) = options().open(DIR) else {
+            // The first round wrote and closed: without forged checksums it opens again.
+            assert!(round == 0 || repaired, "{:?}", options().open(DIR).err());
+            return;
+        };
+        read(&db, history);
+        let written = write(&db, round);
+        // With forged checksums anything may be behind the names; else what was written is there.
+        if let (Ok(()), true) = (&written, history.is_some()) {
+            check_written(&db, round);
+        }
+        let _ = db.flush();
+        let _ = db.wait_for_background();
+        for name in db.keyspaces() {
+            if let Ok(keyspace) = db.keyspace(&name) {
+                let _ = keyspace.compact_range::<&[u8], _>(..);
+            }
+        }
+        read(&db, history);
+        if db.close().is_err() {
+            assert!(repaired, "a close fails");
+            return;
+        }
+    }
+}
+
+fn write(db: &Db, round: u8) -> Result<()> {
+    let keyspace = db.keyspace("new")?;
+    keyspace.put_with([b'n', round], [round; 100], Durability::Sync)?;
+    let mut batch = db.batch();
+    for name in KEYSPACES {
+        batch.put(&db.keyspace(name)?, [b'n', round], "batch");
+    }
+    batch.commit(Durability::Buffered)
+}
+
+fn check_written(db: &Db, newest: u8) {
+    let keyspace = db.keyspace("new").unwrap();
+    for round in 0..=newest {
+        if let Ok(value) = keyspace.get([b'n', round]) {
+            assert_eq!(value.as_deref(), Some(&[round; 100][..]));
+        }
+    }
+}
+
+/// Reads everything. With a history, every value must be one that its key has had.
+fn read(db: &Db, history: Option<&History>) {
+    for name in db.keyspaces() {
+        let Ok(keyspace) = db.keyspace(&name) else {
+            continue;
+        };
+        for (key, value) in keyspace.iter().map_while(Result::ok) {
+            if let Some(history) = history
+                && key.first() != Some(&b'n')
+            {
+                assert!(history[&*key].contains(&value[..]), "{key:?} has {value:?}");
+            }
+            let _ = keyspace.get(&key);
+        }
+        let _ = keyspace.iter().rev().map_while(Result::ok).count();
+        let _ = keyspace.prefix("key").keys().map_while(Result::ok).count();
+        let _ = keyspace.get("absent");
+    }
+    let _ = db.metrics();
+}

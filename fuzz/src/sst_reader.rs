@@ -1,0 +1,210 @@
+//! An SST, valid or changed or made of nothing but the fuzzer's bytes, is opened and read in every way.
+//!
+//! Unchanged it gives what was put in. Changed under its checksums it gives that, or an error. Changed with checksums made
+//! right again it gives anything that ends: no panic, no endless loop, no huge allocation.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::support::{Input, mix, repair_sst};
+use packstone::env::sim::SimEnv;
+use packstone::sst::{
+    Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, Sst, SstIdentity, SstOptions,
+    SstReadOptions, hash_key, write_sorted,
+};
+use packstone::{MAX_SEQ, Result};
+
+const PATH: &str = "/f.sst";
+
+/// Value (`None`: tombstone) by key and, newest first, number.
+type Entries = BTreeMap<(Vec<u8>, Reverse<u64>), Option<Vec<u8>>>;
+
+/// One run on the fuzzer's bytes.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let flags = input.u8();
+    let sim = SimEnv::new(1);
+    let mut entries = Entries::new();
+    let (raw, mut changed, repaired) = (flags & 16 != 0, false, flags & 8 != 0);
+    let mut bytes = if raw {
+        input.bytes(usize::MAX).to_vec()
+    } else {
+        entries = decode_entries(&mut input);
+        build(&sim, flags, &entries)
+    };
+    while !input.is_empty() {
+        let before = bytes.clone();
+        input.patch(&mut bytes);
+        changed |= before != bytes;
+    }
+    if repaired {
+        repair_sst(&mut bytes);
+    }
+    sim.write_file(PATH, &bytes).unwrap();
+    let access = if flags & 4 != 0 {
+        Access::Pread
+    } else {
+        Access::Mapped
+    };
+    match read(&sim, access, &entries, !raw && !(changed && repaired)) {
+        Ok(()) => {}
+        Err(error) => assert!(raw || changed, "{error}"),
+    }
+}
+
+fn decode_entries(input: &mut Input<'_>) -> Entries {
+    // An SST holds at least one entry.
+    let count = u64::from(input.u8()) + 1;
+    let mut entries = Entries::new();
+    for n in 0..count {
+        let (shape, letter) = (input.u8(), input.u8());
+        let mut key = vec![b'k'; usize::from(shape & 7) * 3];
+        key.extend_from_slice(&[letter >> 4, letter & 15][..usize::from(shape >> 3 & 1) + 1]);
+        let len = match shape >> 5 {
+            0 => None,
+            1 | 2 => Some(n % 9),
+            7 => Some(4090 + n),
+            small => Some(u64::from(small) * 40 + n % 17),
+        };
+        let value = len.map(|len| (0..len).map(|at| mix(n ^ (at / 4)) as u8).collect());
+        entries.insert((key, Reverse(n % 50 * 3)), value);
+    }
+    entries
+}
+
+fn build(sim: &SimEnv, flags: u8, entries: &Entries) -> Vec<u8> {
+    let options = SstOptions {
+        key_block_size: 200,
+        value_block_size: 300,
+        compression: if flags & 1 != 0 {
+            Compression::Lz4
+        } else {
+            Compression::None
+        },
+        filter: flags & 2 != 0,
+    };
+    let identity = SstIdentity {
+        keyspace: 1,
+        file_number: 7,
+        identity: [flags; 16],
+        replaces: vec![3],
+    };
+    let file = sim.env().fs.create(Path::new("/new")).unwrap();
+    let sorted = entries.iter().map(|((key, seq), value)| {
+        let value = match value {
+            Some(value) => EntryValue::Put(value),
+            None => EntryValue::Tombstone,
+        };
+        (&key[..], seq.0, value)
+    });
+    write_sorted(file, Path::new("/new"), &options, identity, sorted).unwrap();
+    sim.read_file("/new").unwrap()
+}
+
+/// Reads everything; with `exact`, every answer must be right.
+fn read(sim: &SimEnv, access: Access, entries: &Entries, exact: bool) -> Result<()> {
+    let options = SstReadOptions {
+        access,
+        cache: Arc::new(BlockCache::new(64 << 10)),
+    };
+    let path = Path::new(PATH);
+    let file = sim.env().fs.open(path).unwrap();
+    let sst = Arc::new(Sst::open(file, path, &options)?);
+    let verified = sst.verify();
+    let mut problem = verified.clone().map(drop);
+    let mut note = |result: Result<()>| problem = problem.clone().and(result);
+    note(sst.blocks().map(drop));
+    note(points(&sst, entries, exact));
+    note(forward(&sst, entries, exact));
+    note(backward(&sst, entries, exact));
+    note(seeks(&sst, entries));
+    // What verification lets pass can be read.
+    if verified.is_ok() {
+        problem.clone().unwrap();
+    }
+    problem
+}
+
+fn points(sst: &Sst, entries: &Entries, exact: bool) -> Result<()> {
+    let mut result = Ok(());
+    for (key, seq) in entries.keys() {
+        for snapshot in [seq.0, MAX_SEQ, seq.0 + 1] {
+            let found = sst.get(key, hash_key(key), snapshot);
+            let wanted = entries.range((key.clone(), Reverse(snapshot))..).next();
+            match found {
+                Ok(found) if exact => {
+                    let found = found.map(|found| match found {
+                        Found::Value(seq, value) => (seq, Some(value.to_vec())),
+                        Found::Tombstone(seq) => (seq, None),
+                    });
+                    let wanted = wanted.filter(|((other, _), _)| other == key);
+                    assert_eq!(found, wanted.map(|((_, seq), value)| (seq.0, value.clone())));
+                }
+                Ok(_) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+    }
+    result
+}
+
+fn forward(sst: &Arc<Sst>, entries: &Entries, exact: bool) -> Result<()> {
+    let mut cursor = sst.cursor(CursorOptions {
+        access: Some(Access::Pread),
+        read_ahead: true,
+        fill_cache: false,
+    });
+    cursor.seek_to_first()?;
+    let mut wanted = entries.iter();
+    while cursor.valid() {
+        let value = cursor.load(cursor.value());
+        if exact {
+            let ((key, seq), wanted) = wanted.next().unwrap();
+            assert_eq!((cursor.key(), cursor.seq()), (&key[..], seq.0));
+            if let Ok(value) = &value {
+                assert_eq!(&value[..], wanted.as_deref().unwrap_or_default());
+            }
+        }
+        value?;
+        cursor.next()?;
+    }
+    assert!(!exact || wanted.next().is_none());
+    Ok(())
+}
+
+fn backward(sst: &Arc<Sst>, entries: &Entries, exact: bool) -> Result<()> {
+    let mut cursor = sst.cursor(CursorOptions::default());
+    cursor.seek_to_last()?;
+    let mut wanted = entries.keys().rev();
+    while cursor.valid() {
+        if exact {
+            let (key, seq) = wanted.next().unwrap();
+            assert_eq!((cursor.key(), cursor.seq()), (&key[..], seq.0));
+        }
+        cursor.load(cursor.value())?;
+        cursor.prev()?;
+    }
+    assert!(!exact || wanted.next().is_none());
+    Ok(())
+}
+
+/// Turns and jumps, whose answers the model test of the library checks.
+fn seeks(sst: &Arc<Sst>, entries: &Entries) -> Result<()> {
+    let mut cursor = sst.cursor(CursorOptions::default());
+    for (key, seq) in entries.keys().take(40) {
+        cursor.seek(key, seq.0)?;
+        if cursor.valid() {
+            cursor.next()?;
+        }
+        cursor.seek_before(key, seq.0)?;
+        if cursor.valid() {
+            cursor.prev()?;
+        }
+        if cursor.valid() {
+            cursor.next()?;
+        }
+    }
+    Ok(())
+}
