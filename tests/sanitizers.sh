@@ -3,7 +3,7 @@
 #
 #   tests/sanitizers.sh address|thread [quick|all]
 #
-# address   every byte that is touched belongs to whoever touches it, and nothing leaks. Clean: no suppressions.
+# address   every byte that is touched belongs to whoever touches it, and nothing leaks. No suppressions.
 # thread    data races. The standard library is not instrumented (that would need its sources); what this makes of it is
 #           in tests/tsan-suppressions.txt, entry by entry.
 #
