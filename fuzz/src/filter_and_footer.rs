@@ -126,7 +126,7 @@ fn footer(input: &mut Input<'_>) {
 fn header(input: &mut Input<'_>) {
     let how = input.u8();
     let mut bytes = Vec::from(*b"PKSTSST\0");
-    bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend_from_slice(&[how; 16]);
     bytes.extend_from_slice(&[0; 8]);
     repair_end(&mut bytes);
