@@ -462,7 +462,7 @@ mod tests {
         // Two equal ones at the first cut go up, so that the last table gets one more than planned.
         let count = 2851;
         let cut = plan(count).first().unwrap().1;
-        let mut hashes: Vec<u64> = (0..count).map(|n| n << 50).collect();
+        let mut hashes: Vec<u64> = (0..count).map(|n| n << 50 | hash(n) >> 14).collect();
         hashes[cut as usize] = hashes[cut as usize - 1];
         let bytes = build(&mut hashes.clone()).unwrap();
         let filter = Filter::parse(&bytes).unwrap();
