@@ -83,8 +83,14 @@ pub(crate) fn build(hashes: &mut [u64]) -> Option<Vec<u8>> {
     let tables = plan(hashes.len() as u64);
     let mut partitions: Vec<(u64, Vec<u8>)> = Vec::with_capacity(tables.len());
     let (mut rest, mut first) = (hashes, 0u64);
-    for (bits, keys) in tables {
-        let keys = usize::try_from(keys).ok()?;
+    let last = tables.len().saturating_sub(1);
+    for (number, (bits, keys)) in tables.into_iter().enumerate() {
+        // The last table takes all the rest: more than planned, where equal hashes went up at an earlier cut.
+        let keys = if number == last {
+            rest.len()
+        } else {
+            usize::try_from(keys).ok()?
+        };
         let (here, next, next_first) = cut(rest, keys);
         partitions.push((first, table(here, bits)?));
         (rest, first) = (next, next_first);
@@ -449,5 +455,19 @@ mod tests {
             }
         }
         assert!(parsed > 1500, "most mutations must reach the look-up: {parsed}");
+    }
+
+    #[test]
+    fn no_key_is_lost_where_equal_hashes_straddle_a_cut() {
+        // Two equal ones at the first cut go up, so that the last table gets one more than planned.
+        let count = 2851;
+        let cut = plan(count).first().unwrap().1;
+        let mut hashes: Vec<u64> = (0..count).map(|n| n << 50 | hash(n) >> 14).collect();
+        hashes[cut as usize] = hashes[cut as usize - 1];
+        let bytes = build(&mut hashes.clone()).unwrap();
+        let filter = Filter::parse(&bytes).unwrap();
+        for hash in hashes {
+            assert!(filter.may_contain(&bytes, hash), "{hash:#x} is lost");
+        }
     }
 }
