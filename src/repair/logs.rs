@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decide::{Plan, Space};
+use super::decide::Plan;
 use super::{Loss, Repair, Undecided, UndecidedChoice};
 use crate::record_log::RecoveryMode;
 use crate::types::{KeyspaceId, SeqNo};
@@ -106,7 +106,7 @@ fn judge_unfiled(repair: &mut Repair<'_>, plan: &mut Plan, logged: &BTreeMap<Key
             plan.dropped.insert(id);
             plan.spaces.remove(&id);
         } else {
-            plan.spaces.entry(id).or_insert_with(Space::default);
+            plan.spaces.entry(id).or_default();
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::sst::{CursorOptions, SstCursor};
 use crate::types::{EntryKind, SeqNo};
 use crate::{Result, Slice};
 
+/// Who is told of entries: key, number, value; a tombstone has none.
+pub(super) type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>;
+
 /// The entries of one file.
 enum Stream {
     Whole(Box<SstCursor>, bool),
@@ -76,11 +79,7 @@ pub(super) struct Merged {
 }
 
 /// Hands on the entries of `files` in order, a tombstone without a value.
-pub(super) fn merge(
-    repair: &Repair<'_>,
-    files: &[&Found],
-    sink: &mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>,
-) -> Result<Merged> {
+pub(super) fn merge(repair: &Repair<'_>, files: &[&Found], sink: EntrySink<'_>) -> Result<Merged> {
     let mut streams = Vec::new();
     for found in files {
         streams.push(open(repair, found)?);
@@ -154,10 +153,7 @@ struct Held {
     disputed: bool,
 }
 
-fn flush(
-    held: &mut Option<Held>,
-    sink: &mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>,
-) -> Result<()> {
+fn flush(held: &mut Option<Held>, sink: EntrySink<'_>) -> Result<()> {
     match held.take() {
         Some(held) if !held.disputed => sink(&held.key, held.seq, held.value.as_deref()),
         _ => Ok(()),

@@ -304,12 +304,15 @@ struct Loaded {
     i: u32,
 }
 
+/// A block's bytes, or why there are none.
+type BlockResult = Result<Arc<[u8]>, String>;
+
 /// The readable entries of a damaged file, in order.
 pub(crate) struct SalvageCursor {
     salvage: Arc<Salvage>,
     next_part: usize,
     loaded: Option<Loaded>,
-    values: Option<(u32, Result<Arc<[u8]>, String>)>,
+    values: Option<(u32, BlockResult)>,
     key: Vec<u8>,
     seq: SeqNo,
     value: Option<Slice>,
