@@ -114,7 +114,7 @@ impl Writer {
             let ks = self.db.keyspace(name).unwrap();
             let key = format!("key {:04}", (r >> 8) % keys).into_bytes();
             let map = self.state.get_mut(name).unwrap();
-            if (r >> 40) % 4 == 0 {
+            if (r >> 40).is_multiple_of(4) {
                 ks.delete(&key).unwrap();
                 map.remove(&key);
             } else {

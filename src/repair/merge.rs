@@ -16,6 +16,9 @@ use crate::sst::{CursorOptions, SstCursor};
 use crate::types::{EntryKind, SeqNo};
 use crate::{Result, Slice};
 
+/// Who is told of entries: key, number, value; a tombstone has none.
+pub(super) type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>;
+
 /// The entries of one file.
 enum Stream {
     Whole(Box<SstCursor>, bool),
@@ -75,11 +78,8 @@ pub(super) struct Merged {
     pub(super) lost: Vec<(usize, LostKeys)>,
 }
 
-/// Where entries go: key, number, and value, none for a tombstone.
-pub(super) type Sink<'s> = &'s mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>;
-
 /// Hands on the entries of `files` in order, a tombstone without a value.
-pub(super) fn merge(repair: &Repair<'_>, files: &[&Found], sink: Sink<'_>) -> Result<Merged> {
+pub(super) fn merge(repair: &Repair<'_>, files: &[&Found], sink: EntrySink<'_>) -> Result<Merged> {
     let mut streams = Vec::new();
     for found in files {
         streams.push(open(repair, found)?);
@@ -153,7 +153,7 @@ struct Held {
     disputed: bool,
 }
 
-fn flush(held: &mut Option<Held>, sink: Sink<'_>) -> Result<()> {
+fn flush(held: &mut Option<Held>, sink: EntrySink<'_>) -> Result<()> {
     match held.take() {
         Some(held) if !held.disputed => sink(&held.key, held.seq, held.value.as_deref()),
         _ => Ok(()),

@@ -304,15 +304,15 @@ struct Loaded {
     i: u32,
 }
 
-/// A value block, or what is wrong with it.
-type ValueBlock = Result<Arc<[u8]>, String>;
+/// A block's bytes, or why there are none.
+type BlockResult = Result<Arc<[u8]>, String>;
 
 /// The readable entries of a damaged file, in order.
 pub(crate) struct SalvageCursor {
     salvage: Arc<Salvage>,
     next_part: usize,
     loaded: Option<Loaded>,
-    values: Option<(u32, ValueBlock)>,
+    values: Option<(u32, BlockResult)>,
     key: Vec<u8>,
     seq: SeqNo,
     value: Option<Slice>,

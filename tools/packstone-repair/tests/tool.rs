@@ -75,10 +75,13 @@ fn run(dir: &Path, args: &str) -> (String, String, i32) {
     )
 }
 
+/// What is done to a database, in words and in deed.
+type Damage = (&'static str, fn(&Path));
+
 #[test]
 fn the_report_is_what_the_golden_says() {
     let mut text = String::new();
-    let damages: [(&str, fn(&Path)); 3] = [
+    let damages: [Damage; 3] = [
         ("whole", |_| {}),
         ("without a manifest", remove_manifest),
         ("with a damaged SST", damage),
