@@ -1,9 +1,48 @@
 //! What a memtable promises, pinned against a `BTreeMap` and, for readers beside a writer, by what they may never see.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::radix::RadixTree;
+use super::skip_list::SkipList;
 use super::*;
+use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, ValuePlace, ValueRef};
+use crate::{Error, Slice};
+
+/// Each test of this file for each memtable.
+macro_rules! for_all_memtables {
+    ($($name:ident,)*) => {
+        mod of_skip_list {
+            $(#[test] fn $name() { super::$name::<super::SkipList>() })*
+        }
+        mod of_radix_tree {
+            $(#[test] fn $name() { super::$name::<super::RadixTree>() })*
+        }
+    };
+}
+
+for_all_memtables! {
+    both_directions_give_what_a_sorted_map_gives,
+    seeks_land_where_a_sorted_map_says,
+    a_snapshot_sees_the_newest_version_at_or_below_it,
+    ascending_descending_and_interleaved_inserts_keep_the_order,
+    a_key_and_the_same_key_with_zeros_behind_it_are_two_keys,
+    keys_and_values_at_the_limits_are_kept_and_beyond_them_refused,
+    memory_usage_starts_small_and_follows_what_is_stored,
+    a_value_can_be_loaded_after_the_cursor_has_moved,
+    a_made_up_value_reference_is_an_error,
+    a_cursor_that_stands_nowhere_answers_harmlessly,
+    a_cursor_keeps_the_memtable_alive,
+    readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before,
+    several_writers_lose_nothing,
+    readers_beside_a_writer_of_crowded_keys_see_all_versions_that_came_before,
+    keys_that_are_prefixes_of_each_other_keep_their_order,
+    a_thousand_shared_bytes_are_told_apart_wherever_they_end,
+    the_longest_keys_are_told_apart_at_either_end,
+    all_bytes_branch_in_order_however_they_arrive,
+    versions_of_a_key_are_ordered_whatever_the_order_of_their_numbers,
+    cursors_held_over_inserts_stay_in_order_and_miss_nothing,
+}
 
 type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<SeqNo>), Option<Vec<u8>>>;
 
@@ -38,7 +77,7 @@ fn tricky_key(random: &mut Random) -> Vec<u8> {
     key
 }
 
-fn put(list: &SkipList, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
+fn put<T: SortedTable>(list: &T, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
     let kind = if value.is_some() {
         EntryKind::Put
     } else {
@@ -49,22 +88,22 @@ fn put(list: &SkipList, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Opti
     model.insert((key, std::cmp::Reverse(seq)), value);
 }
 
-fn random_list(seed: u64, entries: u64) -> (Arc<SkipList>, Model) {
-    let (list, mut model, mut random) = (Arc::new(SkipList::new()), Model::new(), Random(seed));
+fn random_list<T: SortedTable>(seed: u64, entries: u64) -> (Arc<T>, Model) {
+    let (list, mut model, mut random) = (Arc::new(T::new()), Model::new(), Random(seed));
     for seq in 1..=entries {
         let value = match random.below(5) {
             0 => None,
             1 => Some(vec![7; 300]),
             _ => Some(seq.to_be_bytes()[8 - random.below(9)..].to_vec()),
         };
-        put(&list, &mut model, tricky_key(&mut random), seq, value);
+        put(&*list, &mut model, tricky_key(&mut random), seq, value);
     }
     (list, model)
 }
 
 type Entry = (Vec<u8>, SeqNo, Option<Vec<u8>>);
 
-fn current(cursor: &SkipListCursor) -> Option<Entry> {
+fn current(cursor: &impl Cursor) -> Option<Entry> {
     let value = cursor.value();
     let bytes = cursor.load(value).unwrap().to_vec();
     let value = (value.kind() == EntryKind::Put).then_some(bytes);
@@ -81,9 +120,8 @@ fn flat(entry: (&Version, &Option<Vec<u8>>)) -> Entry {
 
 const MODEL_ENTRIES: u64 = if cfg!(miri) { 60 } else { 3000 };
 
-#[test]
-fn both_directions_give_what_a_sorted_map_gives() {
-    let (list, model) = random_list(1, MODEL_ENTRIES);
+fn both_directions_give_what_a_sorted_map_gives<T: SortedTable>() {
+    let (list, model) = random_list::<T>(1, MODEL_ENTRIES);
     let expected: Vec<Entry> = model.iter().map(flat).collect();
     let mut cursor = list.cursor();
     let mut forward = Vec::new();
@@ -104,9 +142,8 @@ fn both_directions_give_what_a_sorted_map_gives() {
     assert_eq!(list.len(), expected.len());
 }
 
-#[test]
-fn seeks_land_where_a_sorted_map_says() {
-    let (list, model) = random_list(2, MODEL_ENTRIES);
+fn seeks_land_where_a_sorted_map_says<T: SortedTable>() {
+    let (list, model) = random_list::<T>(2, MODEL_ENTRIES);
     let mut random = Random(3);
     let mut cursor = list.cursor();
     for _ in 0..MODEL_ENTRIES {
@@ -124,9 +161,8 @@ fn seeks_land_where_a_sorted_map_says() {
     }
 }
 
-#[test]
-fn a_snapshot_sees_the_newest_version_at_or_below_it() {
-    let (list, model) = random_list(4, MODEL_ENTRIES);
+fn a_snapshot_sees_the_newest_version_at_or_below_it<T: SortedTable>() {
+    let (list, model) = random_list::<T>(4, MODEL_ENTRIES);
     let mut random = Random(5);
     for _ in 0..MODEL_ENTRIES {
         let (key, snapshot) = (tricky_key(&mut random), random.next() % (MODEL_ENTRIES + 2));
@@ -142,10 +178,9 @@ fn a_snapshot_sees_the_newest_version_at_or_below_it() {
     }
 }
 
-#[test]
-fn ascending_descending_and_interleaved_inserts_keep_the_order() {
+fn ascending_descending_and_interleaved_inserts_keep_the_order<T: SortedTable>() {
     for pattern in 0..3u32 {
-        let (list, mut model) = (Arc::new(SkipList::new()), Model::new());
+        let (list, mut model) = (Arc::new(T::new()), Model::new());
         for i in 0..MODEL_ENTRIES as u32 {
             let number = match pattern {
                 0 => i,
@@ -153,7 +188,7 @@ fn ascending_descending_and_interleaved_inserts_keep_the_order() {
                 _ => (i % 3) << 16 | i, // three ascending runs, taking turns
             };
             let key = format!("{number:016}").into_bytes();
-            put(&list, &mut model, key, u64::from(i) + 1, Some(vec![1]));
+            put(&*list, &mut model, key, u64::from(i) + 1, Some(vec![1]));
         }
         let mut cursor = list.cursor();
         cursor.seek_to_first().unwrap();
@@ -165,9 +200,8 @@ fn ascending_descending_and_interleaved_inserts_keep_the_order() {
     }
 }
 
-#[test]
-fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys() {
-    let list = Arc::new(SkipList::new());
+fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let keys: Vec<Vec<u8>> = (0..12)
         .map(|zeros| [&b"a"[..], &vec![0; zeros]].concat())
         .collect();
@@ -184,9 +218,8 @@ fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys() {
     assert_eq!(list.get(b"", MAX_SEQ), None);
 }
 
-#[test]
-fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused() {
-    let list = Arc::new(SkipList::new());
+fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let longest = vec![b'k'; MAX_KEY_LEN];
     let sibling = [&longest[..MAX_KEY_LEN - 1], b"l"].concat();
     list.insert(&longest, 2, EntryKind::Put, b"one").unwrap();
@@ -224,9 +257,8 @@ fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused() {
     );
 }
 
-#[test]
-fn memory_usage_starts_small_and_follows_what_is_stored() {
-    let list = SkipList::new();
+fn memory_usage_starts_small_and_follows_what_is_stored<T: SortedTable>() {
+    let list = T::new();
     assert!(
         list.memory_usage() <= 4096,
         "a hundred idle keyspaces cost next to nothing"
@@ -254,9 +286,8 @@ fn memory_usage_starts_small_and_follows_what_is_stored() {
     );
 }
 
-#[test]
-fn a_value_can_be_loaded_after_the_cursor_has_moved() {
-    let list = Arc::new(SkipList::new());
+fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"a", 1, EntryKind::Put, b"longer than eight bytes")
         .unwrap();
     list.insert(b"b", 2, EntryKind::Put, b"short").unwrap();
@@ -280,12 +311,11 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved() {
     assert!(loaded[2].is_empty());
 }
 
-#[test]
-fn a_made_up_value_reference_is_an_error() {
-    let list = Arc::new(SkipList::new());
+fn a_made_up_value_reference_is_an_error<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"a", 1, EntryKind::Put, &[0xff; 100]).unwrap();
     let mut cursor = list.cursor();
-    let load = |cursor: &SkipListCursor, handle| cursor.load(ValueRef::new(ValuePlace::Memory { handle }));
+    let load = |cursor: &T::Cursor, handle| cursor.load(ValueRef::new(ValuePlace::Memory { handle }));
     assert!(
         load(&cursor, 0).is_err(),
         "a cursor that stands nowhere has no value either"
@@ -309,9 +339,8 @@ fn a_made_up_value_reference_is_an_error() {
     assert_eq!(load(&cursor, good).unwrap().len(), 100);
 }
 
-#[test]
-fn a_cursor_that_stands_nowhere_answers_harmlessly() {
-    let list = Arc::new(SkipList::new());
+fn a_cursor_that_stands_nowhere_answers_harmlessly<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let mut cursor = list.cursor();
     assert_eq!((cursor.valid(), cursor.key(), cursor.seq()), (false, &b""[..], 0));
     assert_eq!(cursor.value().place, ValuePlace::Tombstone);
@@ -322,9 +351,8 @@ fn a_cursor_that_stands_nowhere_answers_harmlessly() {
     assert!(!cursor.valid());
 }
 
-#[test]
-fn a_cursor_keeps_the_memtable_alive() {
-    let list = Arc::new(SkipList::new());
+fn a_cursor_keeps_the_memtable_alive<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"key", 1, EntryKind::Put, b"a value of some length")
         .unwrap();
     let mut cursor = list.cursor();
@@ -334,34 +362,11 @@ fn a_cursor_keeps_the_memtable_alive() {
     assert_eq!(cursor.load(cursor.value()).unwrap(), b"a value of some length");
 }
 
-#[test]
-fn the_same_inserts_build_the_same_list() {
-    let heights = |list: &Arc<SkipList>| {
-        let mut cursor = list.cursor();
-        cursor.seek_to_first().unwrap();
-        let mut heights = Vec::new();
-        while let Some(node) = cursor.node() {
-            heights.push(node.header().height);
-            cursor.next().unwrap();
-        }
-        heights
-    };
-    let first = heights(&random_list(6, MODEL_ENTRIES).0);
-    assert_eq!(first, heights(&random_list(6, MODEL_ENTRIES).0));
-    if !cfg!(miri) {
-        let share = first.iter().filter(|height| **height > 1).count() as f64 / first.len() as f64;
-        assert!(
-            (0.2..0.3).contains(&share),
-            "one node in four rises a level, here {share}"
-        );
-    }
-}
-
 /// The writers insert key `hash(n)` with number n and a value derived from it, in the order of n within each writer.
-fn concurrent_key(n: u64) -> [u8; 16] {
+fn concurrent_key(n: u64) -> Vec<u8> {
     let mut key = [b'k'; 16];
     key[8..].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    key
+    key.to_vec()
 }
 
 fn concurrent_value(n: u64) -> Vec<u8> {
@@ -371,7 +376,12 @@ fn concurrent_value(n: u64) -> Vec<u8> {
 }
 
 /// Everything that was inserted before the scan began is there, in order, whole; what came later is whole too.
-fn scan_beside_writers(list: &Arc<SkipList>, done: &AtomicU64, backwards: bool) -> u64 {
+fn scan_beside_writers<T: SortedTable>(
+    list: &Arc<T>,
+    done: &AtomicU64,
+    backwards: bool,
+    key_of: fn(u64) -> Vec<u8>,
+) -> u64 {
     let floor = done.load(Ordering::Acquire);
     let mut cursor = list.cursor();
     if backwards {
@@ -380,26 +390,31 @@ fn scan_beside_writers(list: &Arc<SkipList>, done: &AtomicU64, backwards: bool) 
         cursor.seek_to_first()
     }
     .unwrap();
-    let (mut seen, mut previous) = (0, None::<Vec<u8>>);
+    let (mut seen, mut previous) = (0, None::<Version>);
     while cursor.valid() {
         let n = cursor.seq();
-        assert_eq!(cursor.key(), concurrent_key(n));
+        assert_eq!(cursor.key(), key_of(n));
         assert_eq!(cursor.load(cursor.value()).unwrap(), concurrent_value(n));
+        let at = (cursor.key().to_vec(), std::cmp::Reverse(n));
         if let Some(previous) = &previous {
-            assert_eq!(previous.as_slice() < cursor.key(), !backwards, "out of order");
+            let order = if backwards {
+                at.cmp(previous)
+            } else {
+                previous.cmp(&at)
+            };
+            assert!(order.is_lt(), "out of order");
         }
         seen += u64::from(n <= floor);
-        previous = Some(cursor.key().to_vec());
+        previous = Some(at);
         if backwards { cursor.prev() } else { cursor.next() }.unwrap();
     }
     assert_eq!(seen, floor, "an entry inserted before the scan began is missing");
     floor
 }
 
-#[test]
-fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before() {
+fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before<T: SortedTable>() {
     let total = if cfg!(miri) { 60 } else { 20_000 };
-    let (list, done) = (Arc::new(SkipList::new()), AtomicU64::new(0));
+    let (list, done) = (Arc::new(T::new()), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for reader in 0..3 {
             let (list, done) = (&list, &done);
@@ -413,7 +428,7 @@ fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before()
                             assert_eq!(found, Some(Found::Value(n, concurrent_value(n).into())));
                         }
                     } else {
-                        floor = scan_beside_writers(list, done, reader == 1);
+                        floor = scan_beside_writers(list, done, reader == 1, concurrent_key);
                     }
                 }
             });
@@ -426,10 +441,9 @@ fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before()
     });
 }
 
-#[test]
-fn several_writers_lose_nothing() {
+fn several_writers_lose_nothing<T: SortedTable>() {
     let each = if cfg!(miri) { 20 } else { 5_000 };
-    let list = Arc::new(SkipList::new());
+    let list = Arc::new(T::new());
     std::thread::scope(|scope| {
         for writer in 0..4u64 {
             let list = &list;
@@ -443,7 +457,288 @@ fn several_writers_lose_nothing() {
     });
     assert_eq!(list.len() as u64, 4 * each);
     assert_eq!(
-        scan_beside_writers(&list, &AtomicU64::new(4 * each), false),
+        scan_beside_writers(&list, &AtomicU64::new(4 * each), false, concurrent_key),
         4 * each
     );
+}
+
+/// Few keys, of all the shapes that are easily mixed up, so that most have several versions and nodes are replaced often.
+fn crowded_key(n: u64) -> Vec<u8> {
+    let mut random = Random(n);
+    let mut key = tricky_key(&mut random);
+    if random.below(2) == 0 {
+        key.push(random.below(256) as u8);
+    }
+    key
+}
+
+fn readers_beside_a_writer_of_crowded_keys_see_all_versions_that_came_before<T: SortedTable>() {
+    let total = if cfg!(miri) { 60 } else { 8_000 };
+    let (list, done) = (Arc::new(T::new()), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for reader in 0..3 {
+            let (list, done) = (&list, &done);
+            scope.spawn(move || {
+                let mut floor = 0;
+                while floor < total {
+                    if reader < 2 {
+                        floor = scan_beside_writers(list, done, reader == 1, crowded_key);
+                        continue;
+                    }
+                    floor = done.load(Ordering::Acquire);
+                    for n in (1..=floor).rev().take(100) {
+                        let found = list.get(&crowded_key(n), n);
+                        assert_eq!(found, Some(Found::Value(n, concurrent_value(n).into())));
+                        let mut cursor = list.cursor();
+                        cursor.seek(&crowded_key(n), n).unwrap();
+                        assert_eq!(cursor.seq(), n);
+                    }
+                }
+            });
+        }
+        for n in 1..=total {
+            list.insert(&crowded_key(n), n, EntryKind::Put, &concurrent_value(n))
+                .unwrap();
+            done.store(n, Ordering::Release);
+        }
+    });
+}
+
+/// Everything in both directions, and every key by `get` and by `seek` in both directions.
+fn assert_same<T: SortedTable>(list: &Arc<T>, model: &Model) {
+    let mut cursor = list.cursor();
+    cursor.seek_to_first().unwrap();
+    for expected in model.iter().map(flat) {
+        assert!(current(&cursor) == Some(expected));
+        cursor.next().unwrap();
+    }
+    assert!(!cursor.valid());
+    cursor.seek_to_last().unwrap();
+    for expected in model.iter().rev().map(flat) {
+        assert!(current(&cursor) == Some(expected));
+        cursor.prev().unwrap();
+    }
+    assert!(!cursor.valid());
+    for (key, seq) in model.keys() {
+        let at = (key.clone(), *seq);
+        cursor.seek(key, seq.0).unwrap();
+        assert!(current(&cursor) == model.range(at.clone()..).next().map(flat));
+        cursor.seek_before(key, seq.0).unwrap();
+        assert!(current(&cursor) == model.range(..at).next_back().map(flat));
+        let found = match &model[&(key.clone(), *seq)] {
+            Some(value) => Found::Value(seq.0, Slice::from(&value[..])),
+            None => Found::Tombstone(seq.0),
+        };
+        assert!(list.get(key, seq.0) == Some(found));
+    }
+    assert_eq!(list.len(), model.len());
+}
+
+/// The keys, each once, in an order without a pattern.
+fn shuffled(mut keys: Vec<Vec<u8>>, random: &mut Random) -> Vec<Vec<u8>> {
+    for i in (1..keys.len()).rev() {
+        keys.swap(i, random.below(i + 1));
+    }
+    keys
+}
+
+fn filled<T: SortedTable>(keys: Vec<Vec<u8>>) -> (Arc<T>, Model) {
+    let (list, mut model) = (Arc::new(T::new()), Model::new());
+    for (i, key) in keys.into_iter().enumerate() {
+        put(&*list, &mut model, key, i as u64 + 1, Some(vec![i as u8; i % 12]));
+    }
+    (list, model)
+}
+
+fn keys_that_are_prefixes_of_each_other_keep_their_order<T: SortedTable>() {
+    let longest = if cfg!(miri) { 20 } else { 1000 };
+    for (seed, unit) in [(7, &b"a"[..]), (8, b"eight by"), (9, b"more than eight bytes")] {
+        let keys = (0..longest / unit.len()).map(|n| unit.repeat(n)).collect();
+        let (list, model) = filled::<T>(shuffled(keys, &mut Random(seed)));
+        assert_same(&list, &model);
+    }
+}
+
+fn a_thousand_shared_bytes_are_told_apart_wherever_they_end<T: SortedTable>() {
+    let len = if cfg!(miri) { 30 } else { 1000 };
+    let mut random = Random(10);
+    let mut keys = Vec::new();
+    for _ in 0..len / 5 {
+        let mut key = vec![b'p'; len];
+        for _ in 0..random.below(3) {
+            let at = random.below(len);
+            key[at] = random.below(256) as u8;
+        }
+        for _ in 0..3 {
+            key.push(random.below(4) as u8);
+        }
+        key.truncate(len + 3 - random.below(2) * random.below(len));
+        keys.push(key);
+    }
+    keys.sort();
+    keys.dedup();
+    let (list, model) = filled::<T>(shuffled(keys, &mut random));
+    assert_same(&list, &model);
+    // Absent keys that leave the path inside of shared bytes.
+    let mut cursor = list.cursor();
+    for _ in 0..len {
+        let mut key = vec![b'p'; 1 + random.below(len)];
+        let last = key.len() - 1;
+        key[last] = random.below(256) as u8;
+        let at = (key.clone(), std::cmp::Reverse(MAX_SEQ));
+        assert!(list.get(&key, MAX_SEQ).is_some() == model.keys().any(|(other, _)| *other == key));
+        cursor.seek(&key, MAX_SEQ).unwrap();
+        assert!(current(&cursor) == model.range(at.clone()..).next().map(flat));
+        cursor.seek_before(&key, MAX_SEQ).unwrap();
+        assert!(current(&cursor) == model.range(..at).next_back().map(flat));
+    }
+}
+
+fn the_longest_keys_are_told_apart_at_either_end<T: SortedTable>() {
+    let mut keys = Vec::new();
+    for at in [0, 1, 7, 8, 9, 32_767, MAX_KEY_LEN - 9, MAX_KEY_LEN - 1] {
+        for byte in [0, b'j', b'l', 0xff] {
+            let mut key = vec![b'k'; MAX_KEY_LEN];
+            key[at] = byte;
+            keys.push(key.clone());
+            key.truncate(at);
+            keys.push(key);
+        }
+    }
+    keys.push(vec![b'k'; MAX_KEY_LEN]);
+    keys.sort();
+    keys.dedup();
+    let (list, model) = filled::<T>(shuffled(keys, &mut Random(11)));
+    assert_same(&list, &model);
+}
+
+fn all_bytes_branch_in_order_however_they_arrive<T: SortedTable>() {
+    let mut keys = vec![b"x".to_vec()];
+    for first in 0..=255u8 {
+        keys.push(vec![b'x', first]);
+        for second in (0..=255u8).step_by(1 + usize::from(first)) {
+            keys.push(vec![b'x', first, second, b'y']);
+        }
+    }
+    if cfg!(miri) {
+        keys.truncate(60);
+    }
+    let mut random = Random(12);
+    assert_same_after(filled::<T>(keys.clone()));
+    assert_same_after(filled::<T>(shuffled(keys.clone(), &mut random)));
+    keys.reverse();
+    assert_same_after(filled::<T>(keys));
+}
+
+fn assert_same_after<T: SortedTable>((list, model): (Arc<T>, Model)) {
+    assert_same(&list, &model);
+}
+
+fn versions_of_a_key_are_ordered_whatever_the_order_of_their_numbers<T: SortedTable>() {
+    let versions = if cfg!(miri) { 12 } else { 300u64 };
+    for order in 0..3u64 {
+        let (list, mut model) = (Arc::new(T::new()), Model::new());
+        for i in 0..versions {
+            let seq = match order {
+                0 => i,
+                1 => versions - i,
+                _ => i * 7 % 303, // all numbers differ, since 303 is no multiple of 7
+            };
+            for key in ["key", "key2", "k"] {
+                put(
+                    &*list,
+                    &mut model,
+                    key.into(),
+                    10 + 2 * seq,
+                    Some(seq.to_be_bytes().to_vec()),
+                );
+            }
+        }
+        assert_same(&list, &model);
+        for snapshot in 0..2 * versions + 12 {
+            let at = (b"key".to_vec(), std::cmp::Reverse(snapshot));
+            let expected = model
+                .range(at.clone()..)
+                .next()
+                .map(flat)
+                .filter(|e| e.0 == b"key");
+            let found = list.get(b"key", snapshot);
+            assert_eq!(found.is_some(), expected.is_some());
+            if let (Some(Found::Value(seq, _)), Some((_, expected, _))) = (found, expected) {
+                assert_eq!(seq, expected);
+            }
+            let mut cursor = list.cursor();
+            cursor.seek_before(b"key", snapshot).unwrap();
+            assert_eq!(current(&cursor), model.range(..at).next_back().map(flat));
+        }
+    }
+}
+
+/// A cursor that was sought when `floor` was the newest number.
+struct Held<C> {
+    cursor: C,
+    floor: SeqNo,
+}
+
+/// One step of a held cursor: strictly onwards, to an entry that exists, past none that was there when it was sought.
+fn step_held(held: &mut Held<impl Cursor>, model: &Model, forward: bool) {
+    let from = (held.cursor.key().to_vec(), std::cmp::Reverse(held.cursor.seq()));
+    if forward {
+        held.cursor.next().unwrap();
+    } else {
+        held.cursor.prev().unwrap();
+    }
+    let to = current(&held.cursor);
+    let expected = |at: &Version| to == model.get_key_value(at).map(flat);
+    let to_version = (held.cursor.key().to_vec(), std::cmp::Reverse(held.cursor.seq()));
+    use std::ops::Bound::{Excluded, Unbounded};
+    let passed = match (&to, forward) {
+        (None, true) => (Excluded(&from), Unbounded),
+        (None, false) => (Unbounded, Excluded(&from)),
+        (Some(_), true) => (Excluded(&from), Excluded(&to_version)),
+        (Some(_), false) => (Excluded(&to_version), Excluded(&from)),
+    };
+    if to.is_some() {
+        assert!(expected(&to_version), "an entry that nobody inserted");
+        assert_eq!(from < to_version, forward, "not onwards");
+    }
+    let missed = model.range(passed).find(|((_, seq), _)| seq.0 <= held.floor);
+    assert_eq!(missed, None, "an entry that was there is passed over");
+}
+
+fn cursors_held_over_inserts_stay_in_order_and_miss_nothing<T: SortedTable>() {
+    let (list, mut model, mut random) = (Arc::new(T::new()), Model::new(), Random(13));
+    let mut held: Vec<Held<T::Cursor>> = (0..8)
+        .map(|_| Held {
+            cursor: list.cursor(),
+            floor: 0,
+        })
+        .collect();
+    for seq in 1..=MODEL_ENTRIES {
+        put(
+            &*list,
+            &mut model,
+            crowded_key(seq),
+            seq,
+            Some(seq.to_be_bytes().to_vec()),
+        );
+        for (i, held) in held.iter_mut().enumerate() {
+            if !held.cursor.valid() || random.below(200) == 0 {
+                held.floor = seq;
+                match random.below(4) {
+                    0 => held.cursor.seek_to_first(),
+                    1 => held.cursor.seek_to_last(),
+                    2 => held.cursor.seek(&tricky_key(&mut random), MAX_SEQ),
+                    _ => held.cursor.seek_before(&tricky_key(&mut random), MAX_SEQ),
+                }
+                .unwrap();
+            }
+            // Some walk slowly one way, some to and fro.
+            if held.cursor.valid() && random.below(3) == 0 {
+                let forward = if i < 6 { i % 2 == 0 } else { random.below(2) == 0 };
+                step_held(held, &model, forward);
+            }
+        }
+    }
+    assert_same(&list, &model);
 }
