@@ -57,7 +57,7 @@ pub(super) const TABLE_WORDS: u64 = 4;
 const TABLE_LINKS: usize = 256;
 
 /// The capacity of a list by its number of words. Few steps, since a node that has been outgrown stays in the arena: with
-/// these, half a million keys of 16 digits have 12.8 bytes of nodes a key and 2.2 that were outgrown; two links to start
+/// these, half a million keys of 16 digits have 12.7 bytes of nodes a key and 2.2 that were outgrown; two links to start
 /// with have 10.7 and 4.4, doubling from two on 11.2 and 5.6.
 const CAPACITY: [usize; 6] = [4, 10, 16, 30, 30, 46];
 /// What follows on a list of so many words that is full.
