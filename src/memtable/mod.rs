@@ -16,12 +16,20 @@ use crate::cursor::Cursor;
 use crate::types::{EntryKind, Found, SeqNo};
 
 mod arena;
+mod entry;
 #[cfg(all(test, packstone_loom))]
 mod models;
-mod skip_list;
+mod radix;
+#[allow(
+    dead_code,
+    reason = "what the radix tree is compared with: the tests run on both, the benchmark measures both"
+)]
+pub(crate) mod skip_list;
+#[cfg(test)]
+mod tests;
 
 /// The memtable that the engine uses.
-pub(crate) use skip_list::SkipList as Memtable;
+pub(crate) use radix::RadixTree as Memtable;
 
 /// What the engine asks of a memtable.
 pub(crate) trait SortedTable: Send + Sync + Sized {

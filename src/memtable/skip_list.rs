@@ -32,13 +32,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::SortedTable;
-use super::arena::{Arena, Bump, Place};
+use super::arena::{Arena, Bump, Place, prefetch};
+use super::entry;
 use crate::cursor::Cursor;
 use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering, Witness, atomics};
-use crate::types::{
-    EntryKind, Found, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, SeqNo, ValuePlace, ValueRef,
-};
-use crate::{Error, Result, Slice};
+use crate::types::{EntryKind, Found, SeqNo, ValuePlace, ValueRef};
+use crate::{Result, Slice};
 
 /// The tallest tower. With one node in four rising a level, 4^14 = 268 million entries keep the search logarithmic.
 const MAX_HEIGHT: usize = if cfg!(packstone_loom) { 3 } else { 14 };
@@ -369,15 +368,7 @@ impl SortedTable for SkipList {
     }
 
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
-        check_limit("key", key.len(), MAX_KEY_LEN as u64)?;
-        check_limit("value", value.len(), MAX_VALUE_LEN as u64)?;
-        if seq > MAX_SEQ {
-            return Err(Error::LimitExceeded {
-                what: "sequence number",
-                size: seq,
-                limit: MAX_SEQ,
-            });
-        }
+        entry::check(key, seq, value)?;
         let (kind, value) = match kind {
             EntryKind::Put => (PUT, value),
             EntryKind::Tombstone => (TOMBSTONE, &[][..]),
@@ -517,22 +508,7 @@ impl Cursor for SkipListCursor {
     fn value(&self) -> ValueRef {
         let place = match self.node() {
             Some(node) if node.kind() == EntryKind::Put => {
-                let len = node.header().value_len as usize;
-                if len <= MAX_INLINE_LEN {
-                    let mut bytes = [0; MAX_INLINE_LEN];
-                    bytes
-                        .iter_mut()
-                        .zip(node.value())
-                        .for_each(|(to, from)| *to = *from);
-                    ValuePlace::Inline {
-                        len: len as u8,
-                        bytes,
-                    }
-                } else {
-                    ValuePlace::Memory {
-                        handle: u64::from(self.at),
-                    }
-                }
+                entry::value_place(node.value(), u64::from(self.at))
             }
             _ => ValuePlace::Tombstone,
         };
@@ -549,46 +525,15 @@ impl Cursor for SkipListCursor {
                 let place = u32::try_from(handle).unwrap_or(NONE);
                 // A handle is a number that anybody may make up, so it counts only if an entry starts there.
                 if place != self.at && !self.list.arena.is_start(place) || place == NONE {
-                    return Err(foreign(handle));
+                    return Err(entry::foreign(handle));
                 }
                 // SAFETY: `place` is this cursor's own, or its start bit, set after the node was written, was just
                 // read with Acquire.
                 Ok(Slice::from(unsafe { self.list.node(place) }.value()))
             }
-            ValuePlace::Small { .. } | ValuePlace::Medium { .. } => Err(foreign(0)),
+            ValuePlace::Small { .. } | ValuePlace::Medium { .. } => Err(entry::foreign(0)),
         }
     }
-}
-
-/// A reference to a value that no cursor of this memtable gave.
-fn foreign(handle: u64) -> Error {
-    Error::corruption(
-        "(memtable)".as_ref(),
-        handle,
-        "a value reference that this memtable never gave",
-    )
-}
-
-fn check_limit(what: &'static str, len: usize, limit: u64) -> Result<()> {
-    let size = len as u64;
-    if size > limit {
-        Err(Error::LimitExceeded { what, size, limit })
-    } else {
-        Ok(())
-    }
-}
-
-/// Asks the processor to fetch the line that holds `at`. Changes nothing but time.
-#[inline]
-fn prefetch<T>(at: NonNull<T>) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults; every x86-64 processor has it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 #[inline]
@@ -602,5 +547,32 @@ fn prefix_of(key: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_inserts_build_the_same_list() {
+        let heights = || {
+            let list = Arc::new(SkipList::new());
+            for seq in 0..2000u64 {
+                let key = seq.wrapping_mul(SEED).to_be_bytes();
+                list.insert(&key, seq, EntryKind::Put, b"").unwrap();
+            }
+            let mut cursor = list.cursor();
+            cursor.seek_to_first().unwrap();
+            let mut heights = Vec::new();
+            while let Some(node) = cursor.node() {
+                heights.push(node.header().height);
+                cursor.next().unwrap();
+            }
+            heights
+        };
+        let first = heights();
+        assert_eq!(first, heights());
+        let share = first.iter().filter(|height| **height > 1).count() as f64 / first.len() as f64;
+        assert!(
+            (0.2..0.3).contains(&share),
+            "one node in four rises a level, here {share}"
+        );
+    }
+}

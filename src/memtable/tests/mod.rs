@@ -1,9 +1,53 @@
-//! What a memtable promises, pinned against a `BTreeMap` and, for readers beside a writer, by what they may never see.
+//! What a memtable promises, pinned against a `BTreeMap`; in `shapes` for keys of all shapes and cursors that are held over
+//! inserts, in `beside` for readers beside a writer, by what they may never see.
+
+mod beside;
+mod shapes;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 
+use self::beside::*;
+use self::shapes::*;
+use super::radix::RadixTree;
+use super::skip_list::SkipList;
 use super::*;
+use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, ValuePlace, ValueRef};
+use crate::{Error, Slice};
+
+/// Each test for each memtable.
+macro_rules! for_all_memtables {
+    ($($name:ident,)*) => {
+        mod of_skip_list {
+            $(#[test] fn $name() { super::$name::<super::SkipList>() })*
+        }
+        mod of_radix_tree {
+            $(#[test] fn $name() { super::$name::<super::RadixTree>() })*
+        }
+    };
+}
+
+for_all_memtables! {
+    both_directions_give_what_a_sorted_map_gives,
+    seeks_land_where_a_sorted_map_says,
+    a_snapshot_sees_the_newest_version_at_or_below_it,
+    ascending_descending_and_interleaved_inserts_keep_the_order,
+    a_key_and_the_same_key_with_zeros_behind_it_are_two_keys,
+    keys_and_values_at_the_limits_are_kept_and_beyond_them_refused,
+    memory_usage_starts_small_and_follows_what_is_stored,
+    a_value_can_be_loaded_after_the_cursor_has_moved,
+    a_made_up_value_reference_is_an_error,
+    a_cursor_that_stands_nowhere_answers_harmlessly,
+    a_cursor_keeps_the_memtable_alive,
+    readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before,
+    several_writers_lose_nothing,
+    readers_beside_a_writer_of_crowded_keys_see_all_versions_that_came_before,
+    keys_that_are_prefixes_of_each_other_keep_their_order,
+    a_thousand_shared_bytes_are_told_apart_wherever_they_end,
+    the_longest_keys_are_told_apart_at_either_end,
+    all_bytes_branch_in_order_however_they_arrive,
+    versions_of_a_key_are_ordered_whatever_the_order_of_their_numbers,
+    cursors_held_over_inserts_stay_in_order_and_miss_nothing,
+}
 
 type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<SeqNo>), Option<Vec<u8>>>;
 
@@ -38,7 +82,7 @@ fn tricky_key(random: &mut Random) -> Vec<u8> {
     key
 }
 
-fn put(list: &SkipList, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
+fn put<T: SortedTable>(list: &T, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
     let kind = if value.is_some() {
         EntryKind::Put
     } else {
@@ -49,22 +93,22 @@ fn put(list: &SkipList, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Opti
     model.insert((key, std::cmp::Reverse(seq)), value);
 }
 
-fn random_list(seed: u64, entries: u64) -> (Arc<SkipList>, Model) {
-    let (list, mut model, mut random) = (Arc::new(SkipList::new()), Model::new(), Random(seed));
+fn random_list<T: SortedTable>(seed: u64, entries: u64) -> (Arc<T>, Model) {
+    let (list, mut model, mut random) = (Arc::new(T::new()), Model::new(), Random(seed));
     for seq in 1..=entries {
         let value = match random.below(5) {
             0 => None,
             1 => Some(vec![7; 300]),
             _ => Some(seq.to_be_bytes()[8 - random.below(9)..].to_vec()),
         };
-        put(&list, &mut model, tricky_key(&mut random), seq, value);
+        put(&*list, &mut model, tricky_key(&mut random), seq, value);
     }
     (list, model)
 }
 
 type Entry = (Vec<u8>, SeqNo, Option<Vec<u8>>);
 
-fn current(cursor: &SkipListCursor) -> Option<Entry> {
+fn current(cursor: &impl Cursor) -> Option<Entry> {
     let value = cursor.value();
     let bytes = cursor.load(value).unwrap().to_vec();
     let value = (value.kind() == EntryKind::Put).then_some(bytes);
@@ -81,9 +125,8 @@ fn flat(entry: (&Version, &Option<Vec<u8>>)) -> Entry {
 
 const MODEL_ENTRIES: u64 = if cfg!(miri) { 60 } else { 3000 };
 
-#[test]
-fn both_directions_give_what_a_sorted_map_gives() {
-    let (list, model) = random_list(1, MODEL_ENTRIES);
+fn both_directions_give_what_a_sorted_map_gives<T: SortedTable>() {
+    let (list, model) = random_list::<T>(1, MODEL_ENTRIES);
     let expected: Vec<Entry> = model.iter().map(flat).collect();
     let mut cursor = list.cursor();
     let mut forward = Vec::new();
@@ -104,9 +147,8 @@ fn both_directions_give_what_a_sorted_map_gives() {
     assert_eq!(list.len(), expected.len());
 }
 
-#[test]
-fn seeks_land_where_a_sorted_map_says() {
-    let (list, model) = random_list(2, MODEL_ENTRIES);
+fn seeks_land_where_a_sorted_map_says<T: SortedTable>() {
+    let (list, model) = random_list::<T>(2, MODEL_ENTRIES);
     let mut random = Random(3);
     let mut cursor = list.cursor();
     for _ in 0..MODEL_ENTRIES {
@@ -124,9 +166,8 @@ fn seeks_land_where_a_sorted_map_says() {
     }
 }
 
-#[test]
-fn a_snapshot_sees_the_newest_version_at_or_below_it() {
-    let (list, model) = random_list(4, MODEL_ENTRIES);
+fn a_snapshot_sees_the_newest_version_at_or_below_it<T: SortedTable>() {
+    let (list, model) = random_list::<T>(4, MODEL_ENTRIES);
     let mut random = Random(5);
     for _ in 0..MODEL_ENTRIES {
         let (key, snapshot) = (tricky_key(&mut random), random.next() % (MODEL_ENTRIES + 2));
@@ -142,10 +183,9 @@ fn a_snapshot_sees_the_newest_version_at_or_below_it() {
     }
 }
 
-#[test]
-fn ascending_descending_and_interleaved_inserts_keep_the_order() {
+fn ascending_descending_and_interleaved_inserts_keep_the_order<T: SortedTable>() {
     for pattern in 0..3u32 {
-        let (list, mut model) = (Arc::new(SkipList::new()), Model::new());
+        let (list, mut model) = (Arc::new(T::new()), Model::new());
         for i in 0..MODEL_ENTRIES as u32 {
             let number = match pattern {
                 0 => i,
@@ -153,7 +193,7 @@ fn ascending_descending_and_interleaved_inserts_keep_the_order() {
                 _ => (i % 3) << 16 | i, // three ascending runs, taking turns
             };
             let key = format!("{number:016}").into_bytes();
-            put(&list, &mut model, key, u64::from(i) + 1, Some(vec![1]));
+            put(&*list, &mut model, key, u64::from(i) + 1, Some(vec![1]));
         }
         let mut cursor = list.cursor();
         cursor.seek_to_first().unwrap();
@@ -165,9 +205,8 @@ fn ascending_descending_and_interleaved_inserts_keep_the_order() {
     }
 }
 
-#[test]
-fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys() {
-    let list = Arc::new(SkipList::new());
+fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let keys: Vec<Vec<u8>> = (0..12)
         .map(|zeros| [&b"a"[..], &vec![0; zeros]].concat())
         .collect();
@@ -184,9 +223,8 @@ fn a_key_and_the_same_key_with_zeros_behind_it_are_two_keys() {
     assert_eq!(list.get(b"", MAX_SEQ), None);
 }
 
-#[test]
-fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused() {
-    let list = Arc::new(SkipList::new());
+fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let longest = vec![b'k'; MAX_KEY_LEN];
     let sibling = [&longest[..MAX_KEY_LEN - 1], b"l"].concat();
     list.insert(&longest, 2, EntryKind::Put, b"one").unwrap();
@@ -224,9 +262,8 @@ fn keys_and_values_at_the_limits_are_kept_and_beyond_them_refused() {
     );
 }
 
-#[test]
-fn memory_usage_starts_small_and_follows_what_is_stored() {
-    let list = SkipList::new();
+fn memory_usage_starts_small_and_follows_what_is_stored<T: SortedTable>() {
+    let list = T::new();
     assert!(
         list.memory_usage() <= 4096,
         "a hundred idle keyspaces cost next to nothing"
@@ -254,9 +291,8 @@ fn memory_usage_starts_small_and_follows_what_is_stored() {
     );
 }
 
-#[test]
-fn a_value_can_be_loaded_after_the_cursor_has_moved() {
-    let list = Arc::new(SkipList::new());
+fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"a", 1, EntryKind::Put, b"longer than eight bytes")
         .unwrap();
     list.insert(b"b", 2, EntryKind::Put, b"short").unwrap();
@@ -280,12 +316,11 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved() {
     assert!(loaded[2].is_empty());
 }
 
-#[test]
-fn a_made_up_value_reference_is_an_error() {
-    let list = Arc::new(SkipList::new());
+fn a_made_up_value_reference_is_an_error<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"a", 1, EntryKind::Put, &[0xff; 100]).unwrap();
     let mut cursor = list.cursor();
-    let load = |cursor: &SkipListCursor, handle| cursor.load(ValueRef::new(ValuePlace::Memory { handle }));
+    let load = |cursor: &T::Cursor, handle| cursor.load(ValueRef::new(ValuePlace::Memory { handle }));
     assert!(
         load(&cursor, 0).is_err(),
         "a cursor that stands nowhere has no value either"
@@ -309,9 +344,8 @@ fn a_made_up_value_reference_is_an_error() {
     assert_eq!(load(&cursor, good).unwrap().len(), 100);
 }
 
-#[test]
-fn a_cursor_that_stands_nowhere_answers_harmlessly() {
-    let list = Arc::new(SkipList::new());
+fn a_cursor_that_stands_nowhere_answers_harmlessly<T: SortedTable>() {
+    let list = Arc::new(T::new());
     let mut cursor = list.cursor();
     assert_eq!((cursor.valid(), cursor.key(), cursor.seq()), (false, &b""[..], 0));
     assert_eq!(cursor.value().place, ValuePlace::Tombstone);
@@ -322,9 +356,8 @@ fn a_cursor_that_stands_nowhere_answers_harmlessly() {
     assert!(!cursor.valid());
 }
 
-#[test]
-fn a_cursor_keeps_the_memtable_alive() {
-    let list = Arc::new(SkipList::new());
+fn a_cursor_keeps_the_memtable_alive<T: SortedTable>() {
+    let list = Arc::new(T::new());
     list.insert(b"key", 1, EntryKind::Put, b"a value of some length")
         .unwrap();
     let mut cursor = list.cursor();
@@ -332,118 +365,4 @@ fn a_cursor_keeps_the_memtable_alive() {
     cursor.seek_to_first().unwrap();
     assert_eq!(cursor.key(), b"key");
     assert_eq!(cursor.load(cursor.value()).unwrap(), b"a value of some length");
-}
-
-#[test]
-fn the_same_inserts_build_the_same_list() {
-    let heights = |list: &Arc<SkipList>| {
-        let mut cursor = list.cursor();
-        cursor.seek_to_first().unwrap();
-        let mut heights = Vec::new();
-        while let Some(node) = cursor.node() {
-            heights.push(node.header().height);
-            cursor.next().unwrap();
-        }
-        heights
-    };
-    let first = heights(&random_list(6, MODEL_ENTRIES).0);
-    assert_eq!(first, heights(&random_list(6, MODEL_ENTRIES).0));
-    if !cfg!(miri) {
-        let share = first.iter().filter(|height| **height > 1).count() as f64 / first.len() as f64;
-        assert!(
-            (0.2..0.3).contains(&share),
-            "one node in four rises a level, here {share}"
-        );
-    }
-}
-
-/// The writers insert key `hash(n)` with number n and a value derived from it, in the order of n within each writer.
-fn concurrent_key(n: u64) -> [u8; 16] {
-    let mut key = [b'k'; 16];
-    key[8..].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    key
-}
-
-fn concurrent_value(n: u64) -> Vec<u8> {
-    let mut value = vec![n as u8; 9 + (n % 50) as usize];
-    value[..8].copy_from_slice(&n.to_be_bytes());
-    value
-}
-
-/// Everything that was inserted before the scan began is there, in order, whole; what came later is whole too.
-fn scan_beside_writers(list: &Arc<SkipList>, done: &AtomicU64, backwards: bool) -> u64 {
-    let floor = done.load(Ordering::Acquire);
-    let mut cursor = list.cursor();
-    if backwards {
-        cursor.seek_to_last()
-    } else {
-        cursor.seek_to_first()
-    }
-    .unwrap();
-    let (mut seen, mut previous) = (0, None::<Vec<u8>>);
-    while cursor.valid() {
-        let n = cursor.seq();
-        assert_eq!(cursor.key(), concurrent_key(n));
-        assert_eq!(cursor.load(cursor.value()).unwrap(), concurrent_value(n));
-        if let Some(previous) = &previous {
-            assert_eq!(previous.as_slice() < cursor.key(), !backwards, "out of order");
-        }
-        seen += u64::from(n <= floor);
-        previous = Some(cursor.key().to_vec());
-        if backwards { cursor.prev() } else { cursor.next() }.unwrap();
-    }
-    assert_eq!(seen, floor, "an entry inserted before the scan began is missing");
-    floor
-}
-
-#[test]
-fn readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before() {
-    let total = if cfg!(miri) { 60 } else { 20_000 };
-    let (list, done) = (Arc::new(SkipList::new()), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for reader in 0..3 {
-            let (list, done) = (&list, &done);
-            scope.spawn(move || {
-                let mut floor = 0;
-                while floor < total {
-                    if reader == 2 {
-                        floor = done.load(Ordering::Acquire);
-                        for n in (1..=floor).rev().take(100) {
-                            let found = list.get(&concurrent_key(n), MAX_SEQ);
-                            assert_eq!(found, Some(Found::Value(n, concurrent_value(n).into())));
-                        }
-                    } else {
-                        floor = scan_beside_writers(list, done, reader == 1);
-                    }
-                }
-            });
-        }
-        for n in 1..=total {
-            list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n))
-                .unwrap();
-            done.store(n, Ordering::Release);
-        }
-    });
-}
-
-#[test]
-fn several_writers_lose_nothing() {
-    let each = if cfg!(miri) { 20 } else { 5_000 };
-    let list = Arc::new(SkipList::new());
-    std::thread::scope(|scope| {
-        for writer in 0..4u64 {
-            let list = &list;
-            scope.spawn(move || {
-                for n in writer * each + 1..=(writer + 1) * each {
-                    list.insert(&concurrent_key(n), n, EntryKind::Put, &concurrent_value(n))
-                        .unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(list.len() as u64, 4 * each);
-    assert_eq!(
-        scan_beside_writers(&list, &AtomicU64::new(4 * each), false),
-        4 * each
-    );
 }
