@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_newer_releases_write_is_named_as_newer() {
-        for (at, value) in [(8, 2), (12, 1), (16, 1)] {
+        for (at, value) in [(8, 3), (12, 1), (16, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
             assert!(
@@ -298,7 +298,7 @@ mod tests {
             );
         }
         let mut header = encode_header(&[0; 16], 0);
-        header[8] = 2;
+        header[8] = 3;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }
 
