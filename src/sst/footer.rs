@@ -43,7 +43,7 @@ pub(crate) const PLACE_LEN: usize = 8;
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
 /// 2: the header and the properties say whose file it is. No release has written version 1, which is refused.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;
 const ORDER_KEY: u8 = 0;
