@@ -21,7 +21,7 @@ use crate::sst::Properties;
 use crate::wal::{self, Frame, Op, Payload, PayloadBuilder, ReplayOptions, Wal, WalOptions};
 use crate::{Error, KeyspaceId, KeyspaceOptions, Result, SeqNo};
 
-pub use crate::sst::fuzzing::{block_place, filter_answers, filter_build, footer, sst_header};
+pub use crate::sst::fuzzing::{SST_VERSION, block_place, filter_answers, filter_build, footer, sst_header};
 
 // ---- batches ----
 

@@ -96,7 +96,8 @@ fn made_up_filter(input: &mut Input<'_>) {
 fn footer(input: &mut Input<'_>) {
     let how = input.u8();
     let mut bytes = Vec::from(*b"PKSTFTR\0");
-    bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&fuzzing::SST_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 8]);
     let blocks = u32::from(input.u8());
     bytes.extend_from_slice(&blocks.to_le_bytes());
     bytes.extend_from_slice(&input.u64().to_le_bytes());
@@ -126,7 +127,8 @@ fn footer(input: &mut Input<'_>) {
 fn header(input: &mut Input<'_>) {
     let how = input.u8();
     let mut bytes = Vec::from(*b"PKSTSST\0");
-    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&fuzzing::SST_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&[how; 16]);
     bytes.extend_from_slice(&[0; 8]);
     repair_end(&mut bytes);

@@ -43,7 +43,7 @@ pub(crate) const PLACE_LEN: usize = 8;
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
 /// 2: the header and the properties say whose file it is. No release has written version 1, which is refused.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;
 const ORDER_KEY: u8 = 0;
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_newer_releases_write_is_named_as_newer() {
-        for (at, value) in [(8, 2), (12, 1), (16, 1)] {
+        for (at, value) in [(8, 3), (12, 1), (16, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
             assert!(
@@ -298,7 +298,7 @@ mod tests {
             );
         }
         let mut header = encode_header(&[0; 16], 0);
-        header[8] = 2;
+        header[8] = 3;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }
 

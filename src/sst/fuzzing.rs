@@ -4,6 +4,9 @@
 use super::filter::{self, Filter};
 use super::footer::{self, BlockPlace, Footer, PLACE_LEN};
 
+/// The format version that the writer writes.
+pub const SST_VERSION: u32 = footer::VERSION;
+
 /// A filter of these hashes, as the writer makes it.
 pub fn filter_build(hashes: &[u64]) -> Option<Vec<u8>> {
     filter::build(&mut hashes.to_vec())

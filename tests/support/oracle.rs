@@ -76,6 +76,9 @@ pub(crate) struct Oracle {
     /// Which store has a name now.
     pub(crate) live: BTreeMap<String, usize>,
     pub(crate) now: Time,
+    /// Sequence numbers that drops of keyspaces have taken.
+    drops: u64,
+    drops_since_write: u64,
 }
 
 impl Oracle {
@@ -91,10 +94,23 @@ impl Oracle {
 
     pub(crate) fn drop_store(&mut self, name: &str) {
         self.live.remove(name);
+        self.drops += 1;
+        self.drops_since_write += 1;
+    }
+
+    /// Whether a database may show this sequence number after an opening: one for each write and each drop. Those of drops
+    /// behind the last write stand nowhere, and may be given again.
+    pub(crate) fn reopened_at(&mut self, seq: u64) -> bool {
+        let most = self.now + self.drops;
+        let fits = (most - self.drops_since_write..=most).contains(&seq);
+        self.drops = seq.saturating_sub(self.now);
+        self.drops_since_write = 0;
+        fits
     }
 
     pub(crate) fn write(&mut self, store: usize, key: &[u8], value: Option<Vec<u8>>) {
         self.now += 1;
+        self.drops_since_write = 0;
         let versions = self.stores[store].versions.entry(key.to_vec()).or_default();
         versions.push((self.now, value.map(Rc::new)));
     }

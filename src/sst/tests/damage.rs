@@ -171,7 +171,7 @@ fn errors_name_file_and_offset() {
 fn a_file_of_a_newer_release_is_named_as_such() {
     let (_, bytes) = sample(Compression::Lz4);
     let footer_at = bytes.len() - super::super::footer::FOOTER_LEN;
-    for (at, value) in [(8, 2), (12, 1), (16, 1)] {
+    for (at, value) in [(8, 3), (12, 1), (16, 1)] {
         let mut newer = bytes.clone();
         newer[footer_at + at] = value;
         let crc = crc32fast::hash(&newer[footer_at..bytes.len() - 4]);

@@ -125,17 +125,21 @@ fn a_power_cut_that_keeps_what_it_likes_loses_nothing_synced() {
     }
 }
 
-/// Recovers as the engine does and writes on; what is in `ends` afterwards had been recorded in a manifest.
-fn go_on(env: &Env, ends: &mut Vec<crate::record_log::LogEnd>, kept: &mut Option<u64>) -> Result<()> {
+/// Recovers as the engine does and writes on; what is in `known` afterwards had been recorded in a manifest.
+fn go_on(env: &Env, known: &mut ReplayOptions, kept: &mut Option<u64>) -> Result<()> {
     let options = ReplayOptions {
-        floor: 1,
-        ends: ends.clone(),
+        floor: known.floor,
+        ends: known.ends.clone(),
         ..ReplayOptions::default()
     };
     let (seqs, replayed) = recover_with(env, &options)?;
     let resumed = resume(env, db(), replayed.next_number, &replayed, OPTIONS)?;
     *kept = Some(seqs.len() as u64);
-    ends.extend(resumed.kept.iter().map(|log| log.end.clone()));
+    known.ends.extend(resumed.kept.iter().map(|log| log.end.clone()));
+    if resumed.kept.is_empty() {
+        // Before the older files go, as the engine has it.
+        known.floor = replayed.next_number;
+    }
     let wal = resumed.wal;
     for leftover in replayed.leftovers.iter().chain(&resumed.replaced) {
         env.fs
@@ -159,14 +163,13 @@ fn a_power_cut_in_the_middle_of_a_recovery_loses_nothing_either() {
                 sim.set_fault(Fault::PowerOffAt {
                     index: sim.io_count() + index,
                 });
-                let (mut ends, mut kept) = (Vec::new(), None);
-                let finished = go_on(&sim.env(), &mut ends, &mut kept).is_ok();
-                sim.crash(style);
-                let options = ReplayOptions {
+                let mut options = ReplayOptions {
                     floor: 1,
-                    ends,
                     ..ReplayOptions::default()
                 };
+                let mut kept = None;
+                let finished = go_on(&sim.env(), &mut options, &mut kept).is_ok();
+                sim.crash(style);
                 let context = format!("{style:?}, first cut {first_cut}, call {index}");
                 let (mut seqs, _) =
                     recover_with(&sim.env(), &options).unwrap_or_else(|error| panic!("{context}: {error}"));
