@@ -20,6 +20,8 @@ mod entry;
 #[cfg(all(test, packstone_loom))]
 mod models;
 mod radix;
+#[cfg(all(test, packstone_loom))]
+mod radix_models;
 #[allow(
     dead_code,
     reason = "what the radix tree is compared with: the tests run on both, the benchmark measures both"

@@ -11,12 +11,14 @@
 
 use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
+use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
 use super::super::arena::{Arena, Bump, Place};
 use super::link::Link;
 use crate::Result;
 use crate::Slice;
+use crate::sync::lock_free::Witness;
 use crate::types::{EntryKind, Found, SeqNo};
 
 /// The value counts; without it the entry is a tombstone.
@@ -24,11 +26,13 @@ const PUT: u64 = 1;
 /// The length of the value has a word of its own.
 const WIDE: u64 = 2;
 
-const KEY_LEN_OFFSET: usize = 8;
-const VALUE_LEN_OFFSET: usize = 10;
-const WIDE_LEN_OFFSET: usize = 12;
-const NARROW_HEADER: usize = 12;
-const WIDE_HEADER: usize = 16;
+/// Only a model checker has a witness in front; otherwise this is zero.
+const STAMP_OFFSET: usize = size_of::<Witness>();
+const KEY_LEN_OFFSET: usize = STAMP_OFFSET + 8;
+const VALUE_LEN_OFFSET: usize = STAMP_OFFSET + 10;
+const WIDE_LEN_OFFSET: usize = STAMP_OFFSET + 12;
+const NARROW_HEADER: usize = STAMP_OFFSET + 12;
+const WIDE_HEADER: usize = STAMP_OFFSET + 16;
 
 /// A whole record.
 #[derive(Clone, Copy)]
@@ -74,7 +78,8 @@ impl<'a> Record<'a> {
         // SAFETY: as many fresh bytes, aligned to 8, known to this thread only; the parts lie in them one after another,
         // the numbers at offsets that suit their alignment, and don't overlap the sources.
         unsafe {
-            at.cast().write(stamp);
+            at.cast().write(Witness::new());
+            at.add(STAMP_OFFSET).cast().write(stamp);
             at.add(KEY_LEN_OFFSET).cast().write(key.len() as u16);
             at.add(VALUE_LEN_OFFSET).cast().write(value.len() as u16);
             if stamp & WIDE != 0 {
@@ -108,8 +113,11 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn stamp(self) -> u64 {
-        // SAFETY: a `Record` is a whole one, which starts with its stamp and never changes.
-        unsafe { self.at.cast().read() }
+        // SAFETY: a `Record` is a whole one, which starts with its witness and its stamp and never changes.
+        unsafe {
+            self.at.cast::<Witness>().as_ref().read();
+            self.at.add(STAMP_OFFSET).cast().read()
+        }
     }
 
     /// `len` bytes from `offset` on.
