@@ -119,6 +119,15 @@ fn a_history_as_text_is_the_same_history() {
 }
 
 #[test]
+fn histories_that_have_found_a_bug_pass() {
+    let removed_log = include_str!("stress_support/histories/a_removed_log_that_comes_back.txt");
+    for text in [removed_log] {
+        let history: History = text.parse().expect("it is a history");
+        run_history(&history, Tell::Nothing).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
 fn what_fails_is_shortened_to_what_makes_it_fail() {
     // Three numbers must be there, and the first of them before the last.
     let items: Vec<u64> = (0..1000).collect();

@@ -93,7 +93,7 @@ enum Link {
     Root,
     /// This file, and it ends where this one says.
     To(u64),
-    /// An earlier recovery ended the predecessor elsewhere, and so cut this file off.
+    /// An earlier recovery ended the predecessor elsewhere, or passed this file over, and so cut it off.
     CutOff,
     /// It is not what this file says.
     Broken(Error),
@@ -314,6 +314,12 @@ impl<'a> Survey<'a> {
                 )),
             };
         };
+        // The manifest names a log only when its name is durable, and every later one continues it. Whoever passes it over
+        // is a failed attempt from before, whose removal a failed sync of the directory has lost.
+        let passes_over = |known: &u64| before.number < *known && *known < number;
+        if self.options.must_exist.iter().any(passes_over) {
+            return Link::CutOff;
+        }
         if before.number < floor {
             return Link::Root;
         }
