@@ -61,7 +61,8 @@ fn asked() -> bool {
     if seconds.is_none() && operations.is_none() {
         return false;
     }
-    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let first = number("FIRST").unwrap_or_else(now);
     println!("fresh seeds from PACKSTONE_STRESS_SEED={first} on");
     let (counter, done, start) = (AtomicU64::new(0), AtomicU64::new(0), Instant::now());
     let next = || {
