@@ -5,6 +5,7 @@
 //! instead of two.
 
 mod crash_support;
+mod support;
 
 use crash_support::History;
 use crash_support::histories;

@@ -2,6 +2,7 @@
 //! itself; nothing acknowledged is lost, now, after reopening, or after a loss of power that follows; nothing hangs.
 
 mod crash_support;
+mod support;
 
 use std::io::ErrorKind;
 

@@ -12,6 +12,8 @@
     reason = "the promise is about processes, threads and files that the engine does not own"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -21,6 +23,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use packstone::{Access, Db, Durability, Keyspace, Options};
+
+use support::rng::mix;
 
 const DIR_VARIABLE: &str = "PACKSTONE_KILL_DIR";
 const ROUNDS_VARIABLE: &str = "PACKSTONE_KILL_ROUNDS";
@@ -32,14 +36,6 @@ const KEYS: u64 = 300;
 const SIGKILL: i32 = 9;
 /// A child that nobody kills (because the parent has died) ends by itself.
 const ORPHAN_LIFE: Duration = Duration::from_secs(20);
-
-/// A number that follows from `x` and looks random (splitmix64).
-fn mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// One put (the value follows from key and counter) or delete.
 struct Write {

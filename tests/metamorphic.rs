@@ -9,14 +9,16 @@
 
 mod metamorphic_support;
 mod stress_support;
+mod support;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use metamorphic_support::{Answers, Disk, OptionSet, answers};
 use packstone::{Access, Compression, Durability, KeyspaceOptions, Options};
-use stress_support::generate::{self, Rng};
+use stress_support::generate;
 use stress_support::shrink::shorten_history;
 use stress_support::{History, Plan};
+use support::rng::Rng;
 
 /// Seeds of an ordinary run.
 const FIXED_SEEDS: u64 = 4;

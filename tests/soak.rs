@@ -7,6 +7,7 @@
 )]
 
 mod crash_support;
+mod support;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -15,14 +15,15 @@
 )]
 
 mod stress_support;
+mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use packstone::env::sim::CrashStyle;
-use stress_support::generate::Rng;
 use stress_support::shrink::{shorten, shorten_history};
 use stress_support::{History, Plan, Report, Step, Tell, campaign, generate, run_history, run_traced};
+use support::rng::Rng;
 
 /// Seeds of an ordinary run.
 const FIXED_SEEDS: u64 = 300;

@@ -2,31 +2,11 @@
 
 use super::Step::{self, *};
 use super::{History, Item, Reader};
-
-/// SplitMix64: the tests' own randomness, the same everywhere.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len() as u64) as usize]
-    }
-}
+use crate::support::rng::Rng;
 
 /// A history of about `length` steps. With `crashes` it contains kills and losses of power.
 pub fn history(seed: u64, length: u64, crashes: bool) -> History {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::apart(seed, 0);
     let mut live: Vec<&'static str> = Vec::new();
     let mut steps = Vec::new();
     for _ in 0..length {

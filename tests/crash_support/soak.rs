@@ -6,9 +6,10 @@ use packstone::Error;
 use packstone::env::sim::{CrashStyle, Effect, Fault};
 
 use super::oracle::Loss;
-use super::random::{self, Rng};
+use super::random;
 use super::world::{Stop, World};
 use super::{History, Step};
+use crate::support::rng::Rng;
 
 fn start(rng: &mut Rng, seed: u64, crashes: bool) -> (World, History) {
     let length = 20 + rng.below(60);
@@ -30,7 +31,7 @@ fn style(rng: &mut Rng) -> (CrashStyle, Loss) {
 
 /// The power goes off again and again, in the middle of anything, recovery included.
 pub fn random_crashes(seed: u64) {
-    let mut rng = Rng(seed ^ 0xC0FFEE);
+    let mut rng = Rng::apart(seed, 0xC0FFEE);
     let (mut world, history) = start(&mut rng, seed, true);
     let mut steps = history.steps.iter();
     let mut loss = Loss::Nothing;
@@ -81,7 +82,7 @@ fn finish(world: &mut World, loss: Loss) {
 
 /// Calls fail at random, rooms runs out and comes back, syncs lie; in between the power goes off.
 pub fn random_faults(seed: u64) {
-    let mut rng = Rng(seed ^ 0xFA17);
+    let mut rng = Rng::apart(seed, 0xFA17);
     let (mut world, history) = start(&mut rng, seed, false);
     let mut steps = history.steps.iter().peekable();
     let mut loss = Loss::Nothing;
@@ -161,7 +162,7 @@ fn judge(error: &Error) {
 
 /// A bit of an SST is not what it was.
 pub fn random_decay(seed: u64) {
-    let mut rng = Rng(seed ^ 0xDECA);
+    let mut rng = Rng::apart(seed, 0xDECA);
     let history = random::history(seed, 60, false);
     let mut world = World::new(&history, seed);
     let result = world

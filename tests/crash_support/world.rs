@@ -10,8 +10,8 @@ use packstone::env::sim::{Call, CrashStyle, SimEnv};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
 use super::oracle::{Content, Loss, Map, Op, Oracle, first_difference};
-use super::random::Rng;
 use super::{History, Item, Reader, Step};
+use crate::support::rng::Rng;
 
 pub const DIR: &str = "/db";
 

@@ -15,8 +15,8 @@ use packstone::env::sim::SimEnv;
 use packstone::{Access, Db, Durability, Keys, Keyspace, KeyspaceOptions, Options, Range, Slice, Snapshot};
 
 use crate::stress_support::data::{self, Bytes, NAMES};
-use crate::stress_support::generate::Rng;
 use crate::stress_support::steps::{End, History, Id, Item, Span, Step};
+use crate::support::rng::Rng;
 
 /// Whose disk it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,12 @@
 use std::rc::Rc;
 
 use super::steps::Id;
+use crate::support::rng::mix;
 
 pub(crate) type Bytes = Rc<[u8]>;
 
 /// The names of the keyspaces.
 pub(crate) const NAMES: [&str; 4] = ["a", "b", "a longer name", "d"];
-
-fn mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// The key of that number. Styles differ in length, shared prefixes and order.
 pub(crate) fn key(style: u64, number: Id) -> Bytes {

@@ -5,39 +5,10 @@ use packstone::env::sim::{CrashStyle, EIO, EMFILE, ENOSPC, Op};
 use super::Plan;
 use super::data::NAMES;
 use super::steps::{End, History, Id, Item, Layout, Opts, Span, Step};
+use crate::support::rng::Rng;
 
-/// SplitMix64: the same numbers everywhere and for ever.
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Rng {
-        Rng(seed ^ 0x7374_7265_7373_2121)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
-        least + self.below(most - least + 1)
-    }
-
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
+/// What sets a history's numbers apart from those of others who use its seed.
+const HISTORY: u64 = 0x7374_7265_7373_2121;
 
 /// How often failures come, in a history that has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +35,7 @@ pub(crate) struct Generator {
 
 /// The history of a seed.
 pub(crate) fn history(seed: u64, plan: &Plan) -> History {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::apart(seed, HISTORY);
     let faults = match rng.below(8) {
         _ if !plan.faults => Faults::None,
         0 | 1 => Faults::None,

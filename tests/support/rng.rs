@@ -1,5 +1,15 @@
 //! [`Rng`]: splitmix64. Small, and the same on every machine for ever, so that a printed seed stays good.
 
+/// A number that follows from `x` and looks random.
+pub(crate) fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Random numbers that follow from a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
@@ -9,17 +19,20 @@ impl Rng {
         Rng(seed ^ 0x5851_f42d_4c95_7f2d)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    /// Another series for each `what`: two parts of a test that share a seed do not draw the same numbers.
+    pub(crate) fn apart(seed: u64, what: u64) -> Rng {
+        Rng(seed ^ what)
     }
 
-    /// A number below `n`, which is not 0.
+    pub(crate) fn next(&mut self) -> u64 {
+        let number = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        number
+    }
+
+    /// A number below `n`; 0 if that is 0.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.next() % n.max(1)
     }
 
     /// A number of `least..=most`.
