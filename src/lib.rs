@@ -72,7 +72,9 @@ mod sync;
 mod types;
 mod wal;
 
-pub use api::{Batch, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, Metrics, Range, Snapshot, SstFile};
+pub use api::{
+    Batch, Cursor, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, Metrics, Range, Snapshot, SstFile,
+};
 pub use error::{Error, Result};
 pub use options::{Durability, KeyspaceOptions, Options};
 pub use record_log::RecoveryMode;

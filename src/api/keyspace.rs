@@ -5,6 +5,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use super::bounds::{self, Bounds};
+use super::cursor::Cursor;
 use super::handle::Handle;
 use super::limits::{check_key, check_value};
 use super::range::Range;
@@ -110,6 +111,65 @@ impl Keyspace {
     /// [`Error::Corruption`] when the bytes that the answer depends on are damaged; never a wrong value.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
         self.handle.core.get(&self.core, key.as_ref(), None)
+    }
+
+    /// Reads the value of a key into a buffer of the caller's, whose contents are replaced; whether there is a value. If there
+    /// is none the buffer stays as it is. With a buffer that is large enough, and the blocks in memory, nothing is allocated.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// # let users = db.keyspace("users")?;
+    /// users.put("alice", "1")?;
+    /// let mut value = Vec::with_capacity(4096);
+    /// assert!(users.get_into("alice", &mut value)?);
+    /// assert_eq!(value, b"1");
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`]; the buffer's contents mean nothing then.
+    pub fn get_into(&self, key: impl AsRef<[u8]>, value: &mut Vec<u8>) -> Result<bool> {
+        self.handle.core.get_into(&self.core, key.as_ref(), None, value)
+    }
+
+    /// The values of several keys as they are at one moment, in the order of the keys: no batch is seen half. A key may be
+    /// given twice.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// # let users = db.keyspace("users")?;
+    /// users.put("alice", "1")?;
+    /// let values = users.multi_get(&["bob", "alice"])?;
+    /// assert_eq!(values[0], None);
+    /// assert_eq!(values[1].as_deref(), Some(&b"1"[..]));
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`], for any of the keys.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Slice>>> {
+        let core = &self.handle.core;
+        core.check_open()?;
+        self.core.check_alive()?;
+        let snapshot = core.snapshots.register();
+        core.multi_get(&self.core, keys, snapshot.seq())
+    }
+
+    /// A cursor over the entries as they are at this moment. It stands nowhere until it is moved.
+    ///
+    /// # Errors
+    /// [`Error::KeyspaceDropped`], [`Error::Closed`].
+    pub fn cursor(&self) -> Result<Cursor> {
+        self.handle.core.check_open()?;
+        self.core.check_alive()?;
+        let snapshot = self.handle.core.snapshots.register();
+        Ok(Cursor::new(self.handle.clone(), &self.core, snapshot))
     }
 
     /// Whether the key has a value.

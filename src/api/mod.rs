@@ -2,6 +2,7 @@
 
 mod batch;
 mod bounds;
+mod cursor;
 mod db;
 mod files;
 mod handle;
@@ -12,6 +13,7 @@ mod range;
 mod snapshot;
 
 pub use batch::Batch;
+pub use cursor::Cursor;
 pub use db::Db;
 pub use files::SstFile;
 pub use keyspace::Keyspace;

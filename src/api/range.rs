@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use super::bounds::Bounds;
 use super::handle::Handle;
-use crate::engine::keyspace::{KeyspaceCore, View};
+use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::merge::Direction;
-use crate::engine::read::visible;
+use crate::engine::run::Run;
 use crate::engine::snapshots::SnapshotGuard;
-use crate::engine::visible::Visible;
 use crate::{Error, Result, Slice};
 
 /// The entries of a range of keys, as they were when the range was made. An iterator from both ends.
 ///
-/// Values are read when an entry is returned; [`Range::keys`] reads none. While a range is alive it pins the memtables
-/// and files that it reads. After an error it ends.
+/// Values are read when an entry is returned; [`Range::keys`] reads none. While a range is alive, the versions that it sees
+/// are kept. It holds the memtables and files that it reads; when it moves, and they have been flushed or merged meanwhile, it
+/// takes those that came of them, so that only a range that nobody moves keeps old ones. After an error it ends.
 pub struct Range {
     // In this order: what reads the files goes before what keeps the database open.
-    front: Option<Visible>,
-    back: Option<Visible>,
-    view: Arc<View>,
+    front: Option<Run>,
+    back: Option<Run>,
+    keyspace: Arc<KeyspaceCore>,
     snapshot: SnapshotGuard,
     bounds: Bounds,
     /// The last keys given at either end: the ends must not pass each other.
@@ -45,7 +45,7 @@ impl Range {
     /// `checked` is the error to report first, if any. The snapshot is registered before the view is pinned here.
     pub(super) fn new(
         handle: Arc<Handle>,
-        keyspace: &KeyspaceCore,
+        keyspace: &Arc<KeyspaceCore>,
         snapshot: SnapshotGuard,
         bounds: Bounds,
         checked: Result<()>,
@@ -54,7 +54,7 @@ impl Range {
         Range {
             front: None,
             back: None,
-            view: keyspace.view(),
+            keyspace: keyspace.clone(),
             snapshot,
             bounds,
             front_key: None,
@@ -72,7 +72,7 @@ impl Range {
         Keys(self)
     }
 
-    fn advance<T>(&mut self, direction: Direction, take: fn(&Visible) -> Result<T>) -> Option<Result<T>> {
+    fn advance<T>(&mut self, direction: Direction, take: fn(&Run) -> Result<T>) -> Option<Result<T>> {
         if self.done {
             return None;
         }
@@ -106,15 +106,15 @@ impl Range {
         };
         let run = match run {
             Some(run) => run,
-            None => run.insert(visible(
-                &self.view,
+            None => run.insert(Run::new(
+                &self.keyspace,
                 self.snapshot.seq(),
+                self.values,
                 direction,
                 bound,
-                self.values,
             )?),
         };
-        if !run.step()? {
+        if !run.step(direction)? {
             return Ok(false);
         }
         let key = run.key();
@@ -138,11 +138,11 @@ impl Range {
     }
 }
 
-fn take_entry(run: &Visible) -> Result<(Slice, Slice)> {
+fn take_entry(run: &Run) -> Result<(Slice, Slice)> {
     Ok((Slice::from(run.key()), run.load()?))
 }
 
-fn take_key(run: &Visible) -> Result<Slice> {
+fn take_key(run: &Run) -> Result<Slice> {
     Ok(Slice::from(run.key()))
 }
 

@@ -5,6 +5,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use super::bounds::{self, Bounds};
+use super::cursor::Cursor;
 use super::handle::Handle;
 use super::keyspace::Keyspace;
 use super::range::Range;
@@ -65,6 +66,29 @@ impl Snapshot {
         self.handle
             .core
             .get(&keyspace.core, key.as_ref(), Some(self.seq()))
+    }
+
+    /// Reads the value that a key had into a buffer of the caller's, as [`Keyspace::get_into`].
+    pub fn get_into(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: &mut Vec<u8>) -> Result<bool> {
+        self.check(keyspace)?;
+        let core = &self.handle.core;
+        core.get_into(&keyspace.core, key.as_ref(), Some(self.seq()), value)
+    }
+
+    /// The values that several keys had, in the order of the keys, as [`Keyspace::multi_get`].
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, keys: &[K]) -> Result<Vec<Option<Slice>>> {
+        self.check(keyspace)?;
+        self.handle.core.multi_get(&keyspace.core, keys, self.seq())
+    }
+
+    /// A cursor over the entries of that moment. It stands nowhere until it is moved.
+    pub fn cursor(&self, keyspace: &Keyspace) -> Result<Cursor> {
+        self.check(keyspace)?;
+        Ok(Cursor::new(
+            self.handle.clone(),
+            &keyspace.core,
+            self.guard.clone(),
+        ))
     }
 
     /// Whether a key had a value.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::table::Table;
 use super::tree::Tree;
 use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::hash_key;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
-use crate::types::{EntryKind, Found, KeyspaceId, SeqNo};
-use crate::{Error, Result};
+use crate::sync::{Mutex, Pinned, Swap};
+use crate::types::{KeyspaceId, SeqNo, ValuePlace};
+use crate::{Error, Result, Slice};
 
 /// Stands for the number of a drop that has not happened. Above every number.
 const ALIVE: SeqNo = SeqNo::MAX;
@@ -23,7 +24,12 @@ pub(crate) struct KeyspaceCore {
     pub(crate) name: Arc<str>,
     pub(crate) options: KeyspaceOptions,
     /// What readers see now. Replaced whole; a reader holds what it pinned as long as it likes.
-    view: RwLock<Arc<View>>,
+    view: Swap<View>,
+    /// Held by whoever replaces the view.
+    changing: Mutex<()>,
+    /// How often the files of the view have changed, or its memtables gone: raised after each such change. Whoever holds
+    /// an old view may take a newer one then.
+    generation: AtomicU64,
     /// The number of its drop, set once and for ever when the drop becomes durable; before that `ALIVE`.
     dropped_at: AtomicU64,
     /// It is being dropped, or a drop has failed and may be found to have happened: nothing is acknowledged for it.
@@ -109,28 +115,48 @@ pub(crate) struct View {
     pub(crate) tree: Arc<Tree>,
 }
 
+/// Where the value of a key lies.
+pub(crate) enum Located<'a> {
+    Memory(&'a [u8]),
+    Table(&'a Table, ValuePlace),
+}
+
+impl Located<'_> {
+    pub(crate) fn load(&self) -> Result<Slice> {
+        match self {
+            Located::Memory(value) => Ok(Slice::from(*value)),
+            Located::Table(table, place) => table.sst.load(*place),
+        }
+    }
+
+    /// Into the caller's buffer, whose contents are replaced.
+    pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Located::Memory(value) => {
+                out.clear();
+                out.extend_from_slice(value);
+                Ok(())
+            }
+            Located::Table(table, place) => table.sst.load_into(*place, out),
+        }
+    }
+}
+
 impl View {
-    /// The newest entry of `key` at or below `snapshot`: newer sources first, the first that has one decides.
-    pub(crate) fn get(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
-        match self.get_in_memory(key, snapshot) {
-            Some(found) => Ok(Some(found)),
-            None => self.tree.get(key, hash_key(key), snapshot),
-        }
-    }
-
-    /// Whether that entry is a value; reads none from a file.
-    pub(crate) fn contains(&self, key: &[u8], snapshot: SeqNo) -> Result<bool> {
-        match self.get_in_memory(key, snapshot) {
-            Some(found) => Ok(matches!(found, Found::Value(..))),
-            None => Ok(self.tree.kind(key, hash_key(key), snapshot)? == Some(EntryKind::Put)),
-        }
-    }
-
-    fn get_in_memory(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+    /// Where the value of `key` lies that a snapshot at `snapshot` sees; `None`: it has none. Newer sources first, the first
+    /// that has a version decides. Reads no value from a file.
+    pub(crate) fn find(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Located<'_>>> {
         let frozen = self.frozen.iter().map(|frozen| &frozen.table);
-        std::iter::once(&self.active)
+        let in_memory = std::iter::once(&self.active)
             .chain(frozen)
-            .find_map(|table| table.get(key, snapshot))
+            .find_map(|table| table.find(key, snapshot));
+        if let Some((_, value)) = in_memory {
+            return Ok(value.map(Located::Memory));
+        }
+        Ok(match self.tree.find(key, hash_key(key), snapshot)? {
+            Some((_, ValuePlace::Tombstone)) | None => None,
+            Some((table, place)) => Some(Located::Table(table, place)),
+        })
     }
 }
 
@@ -147,11 +173,13 @@ impl KeyspaceCore {
             id,
             name,
             options,
-            view: RwLock::new(Arc::new(View {
+            view: Swap::new(View {
                 active,
                 frozen,
                 tree: Arc::new(tree),
-            })),
+            }),
+            changing: Mutex::new(()),
+            generation: AtomicU64::new(0),
             dropped_at: AtomicU64::new(ALIVE),
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
@@ -160,9 +188,22 @@ impl KeyspaceCore {
         })
     }
 
-    /// Pins the present state. A point read loads its number after this; everything else registers one before.
+    /// Pins the present state for as long as the caller likes: for ranges and jobs, which register a snapshot first.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.view.read().clone()
+        self.view.load_full()
+    }
+
+    /// Pins the present state for a point read, which loads its number after this. Changes nothing that other readers look
+    /// at.
+    #[inline]
+    pub(crate) fn pin(&self) -> Pinned<View> {
+        self.view.load()
+    }
+
+    /// See the field. Loaded before a view is pinned, it is at most as new as the view.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether no flush or compaction is queued or running, and nothing waits to be flushed.
@@ -175,12 +216,17 @@ impl KeyspaceCore {
 
     /// Replaces the view by what `change` makes of it, in one step.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
-        // The old view is dropped after the lock: it may be the last holder of tables, whose files go then.
-        let mut guard = self.view.write();
-        let mut next = View::clone(&guard);
+        let changing = self.changing.lock();
+        let mut next = View::clone(&self.pin());
+        let tree = Arc::clone(&next.tree);
         let result = change(&mut next);
-        let old = std::mem::replace(&mut *guard, Arc::new(next));
-        drop(guard);
+        let moved = !Arc::ptr_eq(&tree, &next.tree);
+        let old = self.view.swap(next);
+        if moved {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        drop(changing);
+        // After the lock: it may be the last holder of tables, whose files go then.
         drop(old);
         result
     }

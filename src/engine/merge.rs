@@ -110,22 +110,43 @@ pub(crate) struct Merge {
 impl Merge {
     /// A merge from `bound` on: forwards the first entry is the newest of the first key at or after it, backwards the
     /// oldest of the last key before it. No bound means from the end that the direction starts at.
-    pub(crate) fn new(mut sources: Vec<Source>, direction: Direction, bound: Option<&[u8]>) -> Result<Self> {
-        for source in &mut sources {
+    pub(crate) fn new(sources: Vec<Source>, direction: Direction, bound: Option<&[u8]>) -> Result<Self> {
+        let mut merge = Merge::of(sources, direction);
+        merge.seek(direction, bound)?;
+        Ok(merge)
+    }
+
+    /// A merge that is at its end: `seek` has to come first.
+    pub(crate) fn of(sources: Vec<Source>, direction: Direction) -> Self {
+        Merge {
+            heap: Vec::with_capacity(sources.len()),
+            sources,
+            direction,
+        }
+    }
+
+    /// Goes to `bound`, as a new merge would. After an error it is at its end.
+    pub(crate) fn seek(&mut self, direction: Direction, bound: Option<&[u8]>) -> Result<()> {
+        self.direction = direction;
+        self.heap.clear();
+        for source in &mut self.sources {
             source.position(direction, bound)?;
         }
-        let heap = (0..sources.len())
-            .filter(|i| sources.get(*i).is_some_and(Source::valid))
-            .collect();
-        let mut merge = Merge {
-            sources,
-            heap,
-            direction,
-        };
-        for at in (0..merge.heap.len() / 2).rev() {
-            merge.sift_down(at);
+        let valid = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, source)| source.valid());
+        self.heap.extend(valid.map(|(i, _)| i));
+        for at in (0..self.heap.len() / 2).rev() {
+            self.sift_down(at);
         }
-        Ok(merge)
+        Ok(())
+    }
+
+    /// Which way it runs.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
     }
 
     fn top(&self) -> Option<&Source> {

@@ -24,6 +24,7 @@ mod pressure;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;
+pub(crate) mod run;
 pub(crate) mod snapshots;
 pub(crate) mod table;
 mod throttle;

@@ -1,16 +1,10 @@
-//! The read path: point look-ups and the cursors of ranges.
-
-use std::sync::Arc;
+//! Point look-ups. Ranges and cursors are in `run`.
 
 use super::core::Core;
 use super::keyspace::{KeyspaceCore, View};
-use super::level_cursor::LevelCursor;
-use super::merge::{Direction, Merge, Source};
-use super::visible::Visible;
-use crate::memtable::SortedTable;
 use crate::planted::{self, Bug, Moment};
-use crate::sst::CursorOptions;
-use crate::types::{Found, SeqNo};
+use crate::sync::Pinned;
+use crate::types::SeqNo;
 use crate::{Result, Slice};
 
 impl Core {
@@ -22,7 +16,7 @@ impl Core {
         snapshot: Option<SeqNo>,
     ) -> Result<bool> {
         let (view, seq) = self.pin(keyspace, snapshot)?;
-        view.contains(key, seq)
+        Ok(view.find(key, seq)?.is_some())
     }
 
     /// The value of `key`, as a snapshot at `snapshot` sees it, or as it is now.
@@ -33,14 +27,49 @@ impl Core {
         snapshot: Option<SeqNo>,
     ) -> Result<Option<Slice>> {
         let (view, seq) = self.pin(keyspace, snapshot)?;
-        Ok(match view.get(key, seq)? {
-            Some(Found::Value(_, value)) => Some(value),
-            Some(Found::Tombstone(_)) | None => None,
-        })
+        view.find(key, seq)?.map(|found| found.load()).transpose()
+    }
+
+    /// The same into the caller's buffer; whether there is a value. Without one the buffer stays as it is.
+    pub(crate) fn get_into(
+        &self,
+        keyspace: &KeyspaceCore,
+        key: &[u8],
+        snapshot: Option<SeqNo>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let (view, seq) = self.pin(keyspace, snapshot)?;
+        match view.find(key, seq)? {
+            Some(found) => found.load_into(out).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The values of several keys at one moment, in the order of the keys given. They are looked up in the order of the
+    /// keys' bytes, so that those of one block are found together. REQUIRES: `seq` is registered.
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &KeyspaceCore,
+        keys: &[K],
+        seq: SeqNo,
+    ) -> Result<Vec<Option<Slice>>> {
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        let key = |i: usize| keys.get(i).map_or(&[][..], AsRef::as_ref);
+        order.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
+        let view = keyspace.view();
+        let mut values = vec![None; keys.len()];
+        for i in order {
+            let found = view.find(key(i), seq)?;
+            if let (Some(found), Some(value)) = (found, values.get_mut(i)) {
+                *value = Some(found.load()?);
+            }
+        }
+        Ok(values)
     }
 
     /// What a point read reads, and as of which number.
-    fn pin(&self, keyspace: &KeyspaceCore, snapshot: Option<SeqNo>) -> Result<(Arc<View>, SeqNo)> {
+    #[inline]
+    fn pin(&self, keyspace: &KeyspaceCore, snapshot: Option<SeqNo>) -> Result<(Pinned<View>, SeqNo)> {
         self.check_open()?;
         if snapshot.is_none() {
             keyspace.check_alive()?;
@@ -49,45 +78,9 @@ impl Core {
         // this read does not use. A snapshot's number is registered, which protects it as well.
         let early = planted::is(Bug::PinnedAfterNumber).then(|| self.snapshots.published());
         planted::pause(Moment::PointRead);
-        let view = keyspace.view();
+        let view = keyspace.pin();
         planted::pause(Moment::PointRead);
         let seq = snapshot.or(early).unwrap_or_else(|| self.snapshots.published());
         Ok((view, seq))
     }
-}
-
-/// A run over what `snapshot` sees of `view`, from `bound` on in `direction`. `values` says whether the values are read,
-/// too: reading ahead pays only then, as it takes them along with the keys.
-pub(crate) fn visible(
-    view: &Arc<View>,
-    snapshot: SeqNo,
-    direction: Direction,
-    bound: Option<&[u8]>,
-    values: bool,
-) -> Result<Visible> {
-    let options = CursorOptions {
-        access: None,
-        fill_cache: true,
-        read_ahead: values,
-    };
-    let memory = std::iter::once(&view.active)
-        .chain(view.frozen.iter().map(|frozen| &frozen.table))
-        .filter(|table| table.len() > 0)
-        .map(|table| Source::Memory(table.cursor()));
-    let level_0 = view.tree.level(0).iter().map(|table| {
-        let cursor = table.sst.cursor(options);
-        Source::Table(table.clone(), Box::new(cursor))
-    });
-    let deeper = view
-        .tree
-        .levels()
-        .skip(1)
-        .filter(|(_, tables)| !tables.is_empty())
-        .map(|(_, tables)| Source::Level(Box::new(LevelCursor::new(tables.to_vec(), options))));
-    let sources = memory.chain(level_0).chain(deeper).collect();
-    Ok(Visible::new(
-        Merge::new(sources, direction, bound)?,
-        direction,
-        snapshot,
-    ))
 }

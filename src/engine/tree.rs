@@ -15,7 +15,7 @@ use super::table::Table;
 use crate::Result;
 use crate::manifest::LEVELS;
 use crate::planted::{self, Bug};
-use crate::types::{EntryKind, Found, SeqNo, ValueRef};
+use crate::types::{SeqNo, ValuePlace};
 
 /// The tables of one keyspace.
 #[derive(Clone, Default)]
@@ -88,26 +88,14 @@ impl Tree {
         (0..LEVELS).rev().find(|level| !self.level(*level).is_empty())
     }
 
-    /// The newest entry of `key` at or below `snapshot`. `hash` is the key's, see `sst::hash_key`.
-    pub(crate) fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {
-        self.search(key, snapshot, |table| table.sst.get(key, hash, snapshot))
-    }
-
-    /// Of what kind that entry is; reads no value.
-    pub(crate) fn kind(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<EntryKind>> {
-        self.search(key, snapshot, |table| {
-            let found = table.sst.find(key, hash, snapshot)?;
-            Ok(found.map(|(_, place)| ValueRef::new(place).kind()))
-        })
-    }
-
-    /// The first answer of the tables that may hold `key`, newest first.
-    fn search<T>(
+    /// The newest entry of `key` at or below `snapshot`: its table, and where its value lies. `hash` is the key's, see
+    /// `sst::hash_key`. Newer tables first, the first answer of those that may hold the key decides.
+    pub(crate) fn find(
         &self,
         key: &[u8],
+        hash: u64,
         snapshot: SeqNo,
-        mut ask: impl FnMut(&Table) -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Option<(&Table, ValuePlace)>> {
         for (level, tables) in self.levels() {
             let candidates = match level {
                 0 => tables,
@@ -124,8 +112,8 @@ impl Tree {
                 if key > &meta.max_key[..] || meta.min_seq > snapshot {
                     continue;
                 }
-                if let Some(found) = ask(table)? {
-                    return Ok(Some(found));
+                if let Some((_, place)) = table.sst.find(key, hash, snapshot)? {
+                    return Ok(Some((table, place)));
                 }
             }
         }

@@ -5,34 +5,79 @@ use super::merge::{Direction, Merge, MergedValue};
 use crate::types::{EntryKind, SeqNo};
 use crate::{Result, Slice};
 
-/// A run over the visible entries in one direction. `step` goes to the next one; values are read only by `load`.
+/// The visible entries of a merge. `step` goes to the next one, in either direction; values are read only by `load`.
+///
+/// It stands on an entry, or nowhere: before the first step, past either end, and after an error. Going forward the merge
+/// stands on the current entry; going backward it stands before the current key.
 pub(crate) struct Visible {
     merge: Merge,
-    direction: Direction,
     snapshot: SeqNo,
     key: Vec<u8>,
     value: Option<MergedValue>,
-    started: bool,
+    /// The merge stands where it was put, and that entry has not been looked at.
+    fresh: bool,
+    /// The versions of `key` have been decided.
+    decided: bool,
 }
 
 impl Visible {
-    pub(crate) fn new(merge: Merge, direction: Direction, snapshot: SeqNo) -> Self {
+    /// The visible entries from `bound` on, see [`Merge::new`]; stands nowhere.
+    pub(crate) fn new(merge: Merge, snapshot: SeqNo) -> Self {
         Visible {
             merge,
-            direction,
             snapshot,
             key: Vec::new(),
             value: None,
-            started: false,
+            fresh: true,
+            decided: false,
         }
     }
 
-    /// Goes to the next visible entry; false at the end. After an error the run is at its end.
-    pub(crate) fn step(&mut self) -> Result<bool> {
-        match self.direction {
+    /// Goes to `bound`, and stands nowhere until the next step.
+    pub(crate) fn seek(&mut self, direction: Direction, bound: Option<&[u8]>) -> Result<()> {
+        self.value = None;
+        self.decided = false;
+        self.fresh = true;
+        self.merge.seek(direction, bound)
+    }
+
+    /// Goes on in another direction from the current entry, or as new from this merge of the same entries.
+    fn turn(&mut self, direction: Direction) -> Result<()> {
+        self.fresh = true;
+        self.merge.seek(direction, Some(&self.key))
+    }
+
+    /// Takes another merge of the same entries, which may come from other files, and stands on the same entry in it.
+    pub(crate) fn reseat(&mut self, merge: Merge, direction: Direction) -> Result<()> {
+        self.merge = merge;
+        let turned = self.turn(direction);
+        if turned.is_err() {
+            self.value = None;
+        }
+        turned
+    }
+
+    /// Whether it stands on an entry.
+    pub(crate) fn valid(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// Goes to the next visible entry in `direction`; false at the end. After an error it stands nowhere. From nowhere it can
+    /// go on only in the direction that it was put there for.
+    pub(crate) fn step(&mut self, direction: Direction) -> Result<bool> {
+        let turned = match (self.merge.direction() == direction, self.valid()) {
+            (true, _) => Ok(()),
+            (false, true) => self.turn(direction),
+            (false, false) => return Ok(false),
+        };
+        let stepped = turned.and_then(|()| match direction {
             Direction::Forward => self.step_forward(),
             Direction::Backward => self.step_backward(),
+        });
+        if stepped.is_err() {
+            self.value = None;
         }
+        stepped
     }
 
     /// The current key.
@@ -50,13 +95,14 @@ impl Visible {
 
     /// Versions come newest first: the first one that is old enough decides, the rest of the key is passed over.
     fn step_forward(&mut self) -> Result<bool> {
-        if self.started {
+        if !self.fresh {
             self.merge.advance()?;
         }
+        self.fresh = false;
         while self.merge.valid() {
-            let decided = self.started && self.merge.key() == self.key;
+            let decided = self.decided && self.merge.key() == self.key;
             if !decided && self.merge.seq() <= self.snapshot {
-                self.started = true;
+                self.decided = true;
                 self.key.clear();
                 self.key.extend_from_slice(self.merge.key());
                 let value = self.merge.value();
@@ -73,6 +119,8 @@ impl Visible {
 
     /// Versions come oldest first: the last one that is old enough decides, so the whole key is passed first.
     fn step_backward(&mut self) -> Result<bool> {
+        self.fresh = false;
+        self.decided = true;
         while self.merge.valid() {
             self.key.clear();
             self.key.extend_from_slice(self.merge.key());

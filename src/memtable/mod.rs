@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::cursor::Cursor;
-use crate::types::{EntryKind, Found, SeqNo};
+#[cfg(test)]
+use crate::types::Found;
+use crate::types::{EntryKind, SeqNo};
 
 mod arena;
 mod entry;
@@ -41,8 +43,16 @@ pub(crate) trait SortedTable: Send + Sync + Sized {
     /// Adds an entry. REQUIRES: (`key`, `seq`) is not in the table; key and value are within the limits.
     /// Fails only when the table cannot hold it (`LimitExceeded`); nothing is inserted then.
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()>;
-    /// The newest entry of `key` with a number at or below `snapshot`.
-    fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found>;
+    /// The newest entry of `key` with a number at or below `snapshot`: its number, and its value unless it is a tombstone.
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)>;
+    /// The same, owned.
+    #[cfg(test)]
+    fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+        self.find(key, snapshot).map(|(seq, value)| match value {
+            Some(value) => Found::Value(seq, value.into()),
+            None => Found::Tombstone(seq),
+        })
+    }
     /// A cursor that keeps the memtable alive. Entries inserted later may or may not appear.
     fn cursor(self: &Arc<Self>) -> Self::Cursor;
     /// Bytes allocated.

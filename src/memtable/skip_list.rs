@@ -36,7 +36,7 @@ use super::arena::{Arena, Bump, Place, prefetch};
 use super::entry;
 use crate::cursor::Cursor;
 use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering, Witness, atomics};
-use crate::types::{EntryKind, Found, SeqNo, ValuePlace, ValueRef};
+use crate::types::{EntryKind, SeqNo, ValuePlace, ValueRef};
 use crate::{Result, Slice};
 
 /// The tallest tower. With one node in four rising a level, 4^14 = 268 million entries keep the search logarithmic.
@@ -403,7 +403,7 @@ impl SortedTable for SkipList {
         Ok(())
     }
 
-    fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)> {
         let place = self.lower_bound(key, snapshot);
         if place == NONE {
             return None;
@@ -413,10 +413,11 @@ impl SortedTable for SkipList {
         if node.key() != key {
             return None;
         }
-        Some(match node.kind() {
-            EntryKind::Put => Found::Value(node.seq(), Slice::from(node.value())),
-            EntryKind::Tombstone => Found::Tombstone(node.seq()),
-        })
+        let value = match node.kind() {
+            EntryKind::Put => Some(node.value()),
+            EntryKind::Tombstone => None,
+        };
+        Some((node.seq(), value))
     }
 
     fn cursor(self: &Arc<Self>) -> SkipListCursor {

@@ -72,6 +72,14 @@ pub struct BlockCache {
     /// `None`: the capacity is zero, nothing is kept.
     blocks: Option<Cache<Key, Arc<[u8]>, ByBytes, FixedHash>>,
     next_file: AtomicU64,
+    counts: [Counts; SHARDS],
+}
+
+/// Look-ups of a part of the blocks. Each part has a cache line of its own (two, as processors fetch them in pairs), so that
+/// readers of different blocks don't wait for each other's counts.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counts {
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -102,8 +110,7 @@ impl BlockCache {
         BlockCache {
             blocks,
             next_file: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            counts: Default::default(),
         }
     }
 
@@ -115,8 +122,14 @@ impl BlockCache {
     #[inline]
     pub(crate) fn get(&self, file: u64, block: u32) -> Option<Arc<[u8]>> {
         let found = self.blocks.as_ref()?.get(&(file, block));
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(counts) = self.counts.get((file as usize ^ block as usize) % SHARDS) {
+            let counter = if found.is_some() {
+                &counts.hits
+            } else {
+                &counts.misses
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         found
     }
 
@@ -151,12 +164,17 @@ impl BlockCache {
 
     /// Look-ups that found their block.
     pub fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
+        self.sum(|counts| &counts.hits)
     }
 
     /// Look-ups that did not.
     pub fn misses(&self) -> u64 {
-        self.misses.load(Ordering::Relaxed)
+        self.sum(|counts| &counts.misses)
+    }
+
+    fn sum(&self, counter: fn(&Counts) -> &AtomicU64) -> u64 {
+        let parts = self.counts.iter().map(counter);
+        parts.map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 }
 

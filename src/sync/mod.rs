@@ -19,11 +19,13 @@
 mod looms;
 #[cfg(packstone_shuttle)]
 mod shuttles;
+mod swap;
 
 #[cfg(not(packstone_shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(packstone_shuttle)]
 pub(crate) use shuttles::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use swap::{Pinned, Swap};
 
 /// Atomics.
 pub(crate) mod atomic {

@@ -65,7 +65,7 @@ use super::arena::{Arena, Bump};
 use super::entry;
 use crate::Result;
 use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering};
-use crate::types::{EntryKind, Found, SeqNo};
+use crate::types::{EntryKind, SeqNo};
 
 /// A memtable. See the module's comment.
 pub(crate) struct RadixTree {
@@ -241,7 +241,7 @@ impl SortedTable for RadixTree {
         Ok(())
     }
 
-    fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)> {
         let mut target = self.root().follow();
         let mut from = 0;
         loop {

@@ -17,9 +17,8 @@ use std::ptr::{self, NonNull};
 use super::super::arena::{Arena, Bump, Place};
 use super::link::Link;
 use crate::Result;
-use crate::Slice;
 use crate::sync::lock_free::Witness;
-use crate::types::{EntryKind, Found, SeqNo};
+use crate::types::{EntryKind, SeqNo};
 
 /// The value counts; without it the entry is a tombstone.
 const PUT: u64 = 1;
@@ -190,12 +189,13 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What a look-up that ends here has found.
+    /// What a look-up that ends here has found: the number, and the value unless the entry is a tombstone.
     #[inline]
-    pub(super) fn found(self) -> Found {
-        match self.kind() {
-            EntryKind::Put => Found::Value(self.seq(), Slice::from(self.value())),
-            EntryKind::Tombstone => Found::Tombstone(self.seq()),
-        }
+    pub(super) fn found(self) -> (SeqNo, Option<&'a [u8]>) {
+        let value = match self.kind() {
+            EntryKind::Put => Some(self.value()),
+            EntryKind::Tombstone => None,
+        };
+        (self.seq(), value)
     }
 }
