@@ -15,7 +15,7 @@ use packstone::env::sim::SimEnv;
 use packstone::{Access, Db, Durability, Keys, Keyspace, KeyspaceOptions, Options, Range, Slice, Snapshot};
 
 use crate::stress_support::data::{self, Bytes, NAMES};
-use crate::stress_support::steps::{End, History, Id, Item, Span, Step};
+use crate::stress_support::steps::{End, History, Id, Item, Move, Span, Step};
 use crate::support::rng::Rng;
 
 /// Whose disk it is.
@@ -103,6 +103,7 @@ struct Run<'h> {
     dir: PathBuf,
     rng: Rng,
     ranges: BTreeMap<Id, Cursor>,
+    cursors: BTreeMap<Id, packstone::Cursor>,
     snapshots: BTreeMap<Id, (Snapshot, BTreeMap<Id, Keyspace>)>,
     keyspaces: BTreeMap<Id, Keyspace>,
     db: Option<Db>,
@@ -122,6 +123,7 @@ pub(crate) fn answers(history: &History, set: &OptionSet) -> Answers {
         dir,
         rng: Rng::new(set.changing.unwrap_or(0)),
         ranges: BTreeMap::new(),
+        cursors: BTreeMap::new(),
         snapshots: BTreeMap::new(),
         keyspaces: BTreeMap::new(),
         db: None,
@@ -137,6 +139,7 @@ pub(crate) fn answers(history: &History, set: &OptionSet) -> Answers {
 impl Run<'_> {
     fn open(&mut self) {
         self.ranges.clear();
+        self.cursors.clear();
         self.snapshots.clear();
         self.keyspaces.clear();
         self.db = None;
@@ -229,6 +232,9 @@ impl Run<'_> {
             }
             Step::Next(slot, count, end) => self.next(*slot, *count, *end),
             Step::Finish(slot) => self.next(*slot, u64::MAX, End::Both),
+            Step::GetMany(id, snapshot, keys) => self.get_many(*id, *snapshot, keys),
+            Step::Cursor(slot, id, snapshot) => self.place_cursor(*slot, *id, *snapshot),
+            Step::Move(slot, to) => self.move_cursor(*slot, to),
             Step::Flush => self.db().flush().unwrap(),
             Step::Sync => self.db().sync().unwrap(),
             Step::Settle => self.db().wait_for_background().unwrap(),
@@ -361,6 +367,48 @@ impl Run<'_> {
             }
         }
         self.ranges.insert(slot, cursor);
+    }
+
+    fn get_many(&mut self, id: Id, snapshot: Option<Id>, numbers: &[Id]) {
+        let keys: Vec<Bytes> = numbers.iter().map(|number| self.key(*number)).collect();
+        let held = snapshot.map(|slot| self.snapshots.get(&slot));
+        let found = match held {
+            None => self.keyspaces.get(&id).map(|keyspace| keyspace.multi_get(&keys)),
+            Some(held) => held.and_then(|(snapshot, all)| Some(snapshot.multi_get(all.get(&id)?, &keys))),
+        };
+        for value in found.into_iter().flat_map(Result::unwrap) {
+            self.put_maybe(value);
+        }
+    }
+
+    fn place_cursor(&mut self, slot: Id, id: Id, snapshot: Option<Id>) {
+        let held = snapshot.map(|slot| self.snapshots.get(&slot));
+        let cursor = match held {
+            None => self.keyspaces.get(&id).map(Keyspace::cursor),
+            Some(held) => held.and_then(|(snapshot, all)| Some(snapshot.cursor(all.get(&id)?))),
+        };
+        if let Some(cursor) = cursor {
+            self.cursors.insert(slot, cursor.unwrap());
+        }
+    }
+
+    fn move_cursor(&mut self, slot: Id, to: &Move) {
+        let Some(mut cursor) = self.cursors.remove(&slot) else {
+            return;
+        };
+        match to {
+            Move::First => _ = cursor.seek_to_first().unwrap(),
+            Move::Last => _ = cursor.seek_to_last().unwrap(),
+            Move::Seek(number) => _ = cursor.seek(self.key(*number)).unwrap(),
+            Move::SeekForPrev(number) => _ = cursor.seek_for_prev(self.key(*number)).unwrap(),
+            Move::Next => _ = cursor.next().unwrap(),
+            Move::Prev => _ = cursor.prev().unwrap(),
+            // Of a dropped keyspace.
+            Move::Refresh => self.put(format!("{:?}", cursor.refresh()).as_bytes()),
+        }
+        self.put_maybe(cursor.key().map(Slice::from));
+        self.put_maybe(cursor.value().unwrap());
+        self.cursors.insert(slot, cursor);
     }
 
     fn look(&mut self, slot: Id) {

@@ -103,7 +103,7 @@ impl World {
             return Err(format!("{} is needed and not there", missing.display()));
         }
         let metrics = self.db().metrics();
-        let held = (self.snapshots.len() + self.ranges.len()) as u64;
+        let held = (self.snapshots.len() + self.ranges.len() + self.cursors.len()) as u64;
         if metrics.open_snapshots != held {
             return Err(format!(
                 "{} open snapshots instead of {held}",

@@ -4,7 +4,7 @@ use packstone::env::sim::{CrashStyle, EIO, EMFILE, ENOSPC, Op};
 
 use super::Plan;
 use super::data::NAMES;
-use super::steps::{End, History, Id, Item, Layout, Opts, Span, Step};
+use super::steps::{End, History, Id, Item, Layout, Move, Opts, Span, Step};
 use crate::support::rng::Rng;
 
 /// What sets a history's numbers apart from those of others who use its seed.
@@ -163,6 +163,22 @@ impl Generator {
         Span::Keys(end(self), end(self))
     }
 
+    fn maybe_snapshot(&mut self) -> Option<Id> {
+        self.rng.one_in(3).then(|| self.rng.below(5) as Id)
+    }
+
+    fn movement(&mut self) -> Move {
+        match self.rng.below(16) {
+            0 => Move::First,
+            1 => Move::Last,
+            2 | 3 => Move::Seek(self.key()),
+            4 | 5 => Move::SeekForPrev(self.key()),
+            6 => Move::Refresh,
+            7..12 => Move::Next,
+            _ => Move::Prev,
+        }
+    }
+
     fn end(&mut self) -> End {
         self.rng.pick(&[End::Front, End::Front, End::Back, End::Both])
     }
@@ -218,7 +234,13 @@ impl Generator {
                 let items = (0..count).map(|_| self.item()).collect();
                 Step::Write(self.rng.one_in(5), items)
             }
-            410..570 => Step::Get(self.keyspace(), self.key()),
+            410..530 => Step::Get(self.keyspace(), self.key()),
+            530..538 => {
+                let keys = (0..self.rng.below(10)).map(|_| self.key()).collect();
+                Step::GetMany(self.keyspace(), self.maybe_snapshot(), keys)
+            }
+            538..545 => Step::Cursor(self.rng.below(3) as Id, self.keyspace(), self.maybe_snapshot()),
+            545..570 => Step::Move(self.rng.below(3) as Id, self.movement()),
             570..580 => Step::Ends(self.keyspace()),
             580..640 => Step::Range(self.keyspace(), self.span(), self.end(), self.rng.one_in(3)),
             640..660 => Step::Snapshot(self.rng.below(5) as Id),
@@ -226,7 +248,7 @@ impl Generator {
             675..705 => Step::Peek(self.rng.below(5) as Id, self.keyspace(), self.key()),
             705..720 => Step::Release(self.rng.below(5) as Id),
             720..745 => {
-                let snapshot = self.rng.one_in(3).then(|| self.rng.below(5) as Id);
+                let snapshot = self.maybe_snapshot();
                 Step::Begin(self.rng.below(4) as Id, self.keyspace(), self.span(), snapshot)
             }
             745..805 => Step::Next(self.rng.below(4) as Id, self.rng.between(1, 5), self.end()),

@@ -20,6 +20,7 @@
 )]
 
 mod checks;
+mod cursors;
 pub(crate) mod data;
 pub(crate) mod generate;
 mod oracle;

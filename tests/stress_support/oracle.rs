@@ -19,7 +19,7 @@ use super::steps::Id;
 
 pub(crate) type Map = BTreeMap<Bytes, Bytes>;
 /// Names are used again, so a keyspace is known by a number of its own.
-type Incarnation = u64;
+pub(crate) type Incarnation = u64;
 type State = BTreeMap<Incarnation, Rc<Map>>;
 /// What was found, by the keyspace's name.
 pub(crate) type Found = BTreeMap<Id, Map>;
@@ -73,6 +73,11 @@ fn apply(state: &mut State, op: &Op) {
 }
 
 impl Oracle {
+    /// Which keyspaces have the names now, of all that have had them.
+    pub(crate) fn incarnations(&self) -> &BTreeMap<Id, Incarnation> {
+        &self.live
+    }
+
     pub(crate) fn is_live(&self, id: Id) -> bool {
         self.live.contains_key(&id)
     }

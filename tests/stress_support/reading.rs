@@ -153,6 +153,9 @@ impl World {
                 };
                 self.read_through(&mut range, End::Both).map(drop)
             }
+            Step::GetMany(id, snapshot, keys) => self.get_many(*id, *snapshot, keys),
+            Step::Cursor(slot, id, snapshot) => self.place_cursor(*slot, *id, *snapshot),
+            Step::Move(slot, to) => self.move_cursor(*slot, to),
             Step::Verify => self.verify(),
             Step::Check => self.check_everything(),
             Step::ReadOnly => self.read_only(),
@@ -160,7 +163,13 @@ impl World {
         }
     }
 
-    fn same(&self, what: &str, key: &Bytes, found: Option<&[u8]>, wanted: Option<&Bytes>) -> Checked {
+    pub(super) fn same(
+        &self,
+        what: &str,
+        key: &Bytes,
+        found: Option<&[u8]>,
+        wanted: Option<&Bytes>,
+    ) -> Checked {
         if found == wanted.map(|value| &value[..]) {
             return Ok(());
         }
@@ -181,6 +190,14 @@ impl World {
         match keyspace.get(&key) {
             Ok(found) => self.same("get", &key, found.as_deref(), map.get(&key))?,
             Err(error) => return self.tolerate("get", &error, since),
+        }
+        let mut buffer = b"leftover".to_vec();
+        match keyspace.get_into(&key, &mut buffer) {
+            Ok(found) => {
+                let found = found.then_some(&buffer[..]);
+                self.same("get_into", &key, found, map.get(&key))?;
+            }
+            Err(error) => return self.tolerate("get_into", &error, since),
         }
         match keyspace.contains_key(&key) {
             Ok(found) if found == map.contains_key(&key) => Ok(()),
@@ -297,6 +314,7 @@ impl World {
         let held = HeldSnapshot {
             snapshot,
             keyspaces: keyspaces.collect(),
+            incarnations: self.oracle.incarnations().clone(),
         };
         self.snapshots.insert(slot, held);
     }

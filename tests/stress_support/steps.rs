@@ -34,6 +34,18 @@ pub(crate) enum Span {
     Prefix(Id, u16),
 }
 
+/// Where a cursor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    First,
+    Last,
+    Seek(Id),
+    SeekForPrev(Id),
+    Next,
+    Prev,
+    Refresh,
+}
+
 /// The options of a keyspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -104,6 +116,11 @@ pub(crate) enum Step {
     Begin(Id, Id, Span, Option<Id>),
     Next(Id, u64, End),
     Finish(Id),
+    /// Several keys at once, now or as a snapshot sees them.
+    GetMany(Id, Option<Id>, Vec<Id>),
+    /// A cursor that is held open: its slot, keyspace, snapshot.
+    Cursor(Id, Id, Option<Id>),
+    Move(Id, Move),
     Flush,
     Compact(Id, Span),
     Sync,
@@ -197,6 +214,20 @@ impl Display for Span {
     }
 }
 
+impl Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Move::First => f.write_str("first"),
+            Move::Last => f.write_str("last"),
+            Move::Seek(key) => write!(f, "seek {key}"),
+            Move::SeekForPrev(key) => write!(f, "seek-for-prev {key}"),
+            Move::Next => f.write_str("next"),
+            Move::Prev => f.write_str("prev"),
+            Move::Refresh => f.write_str("refresh"),
+        }
+    }
+}
+
 impl Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:", self.keyspace, self.key)?;
@@ -283,6 +314,12 @@ impl Display for Step {
             }
             Step::Next(slot, n, end) => write!(f, "next {slot} {n} {}", name_of(&ENDS, end)),
             Step::Finish(slot) => write!(f, "finish {slot}"),
+            Step::GetMany(id, snapshot, keys) => {
+                write!(f, "get-many {id} {}", Dash(*snapshot))?;
+                keys.iter().try_for_each(|key| write!(f, " {key}"))
+            }
+            Step::Cursor(slot, id, snapshot) => write!(f, "cursor {slot} {id} {}", Dash(*snapshot)),
+            Step::Move(slot, to) => write!(f, "move {slot} {to}"),
             Step::Flush => f.write_str("flush"),
             Step::Compact(id, span) => write!(f, "compact {id} {span}"),
             Step::Sync => f.write_str("sync"),
@@ -338,6 +375,19 @@ impl Words<'_> {
             "prefix" => Ok(Span::Prefix(self.get()?, self.get()?)),
             word => Err(format!("{word:?} begins no span")),
         }
+    }
+
+    fn movement(&mut self) -> Result<Move, String> {
+        Ok(match self.word()? {
+            "first" => Move::First,
+            "last" => Move::Last,
+            "seek" => Move::Seek(self.get()?),
+            "seek-for-prev" => Move::SeekForPrev(self.get()?),
+            "next" => Move::Next,
+            "prev" => Move::Prev,
+            "refresh" => Move::Refresh,
+            word => return Err(format!("{word:?} is no move of a cursor")),
+        })
     }
 
     fn layout(&mut self) -> Result<Layout, String> {
@@ -417,6 +467,15 @@ impl FromStr for Step {
             "begin" => Step::Begin(w.get()?, w.get()?, w.span()?, w.dash()?),
             "next" => Step::Next(w.get()?, w.get()?, w.one_of(&ENDS)?),
             "finish" => Step::Finish(w.get()?),
+            "get-many" => {
+                let (id, snapshot) = (w.get()?, w.dash()?);
+                let keys = words
+                    .0
+                    .map(|word| word.parse().map_err(|_| format!("{word:?} is no key")));
+                Step::GetMany(id, snapshot, keys.collect::<Result<_, _>>()?)
+            }
+            "cursor" => Step::Cursor(w.get()?, w.get()?, w.dash()?),
+            "move" => Step::Move(w.get()?, w.movement()?),
             "flush" => Step::Flush,
             "compact" => Step::Compact(w.get()?, w.span()?),
             "sync" => Step::Sync,

@@ -14,8 +14,9 @@ use std::time::Duration;
 use packstone::env::sim::{Chance, CrashStyle, Effect, Fault, SimEnv};
 use packstone::{Access, Db, Error, Keyspace, KeyspaceOptions, Options, RecoveryMode, Snapshot};
 
+use super::cursors::HeldCursor;
 use super::data::{self, Bytes, NAMES};
-use super::oracle::{Found, Loss, Map, Oracle};
+use super::oracle::{Found, Incarnation, Loss, Map, Oracle};
 use super::reading::HeldRange;
 use super::report::Report;
 use super::steps::{History, Id, Opts, Step};
@@ -41,6 +42,8 @@ pub(crate) struct HeldSnapshot {
     pub(crate) snapshot: Snapshot,
     /// The handles keep those keyspaces readable that have been dropped since.
     pub(crate) keyspaces: BTreeMap<Id, (Keyspace, Rc<Map>)>,
+    /// Which of all that have had their names they are.
+    pub(crate) incarnations: BTreeMap<Id, Incarnation>,
 }
 
 pub(crate) struct World {
@@ -51,6 +54,7 @@ pub(crate) struct World {
     opts: Opts,
     // In this order: ranges and snapshots go before the database.
     pub(crate) ranges: BTreeMap<Id, HeldRange>,
+    pub(crate) cursors: BTreeMap<Id, HeldCursor>,
     pub(crate) snapshots: BTreeMap<Id, HeldSnapshot>,
     pub(crate) keyspaces: BTreeMap<Id, Keyspace>,
     pub(crate) layouts: BTreeMap<Id, KeyspaceOptions>,
@@ -121,6 +125,7 @@ impl World {
             keys: history.keys,
             opts: FIRST_OPTIONS,
             ranges: BTreeMap::new(),
+            cursors: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             keyspaces: BTreeMap::new(),
             layouts: BTreeMap::new(),
@@ -289,6 +294,7 @@ impl World {
 impl World {
     pub(crate) fn drop_all(&mut self) {
         self.ranges.clear();
+        self.cursors.clear();
         self.snapshots.clear();
         self.keyspaces.clear();
         self.poisoned_for = 0;
@@ -299,6 +305,7 @@ impl World {
 
     pub(crate) fn close(&mut self) -> Checked {
         self.ranges.clear();
+        self.cursors.clear();
         self.snapshots.clear();
         let Some(db) = self.db.take() else {
             return Ok(());

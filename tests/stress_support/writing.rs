@@ -257,7 +257,7 @@ impl World {
             self.note_poison(&error);
             return self.tolerate("compact", &error, self.failures_at_open);
         }
-        let nobody_looks = self.snapshots.is_empty() && self.ranges.is_empty();
+        let nobody_looks = self.snapshots.is_empty() && self.ranges.is_empty() && self.cursors.is_empty();
         if *span == Span::Keys(None, None) && nobody_looks && self.is_clean() {
             // Nobody sees old versions: what is left is what can be read.
             let files = keyspace.files();
