@@ -34,4 +34,11 @@ pub trait Cursor {
     fn value(&self) -> ValueRef;
     /// Reads a value that this cursor gave, whether or not it has moved since. A tombstone loads as an empty slice.
     fn load(&self, value: ValueRef) -> Result<Slice>;
+    /// The same into the caller's buffer, whose contents are replaced.
+    fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+        let value = self.load(value)?;
+        out.clear();
+        out.extend_from_slice(&value);
+        Ok(())
+    }
 }

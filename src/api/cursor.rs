@@ -118,6 +118,19 @@ impl Cursor {
         run.map(Run::load).transpose()
     }
 
+    /// Reads the current value into a buffer of the caller's, whose contents are replaced; false, and the buffer untouched, if
+    /// the cursor stands nowhere. Allocates nothing where the buffer is large enough and the block in memory.
+    ///
+    /// # Errors
+    /// As [`Cursor::value`]; the buffer's contents mean nothing then.
+    pub fn value_into(&self, value: &mut Vec<u8>) -> Result<bool> {
+        self.handle.core.check_open()?;
+        match self.run.as_ref().filter(|run| run.valid()) {
+            Some(run) => run.load_into(value).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Lets the cursor see all writes that have been acknowledged by now. It stands nowhere then.
     ///
     /// # Errors

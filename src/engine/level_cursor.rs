@@ -171,4 +171,17 @@ impl Cursor for LevelCursor {
             },
         }
     }
+
+    fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+        match &self.current {
+            Some(cursor) if value.source as usize == self.index => cursor.load_into(value, out),
+            _ => match self.tables.get(value.source as usize) {
+                Some(table) => table.sst.load_into(value.place, out),
+                None => {
+                    out.clear();
+                    Ok(())
+                }
+            },
+        }
+    }
 }

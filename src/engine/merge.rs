@@ -68,6 +68,10 @@ impl Source {
         each!(self, cursor => cursor.load(value))
     }
 
+    fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+        each!(self, cursor => cursor.load_into(value, out))
+    }
+
     fn position(&mut self, direction: Direction, bound: Option<&[u8]>) -> Result<()> {
         match (direction, bound) {
             (Direction::Forward, None) => each!(self, cursor => cursor.seek_to_first()),
@@ -184,6 +188,17 @@ impl Merge {
         match self.sources.get(value.source) {
             Some(source) => source.load(value.value),
             None => Ok(Slice::default()),
+        }
+    }
+
+    /// Reads a value into the caller's buffer, whose contents are replaced.
+    pub(crate) fn load_into(&self, value: MergedValue, out: &mut Vec<u8>) -> Result<()> {
+        match self.sources.get(value.source) {
+            Some(source) => source.load_into(value.value, out),
+            None => {
+                out.clear();
+                Ok(())
+            }
         }
     }
 

@@ -8,7 +8,9 @@
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
 //! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
-//! | `read`, `merge`, `level_cursor`, `visible`, `snapshots` | the read path |
+//! | `read` | point look-ups |
+//! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
+//! | `snapshots` | the numbers that somebody still reads at |
 //! | `check` | self-checks of debug builds |
 
 mod check;

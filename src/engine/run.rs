@@ -107,6 +107,11 @@ impl Run {
     pub(crate) fn load(&self) -> Result<Slice> {
         self.visible.load()
     }
+
+    /// Reads the current value into the caller's buffer, whose contents are replaced.
+    pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.visible.load_into(out)
+    }
 }
 
 /// The cursors over all that a view has.

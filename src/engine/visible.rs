@@ -93,6 +93,17 @@ impl Visible {
         }
     }
 
+    /// Reads the current value into the caller's buffer, whose contents are replaced.
+    pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
+        match self.value {
+            Some(value) => self.merge.load_into(value, out),
+            None => {
+                out.clear();
+                Ok(())
+            }
+        }
+    }
+
     /// Versions come newest first: the first one that is old enough decides, the rest of the key is passed over.
     fn step_forward(&mut self) -> Result<bool> {
         if !self.fresh {

@@ -132,23 +132,6 @@ impl SstCursor {
         &self.sst
     }
 
-    /// As [`Cursor::load`], into the caller's buffer, whose contents are replaced.
-    pub fn load_into(&self, place: ValuePlace, out: &mut Vec<u8>) -> Result<()> {
-        match place {
-            ValuePlace::Small { block, offset, len } => {
-                out.clear();
-                self.with_small(block, offset, len, |value| out.extend_from_slice(value))
-            }
-            ValuePlace::Medium { .. } => {
-                out.clear();
-                let block = self.medium(place)?;
-                out.extend_from_slice(self.sst.bytes(&block));
-                Ok(())
-            }
-            _ => self.sst.load_into(place, out),
-        }
-    }
-
     /// As [`Sst::raw_block`], through the cursor's read-ahead.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
         let ValuePlace::Medium { block, len } = place else {
@@ -456,6 +439,22 @@ impl Cursor for SstCursor {
                 mapped => Ok(Slice::from(self.sst.bytes(&mapped))),
             },
             place => self.sst.load(place),
+        }
+    }
+
+    fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+        match value.place {
+            ValuePlace::Small { block, offset, len } => {
+                out.clear();
+                self.with_small(block, offset, len, |value| out.extend_from_slice(value))
+            }
+            place @ ValuePlace::Medium { .. } => {
+                out.clear();
+                let block = self.medium(place)?;
+                out.extend_from_slice(self.sst.bytes(&block));
+                Ok(())
+            }
+            place => self.sst.load_into(place, out),
         }
     }
 }

@@ -244,22 +244,30 @@ impl Cursor for RadixCursor {
     }
 
     fn load(&self, value: ValueRef) -> Result<Slice> {
-        match value.place {
-            ValuePlace::Tombstone => Ok(Slice::default()),
-            ValuePlace::Inline { len, bytes } => {
-                Ok(Slice::from(bytes.get(..usize::from(len)).unwrap_or_default()))
-            }
+        self.value_of(&value.place).map(Slice::from)
+    }
+
+    fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        out.extend_from_slice(self.value_of(&value.place)?);
+        Ok(())
+    }
+}
+
+impl RadixCursor {
+    fn value_of<'a>(&'a self, place: &'a ValuePlace) -> Result<&'a [u8]> {
+        match place {
+            ValuePlace::Tombstone => Ok(&[]),
+            ValuePlace::Inline { len, bytes } => Ok(bytes.get(..usize::from(*len)).unwrap_or_default()),
             ValuePlace::Memory { handle } => {
-                let place = u32::try_from(handle).unwrap_or(NONE);
+                let place = u32::try_from(*handle).unwrap_or(NONE);
                 // A handle is a number that anybody may make up, so it counts only if a record starts there.
                 if place == NONE || place != self.at && !self.tree.arena.is_start(place) {
-                    return Err(entry::foreign(handle));
+                    return Err(entry::foreign(*handle));
                 }
                 // SAFETY: `place` is this cursor's own, or its start bit, set after the record was written, was just
                 // read with Acquire.
-                Ok(Slice::from(
-                    unsafe { Record::at(&self.tree.arena, place) }.value(),
-                ))
+                Ok(unsafe { Record::at(&self.tree.arena, place) }.value())
             }
             ValuePlace::Small { .. } | ValuePlace::Medium { .. } => Err(entry::foreign(0)),
         }

@@ -72,7 +72,7 @@ fn assert_at(cursor: &SstCursor, entries: &[Entry], at: Option<usize>) {
             assert!(cursor.valid());
             assert!(current(cursor).unwrap() == *entry);
             let mut out = vec![1, 2, 3];
-            cursor.load_into(cursor.value().place, &mut out).unwrap();
+            cursor.load_into(cursor.value(), &mut out).unwrap();
             assert_eq!(out, entry.2.as_deref().unwrap_or_default());
         }
         None => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use packstone::{Db, Keyspace, Options};
+use packstone::{Cursor, Db, Keyspace, Options};
 
 use super::{Check, Config, Counters, Durability, Engine, Put, Reader, Setting, View, Visit, mib};
 use crate::Result;
@@ -64,8 +64,13 @@ impl Engine for Packstone {
         Ok(batch.commit(self.durability)?)
     }
 
-    fn reader(&self, _: View) -> Result<Box<dyn Reader + '_>> {
-        Ok(Box::new(PackstoneReader(&self.keyspace)))
+    fn reader(&self, view: View) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(PackstoneReader {
+            keyspace: &self.keyspace,
+            keep: view == View::Still,
+            kept: None,
+            value: Vec::new(),
+        }))
     }
 
     fn settle(&self) -> Result<Duration> {
@@ -88,35 +93,40 @@ impl Engine for Packstone {
     }
 }
 
-struct PackstoneReader<'a>(&'a Keyspace);
+struct PackstoneReader<'a> {
+    keyspace: &'a Keyspace,
+    keep: bool,
+    kept: Option<Cursor>,
+    value: Vec<u8>,
+}
 
 impl Reader for PackstoneReader<'_> {
     fn get(&mut self, key: &[u8], check: Check<'_>) -> Result<bool> {
-        match self.0.get(key)? {
-            Some(value) => check(&value).map(|()| true),
-            None => Ok(false),
+        match self.keyspace.get_into(key, &mut self.value)? {
+            true => check(&self.value).map(|()| true),
+            false => Ok(false),
         }
     }
 
     fn scan(&mut self, from: Option<&[u8]>, backwards: bool, visit: Visit<'_>) -> Result<()> {
-        match (from, backwards) {
-            (None, false) => visit_all(self.0.iter(), visit),
-            (None, true) => visit_all(self.0.iter().rev(), visit),
-            (Some(from), false) => visit_all(self.0.range(from..), visit),
-            (Some(from), true) => visit_all(self.0.range(..=from).rev(), visit),
+        let mut cursor = match self.kept.take() {
+            Some(cursor) => cursor,
+            None => self.keyspace.cursor()?,
+        };
+        let mut more = match (from, backwards) {
+            (None, false) => cursor.seek_to_first()?,
+            (None, true) => cursor.seek_to_last()?,
+            (Some(from), false) => cursor.seek(from)?,
+            (Some(from), true) => cursor.seek_for_prev(from)?,
+        };
+        while more && let Some(key) = cursor.key() {
+            cursor.value_into(&mut self.value)?;
+            if !visit(key, &self.value)? {
+                break;
+            }
+            more = if backwards { cursor.prev()? } else { cursor.next()? };
         }
+        self.kept = self.keep.then_some(cursor);
+        Ok(())
     }
-}
-
-fn visit_all<S: AsRef<[u8]>>(
-    entries: impl Iterator<Item = packstone::Result<(S, S)>>,
-    visit: Visit<'_>,
-) -> Result<()> {
-    for entry in entries {
-        let (key, value) = entry?;
-        if !visit(key.as_ref(), value.as_ref())? {
-            break;
-        }
-    }
-    Ok(())
 }
