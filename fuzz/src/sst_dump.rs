@@ -12,29 +12,12 @@ use std::rc::Rc;
 
 use packstone::Options;
 use packstone::env::sim::{CrashStyle, SimEnv};
-use sst_dump::World;
+use sst_dump::{COMMANDS, World};
 
 use crate::open_database::{Files, samples};
 use crate::support::{Input, repair};
 
 const DIR: &str = "/db";
-const COMMANDS: [&str; 14] = [
-    "check",
-    "scan",
-    "raw",
-    "verify",
-    "recompress",
-    "identify",
-    "layout",
-    "filter",
-    "histogram",
-    "find",
-    "manifest",
-    "wal",
-    "lsm",
-    "properties",
-];
-
 /// One run on the fuzzer's bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
@@ -93,7 +76,7 @@ fn dump(sim: &SimEnv, words: &[String]) -> Said {
 /// A command with flags that the input chooses.
 fn words(input: &mut Input<'_>, paths: &[String]) -> Vec<String> {
     let (command, flags) = (input.u8(), input.u16());
-    let command = COMMANDS[usize::from(command) % COMMANDS.len()];
+    let command = COMMANDS[usize::from(command) % (COMMANDS.len() - 1)];
     let key = |input: &mut Input<'_>| match input.u8() {
         0 => String::new(),
         n => format!("key {:03}", n % 64),

@@ -4,8 +4,8 @@
 
 use std::ffi::OsString;
 
-/// The subcommands' names, for telling them from files.
-const COMMANDS: [&str; 15] = [
+/// The subcommands' names, for telling them from files. `help`, which is clap's, is the last.
+pub const COMMANDS: [&str; 15] = [
     "check",
     "scan",
     "raw",

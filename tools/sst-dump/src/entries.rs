@@ -6,7 +6,7 @@ use std::sync::Arc;
 use packstone::SeqNo;
 use packstone::env::FileSystem;
 use packstone::inspect::{self, SstBlock};
-use packstone::sst::{CursorOptions, Sst, ValuePlace};
+use packstone::sst::{Cursor, CursorOptions, Sst, ValuePlace, ValueRef};
 
 use crate::Ctx;
 use crate::args::ScanArgs;
@@ -148,7 +148,7 @@ pub(crate) fn each(
             let is_put = place != ValuePlace::Tombstone;
             if values
                 && is_put
-                && let Err(error) = cursor.load_into(place, &mut value)
+                && let Err(error) = cursor.load_into(ValueRef::new(place), &mut value)
             {
                 ctx.out.problem(&error);
                 value.clear();

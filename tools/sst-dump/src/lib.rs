@@ -24,6 +24,7 @@ use clap::Parser;
 use packstone::env::{Env, FileSystem};
 
 use args::{Args, Command};
+pub use dialect::COMMANDS;
 use out::{Fail, Out};
 
 /// Where a run of the tool takes place. (`--output` and `--html` create files on the machine's own file system, always.)

@@ -1,4 +1,4 @@
-//! [`KeyMaker`]: from a number to a key, in RocksDB's form; [`Permutation`]: every number once, in random order.
+//! [`KeyMaker`]: from a number to a key, in RocksDB's form.
 //!
 //! ```text
 //!  ├── prefix_size ──┤├── up to 8 bytes ──┤├── rest ──┤
@@ -71,47 +71,6 @@ fn push_number(key: &mut Vec<u8>, number: u64, bytes: usize) {
     key.extend_from_slice(&number.to_be_bytes()[8 - bytes..]);
 }
 
-/// The numbers below `n`, each once, in an order that looks random and needs no memory: a Feistel network over the next
-/// power of four, walked until it falls below `n` (at most four steps in the mean).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Permutation {
-    n: u64,
-    half_bits: u32,
-    seed: u64,
-}
-
-impl Permutation {
-    pub(crate) fn new(n: u64, seed: u64) -> Self {
-        let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
-        Permutation {
-            n,
-            half_bits: bits.div_ceil(2).max(1),
-            seed,
-        }
-    }
-
-    /// The number at place `i`. REQUIRES: `i` is below `n`.
-    pub(crate) fn at(&self, i: u64) -> u64 {
-        let mut x = self.round_trip(i);
-        while x >= self.n {
-            x = self.round_trip(x);
-        }
-        x
-    }
-
-    fn round_trip(&self, x: u64) -> u64 {
-        let mask = (1_u64 << self.half_bits) - 1;
-        let (mut left, mut right) = (x >> self.half_bits, x & mask);
-        for round in 1..=4_u64 {
-            let mixed = (right ^ self.seed.rotate_left(round as u32 * 16))
-                .wrapping_add(round)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            (left, right) = (right, left ^ ((mixed ^ (mixed >> 29)) >> 7 & mask));
-        }
-        left << self.half_bits | right
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,16 +99,5 @@ mod tests {
     fn absent_keys_are_as_long_as_present_ones_where_there_is_padding() {
         assert_eq!(maker(16, 0, 0).absent(1), b"\0\0\0\0\0\0\0\x0100000001");
         assert_eq!(maker(8, 0, 0).absent(1), b"\0\0\0\0\0\0\0\x010");
-    }
-
-    #[test]
-    fn a_permutation_gives_every_number_once() {
-        for n in [1, 2, 3, 100, 1000, 4096, 4097] {
-            let permutation = Permutation::new(n, 42);
-            let mut seen: Vec<u64> = (0..n).map(|i| permutation.at(i)).collect();
-            assert!(n < 100 || !seen.is_sorted());
-            seen.sort_unstable();
-            assert_eq!(seen, (0..n).collect::<Vec<_>>());
-        }
     }
 }

@@ -6,7 +6,7 @@ mod random;
 mod values;
 mod zipf;
 
-pub(crate) use keys::{KeyMaker, Permutation};
+pub(crate) use keys::KeyMaker;
 pub(crate) use oracle::Oracle;
 pub(crate) use random::Random;
 pub(crate) use values::{ValueMaker, ValueSizes, contents, is_value_of};

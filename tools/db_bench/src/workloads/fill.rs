@@ -2,9 +2,9 @@
 
 use super::task::Budget;
 use super::worker::Worker;
-use crate::data::Permutation;
 use crate::failure::Outcome;
 use crate::measure::Op;
+use draws::Permutation;
 
 /// In which order keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

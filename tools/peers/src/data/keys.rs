@@ -7,8 +7,8 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::permutation::Permutation;
 use super::random::{mix, scale, unit};
+use draws::Permutation;
 
 /// What keys look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

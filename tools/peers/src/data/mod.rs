@@ -2,14 +2,12 @@
 //! every run, and none of it kept in memory: a value follows from its key, so that whoever meets one can check it.
 
 mod keys;
-mod permutation;
 mod random;
 mod text;
 mod values;
 mod zipf;
 
 pub(crate) use keys::{KeyKind, Keys};
-pub(crate) use permutation::Permutation;
 pub(crate) use random::Random;
 pub(crate) use text::{Text, TextInfo, default_dir};
 pub(crate) use values::{Checker, ValueKind, Values};

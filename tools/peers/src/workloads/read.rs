@@ -1,9 +1,11 @@
 //! Point reads.
 
+use draws::Permutation;
+
 use super::Run;
 use crate::Result;
 use crate::catalogue::Access;
-use crate::data::{Permutation, Random, Zipf};
+use crate::data::{Random, Zipf};
 use crate::engines::View;
 
 /// Seeds of the workloads' random numbers; a thread adds its number.

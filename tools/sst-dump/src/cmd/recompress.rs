@@ -10,7 +10,7 @@ use std::time::Instant;
 use packstone::Compression;
 use packstone::env::{File, Mapping};
 use packstone::sst::{
-    Cursor, CursorOptions, EntryValue, Sst, SstBuilder, SstIdentity, SstOptions, ValuePlace,
+    Cursor, CursorOptions, EntryValue, Sst, SstBuilder, SstIdentity, SstOptions, ValuePlace, ValueRef,
 };
 use serde_json::json;
 
@@ -127,7 +127,7 @@ fn copy(sst: &Arc<Sst>, builder: &mut SstBuilder) -> packstone::Result<()> {
         let entry = match place {
             ValuePlace::Tombstone => EntryValue::Tombstone,
             place => {
-                cursor.load_into(place, &mut value)?;
+                cursor.load_into(ValueRef::new(place), &mut value)?;
                 EntryValue::Put(&value)
             }
         };

@@ -3,14 +3,15 @@
 /// A Feistel network over the next power of four, walked until it falls below the bound (at most four steps in the
 /// mean).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Permutation {
+pub struct Permutation {
     n: u64,
     half_bits: u32,
     seed: u64,
 }
 
 impl Permutation {
-    pub(crate) fn new(n: u64, seed: u64) -> Self {
+    /// Of the numbers below `n`; another order for each seed.
+    pub fn new(n: u64, seed: u64) -> Self {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         Permutation {
             n,
@@ -19,12 +20,16 @@ impl Permutation {
         }
     }
 
-    pub(crate) fn bound(&self) -> u64 {
+    /// The numbers are below this.
+    pub fn bound(&self) -> u64 {
         self.n
     }
 
-    /// The number at place `i`. REQUIRES: `i` is below the bound.
-    pub(crate) fn at(&self, i: u64) -> u64 {
+    /// The number at place `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below the bound.
+    pub fn at(&self, i: u64) -> u64 {
         assert!(
             i < self.n,
             "{i} is not below {}, and might never come back",
