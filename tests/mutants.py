@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""Mutation testing with one build: which mistakes in log, manifest, recovery, flush and compaction does no test notice?
+
+    tests/mutants.py build          a copy of the sources with all mutants in it, compiled once
+    tests/mutants.py run            each mutant against the tests until one fails (continues where it was stopped)
+    tests/mutants.py report         counts for each module, and the survivors
+    tests/mutants.py check          some verdicts again, by `cargo mutants` itself
+
+Needs `cargo install cargo-mutants --version 27.1.0 --locked`, which names the mutants (`.cargo/mutants.toml` says of which
+files); a build for each would take hours. Here each function that has mutants becomes
+
+    fn f(..) -> R { match crate::mutant::current() { 17 => { body with mutant 17 } .. _ => { the body as it is } } }
+
+in a copy of the tree, and the environment variable PACKSTONE_MUTANT chooses. The checkout is not changed; all that is written lies
+under target/mutants.
+
+A mutant is
+  unviable     when the compiler refuses it,
+  caught       when a test fails with it, or the process dies,
+  timeout      when a test program takes more than four times its processor time, and three seconds, or stands still,
+  survived     when every test program of STEPS passes with it.
+Mutants outside of functions (constants) can't be chosen at run time: they are put into the copy and built one by one.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "target" / "mutants"
+TREE = WORK / "tree"
+TARGET = WORK / "build"
+VARIABLE = "PACKSTONE_MUTANT"
+MODULES = ["record_log", "wal", "manifest", "engine/recovery", "engine/flush", "engine/output", "engine/commit",
+           "engine/compaction"]
+UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifest::"}
+
+# Test programs with their arguments; those that need no mutants (no_io_outside_env, the models' manifest, planted) are left out.
+STEPS = {
+    "lib": [], "record_log::": ["record_log::"], "wal::": ["wal::"], "manifest::": ["manifest::"], "engine::": ["engine::"],
+    **{program: [] for program in (
+        "smoke regressions background bad_input recovery_modes soak facts files faults crash corruption stress model "
+        "metamorphic repair limits replaced tree_store concurrency kill").split()},
+}
+PROGRAM = {"record_log::": "lib", "wal::": "lib", "manifest::": "lib", "engine::": "lib"}
+
+SWITCH = f"""
+/// The mutant that the environment chooses; 0 is none. Written by tests/mutants.py.
+pub(crate) mod mutant {{
+    use std::sync::atomic::{{AtomicU32, Ordering}};
+    static CURRENT: AtomicU32 = AtomicU32::new(u32::MAX);
+    #[inline]
+    pub(crate) fn current() -> u32 {{
+        match CURRENT.load(Ordering::Relaxed) {{ u32::MAX => read(), n => n }}
+    }}
+    #[cold]
+    fn read() -> u32 {{
+        let n = std::env::var("{VARIABLE}").map_or(0, |text| text.parse().unwrap());
+        CURRENT.store(n, Ordering::Relaxed);
+        n
+    }}
+}}
+"""
+
+
+# ---- mutants and sources ----
+
+class Source:
+    """A file's text, with cargo-mutants' places (lines and columns from 1) as offsets."""
+
+    def __init__(self, path):
+        self.text = (ROOT / path).read_text()
+        self.lines = [0] + [m.end() for m in re.finditer("\n", self.text)]
+
+    def span(self, span):
+        return tuple(self.lines[at["line"] - 1] + at["column"] - 1 for at in (span["start"], span["end"]))
+
+
+TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|b?"(?:\\.|[^"\\])*"|r(#*)".*?"\1|b?\'(?:\\.|[^\\\'])\'|\bfn\b|[{]', re.S)
+
+
+def body(text, start, end):
+    """The place of the braces of the function at `start`, which ends with one at `end`."""
+    in_signature = False
+    for token in TOKEN.finditer(text, start, end):
+        if token[0] == "fn":
+            in_signature = True
+        elif token[0] == "{" and in_signature:
+            return token.start(), end
+    raise SystemExit(f"no body in {text[start:end]!r}")
+
+
+def mutants():
+    """All mutants as cargo-mutants lists them, numbered from 1, with the place of the outermost function that they are in."""
+    listed = subprocess.run(["cargo", "mutants", "--list", "--json"], cwd=ROOT, check=True, capture_output=True, text=True)
+    found = json.loads(listed.stdout)
+    sources = {m["file"]: Source(m["file"]) for m in found}
+    for number, m in enumerate(found, 1):
+        source = sources[m["file"]]
+        m["number"], m["at"] = number, source.span(m["span"])
+        m["fn"] = m["function"] and body(source.text, *source.span(m["function"]["span"]))
+        m["module"] = next((name for name in MODULES if m["file"].startswith(f"src/{name}")), m["file"])
+    for m in found:
+        around = [o["fn"] for o in found if o["file"] == m["file"] and o["fn"] and m["fn"]
+                  and o["fn"][0] <= m["fn"][0] and m["fn"][1] <= o["fn"][1]]
+        m["fn"] = min(around, default=None)
+    return found, sources
+
+
+def replaced(text, m, start, end):
+    """text[start:end] with the mutant in it."""
+    (a, b) = m["at"]
+    return text[start:a] + (m["replacement"] or " ") + text[b:end]
+
+
+def switched(text, group):
+    """The text of a file with its mutants, and for each line that belongs to a mutant its number (minus the number: to the
+    unchanged copy that shows whether the function can be copied at all)."""
+    out, lines, position = [], {}, 0
+    line = 1
+
+    def put(piece, number=None):
+        nonlocal line
+        out.append(piece)
+        for _ in range(piece.count("\n")):
+            line += 1
+            if number is not None:
+                lines[line] = number
+
+    for start, end in sorted({m["fn"] for m in group}):
+        put(text[position:start] + "{ match crate::mutant::current() {\n")
+        inside = [m for m in group if m["fn"] == (start, end)]
+        for m in inside:
+            put("\n", m["number"])
+            put(f"{m['number']} => {replaced(text, m, start, end)}\n", m["number"])
+        put("\n", -inside[0]["number"])
+        put(f"{10_000 + inside[0]['number']} => {text[start:end]}\n", -inside[0]["number"])
+        put(f"\n_ => {text[start:end]}\n}} }}")
+        position = end
+    put(text[position:])
+    return "".join(out), lines
+
+
+# ---- building ----
+
+def copy_tree():
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
+                           capture_output=True, text=True).stdout.split("\0")
+    shutil.rmtree(TREE, ignore_errors=True)
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, TREE / name)
+
+
+def cargo(*arguments):
+    """Messages of a cargo call as objects, and whether it succeeded."""
+    env = dict(os.environ, CARGO_TARGET_DIR=str(TARGET), RUSTFLAGS="--cap-lints allow", CARGO_INCREMENTAL="0")
+    done = subprocess.run(["cargo", *arguments, "-p", "packstone", "--profile", "mutants", "--message-format=json"], cwd=TREE,
+                          env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return [json.loads(text) for text in done.stdout.splitlines()], done
+
+
+def programs():
+    """Builds the test programs of the copy: their names with their files, None if that fails."""
+    messages, done = cargo("test", "--no-run", "--lib", "--tests")
+    if done.returncode != 0:
+        return None, done
+    built = [m for m in messages if m.get("executable") and m["profile"]["test"]]
+    return {"lib" if "lib" in m["target"]["kind"] else m["target"]["name"]: m["executable"] for m in built}, done
+
+
+def build(_):
+    copy_tree()
+    found, sources = mutants()
+    placed = {m["number"]: m for m in found if m["fn"]}
+    verdicts = {}
+    while True:
+        maps = {}
+        for path, source in sources.items():
+            group = [m for m in placed.values() if m["file"] == path]
+            text, maps[path] = switched(source.text, group)
+            (TREE / path).write_text(text)
+        lib = (ROOT / "src/lib.rs").read_text()
+        (TREE / "src/lib.rs").write_text(lib + SWITCH)
+        messages, done = cargo("check", "--lib")
+        wrong = set()
+        for message in messages:
+            if message["reason"] == "compiler-message" and message["message"]["level"] == "error":
+                places = [maps.get(s["file_name"], {}).get(s["line_start"]) for s in message["message"]["spans"]]
+                hit = set(filter(None, places))
+                if message["message"]["spans"] and not hit:
+                    raise SystemExit(message["message"]["rendered"])
+                wrong |= hit
+        if done.returncode == 0:
+            break
+        if not wrong:
+            raise SystemExit(done.stderr)
+        for number in wrong:
+            if number > 0 and placed.pop(number, None):
+                verdicts[number] = "unviable"
+            for m in [m for m in placed.values() if number < 0 and m["fn"] == found[-number - 1]["fn"]]:
+                print(f"can't be copied: {m['name']}")
+                del placed[m["number"]]
+        print(f"{len(placed)} mutants left, {len(wrong)} do not compile")
+    built, done = programs()
+    if built is None:
+        raise SystemExit(done.stderr)
+    for m in found:
+        m["verdict"] = verdicts.get(m["number"])
+        m["placed"] = m["number"] in placed
+    state = {"mutants": found, "programs": built}
+    (WORK / "built.json").write_text(json.dumps(state))
+    print(f"{len(found)} mutants: {len(placed)} placed, {len(verdicts)} unviable, {len(found) - len(placed) - len(verdicts)} not placed")
+
+
+# ---- running ----
+
+class Runner:
+    """Runs steps with a mutant chosen; knows what each costs without one."""
+
+    def __init__(self, programs):
+        self.programs, self.cost, self.caught, self.runs = programs, {}, {}, {}
+
+    def run(self, step, number, limit):
+        """(verdict or None, which test, processor seconds): stops at the first failing test."""
+        program = self.programs[PROGRAM.get(step, step)]
+        cpu = int(limit) + 1
+
+        def limits():
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
+            resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+
+        with tempfile.TemporaryDirectory(dir=WORK / "tmp", ignore_cleanup_errors=True) as tmp:
+            env = dict(os.environ, TMPDIR=tmp, CARGO_MANIFEST_DIR=str(TREE), **{VARIABLE: str(number)})
+            child = subprocess.Popen([program, *STEPS[step], "--test-threads=1"], cwd=TREE, env=env, text=True,
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=limits)
+            overdue = threading.Event()
+
+            def stop(late=True):
+                if late:
+                    overdue.set()
+                try:
+                    os.killpg(child.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+            watchdog = threading.Timer(limit * 8 + 60, stop)
+            watchdog.start()
+            test, failed = "", False
+            for text in child.stdout:
+                running = re.match(r"test (\S+)", text)
+                test = running[1] if running else test
+                if "FAILED" in text:
+                    failed = True
+                    break
+            if failed:
+                stop(late=False)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = status
+            watchdog.cancel()
+            stop(late=False)
+            child.stdout.close()
+        seconds = usage.ru_utime + usage.ru_stime
+        if failed:
+            return "caught", test, seconds
+        if overdue.is_set() or (os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)):
+            return "timeout", "", seconds
+        return ("caught" if status else None), test if status else "", seconds
+
+    def measure(self, steps):
+        for step in steps:
+            verdict, test, seconds = self.run(step, 0, 600)
+            print(f"{step:16} {seconds:6.1f} s {verdict or 'passes'} {test}", flush=True)
+            if verdict:
+                raise SystemExit("without a mutant, all must pass")
+            self.cost[step] = seconds
+
+    def order(self, module):
+        """The unit tests of the module, then whatever has caught most of the module's mutants per second so far."""
+        mine = UNIT_TESTS.get(module, "engine::")
+        steps = [step for step in STEPS if step not in UNIT_TESTS.values() and step not in ("engine::", "lib", mine)]
+
+        def worth(step):
+            key = (module, step)
+            return -(self.caught.get(key, 0) + 1) / (self.runs.get(key, 0) + 2) / (self.cost[step] + 0.1)
+
+        return [mine, *sorted(steps, key=worth), "lib"]
+
+    def judge(self, m, lock):
+        tried = []
+        for _ in range(len(STEPS)):
+            with lock:
+                step = next((step for step in self.order(m["module"]) if step not in tried), None)
+            if step is None:
+                break
+            tried.append(step)
+            verdict, test, _ = self.run(step, m["number"], self.cost[step] * 4 + 3)
+            with lock:
+                key = (m["module"], step)
+                self.runs[key] = self.runs.get(key, 0) + 1
+                self.caught[key] = self.caught.get(key, 0) + bool(verdict)
+            if verdict:
+                return {"verdict": verdict, "step": step, "test": test}
+        return {"verdict": "survived"}
+
+
+def results():
+    path = WORK / "results.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def run(arguments):
+    state = json.loads((WORK / "built.json").read_text())
+    shutil.rmtree(WORK / "tmp", ignore_errors=True)
+    (WORK / "tmp").mkdir()
+    chosen = [m for m in state["mutants"] if re.search(arguments.only, m["name"])]
+    known = {} if arguments.again else results()
+    known = known if not arguments.survivors else {k: v for k, v in known.items() if v["verdict"] != "survived"}
+    queue = [m for m in chosen if m["placed"] and m["name"] not in known]
+    queue.sort(key=lambda m: MODULES.index(m["module"]) if m["module"] in MODULES else -1)
+    runner, lock = Runner(state["programs"]), threading.Lock()
+    runner.measure(STEPS)
+    known = {**results(), **known}
+    total = len(queue)
+
+    def work():
+        while True:
+            with lock:
+                if not queue:
+                    return
+                m = queue.pop(0)
+            result = runner.judge(m, lock)
+            with lock:
+                known[m["name"]] = result
+                (WORK / "results.json").write_text(json.dumps(known, indent=1))
+                print(f"{total - len(queue)}/{total} {m['name']}: {result['verdict']} {result.get('step', '')} "
+                      f"{result.get('test', '')}", flush=True)
+
+    threads = [threading.Thread(target=work) for _ in range(arguments.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# ---- main ----
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("build")
+    one.set_defaults(run=build)
+    one = commands.add_parser("run")
+    one.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
+    one.add_argument("--only", default="", help="regular expression that the mutant's name must match")
+    one.add_argument("--again", action="store_true", help="also those that have a verdict")
+    one.add_argument("--survivors", action="store_true", help="also those that survived")
+    one.set_defaults(run=run)
+    arguments = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
