@@ -35,7 +35,10 @@ const KEYSPACES: [&str; 2] = ["left", "right"];
 const KEYS: u64 = 300;
 const SIGKILL: i32 = 9;
 /// A child that nobody kills (because the parent has died) ends by itself.
-const ORPHAN_LIFE: Duration = Duration::from_secs(20);
+const ORPHAN_LIFE: Duration = Duration::from_secs(300);
+/// In every second round the child is not killed before each of its threads has had so many writes acknowledged; in the others
+/// it may be killed while it still opens the database.
+const WRITES_A_ROUND: u64 = 20;
 
 /// One put (the value follows from key and counter) or delete.
 struct Write {
@@ -241,7 +244,8 @@ fn what_was_acknowledged_survives_the_kill_of_the_process() {
         for (thread, model) in (0..THREADS).zip(&models) {
             std::fs::write(progress_path(&dir, thread), model.done.to_le_bytes()).unwrap();
         }
-        run_and_kill(&dir, round);
+        let writes = if round % 2 == 0 { WRITES_A_ROUND } else { 0 };
+        run_and_kill(&dir, round, &models.each_ref().map(|model| model.done + writes));
         let access = if round % 2 == 0 {
             Access::Mapped
         } else {
@@ -273,7 +277,8 @@ fn what_was_acknowledged_survives_the_kill_of_the_process() {
         "{rounds} rounds, {} and {} writes acknowledged, {in_flight} in flight found, {replayed} entries replayed",
         models[0].done, models[1].done
     );
-    assert!(models.iter().all(|model| model.done > rounds));
+    let least = rounds.div_ceil(2) * WRITES_A_ROUND;
+    assert!(models.iter().all(|model| model.done >= least));
 }
 
 /// Leaves the database in one of the ways in which a program may.
@@ -306,7 +311,8 @@ fn finish(db: Db, dir: &Path, round: u64) {
     }
 }
 
-fn run_and_kill(dir: &Path, round: u64) {
+/// Kills a child at a random moment after `least` writes of each thread have been acknowledged.
+fn run_and_kill(dir: &Path, round: u64, least: &[u64]) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
         .env(DIR_VARIABLE, dir)
@@ -315,8 +321,10 @@ fn run_and_kill(dir: &Path, round: u64) {
         .spawn()
         .unwrap();
     let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-    let millis = if round == 0 { 300 } else { 3 + mix(nanos) % 297 };
-    std::thread::sleep(Duration::from_millis(millis));
+    while !has_written(dir, least) && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(3 + mix(nanos) % 297));
     child.kill().unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(
@@ -325,6 +333,12 @@ fn run_and_kill(dir: &Path, round: u64) {
         "the child died by itself in round {round}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+fn has_written(dir: &Path, least: &[u64]) -> bool {
+    (0..THREADS)
+        .zip(least)
+        .all(|(thread, least)| read_progress(&File::open(progress_path(dir, thread)).unwrap()) >= *least)
 }
 
 /// What each thread's keys hold in each keyspace; read forward, backward and by key.

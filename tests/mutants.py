@@ -46,14 +46,15 @@ MODULES = ["record_log", "wal", "manifest", "engine/recovery", "engine/flush", "
            "engine/compaction"]
 UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifest::"}
 
-# Test programs with their arguments; those that need no mutants (no_io_outside_env, the models' manifest, planted) are left out.
-STEPS = {
-    "lib": [], "record_log::": ["record_log::"], "wal::": ["wal::"], "manifest::": ["manifest::"], "engine::": ["engine::"],
-    **{program: [] for program in (
-        "smoke regressions background bad_input recovery_modes soak facts files faults crash corruption stress model "
-        "metamorphic repair limits replaced tree_store concurrency kill").split()},
-}
-PROGRAM = {"record_log::": "lib", "wal::": "lib", "manifest::": "lib", "engine::": "lib"}
+# What a mutant is run against: a test program, or tests of it. Left out are programs that run no engine (no_io_outside_env,
+# models_manifest), tree_store, which needs an example's program, and planted, which is soak and model again.
+QUICK = ("record_log:: wal:: manifest:: engine:: smoke regressions background bad_input recovery_modes soak facts files stress "
+         "metamorphic repair").split()
+THOROUGH = "model faults crash corruption limits replaced concurrency kill lib".split()
+ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in QUICK if name.endswith("::")}}
+# A tenth of the histories finds what it can find in a tenth of the time.
+FEWER = {"tests/model.rs": ("SIM_HISTORIES: u64 = 2500", "SIM_HISTORIES: u64 = 250"),
+         "tests/soak.rs": ("FIXED_SEEDS: u64 = 4000", "FIXED_SEEDS: u64 = 400")}
 
 SWITCH = f"""
 /// The mutant that the environment chooses; 0 is none. Written by tests/mutants.py.
@@ -162,6 +163,10 @@ def copy_tree():
         if (ROOT / name).is_file():
             (TREE / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, TREE / name)
+    for path, (old, new) in FEWER.items():
+        text = (TREE / path).read_text()
+        assert old in text, (path, old)
+        (TREE / path).write_text(text.replace(old, new))
 
 
 def cargo(*arguments):
@@ -220,7 +225,7 @@ def build(_):
     for m in found:
         m["verdict"] = verdicts.get(m["number"])
         m["placed"] = m["number"] in placed
-    state = {"mutants": found, "programs": built}
+    state = {"mutants": found, "programs": built, "cost": Runner(built, {}).measure()}
     (WORK / "built.json").write_text(json.dumps(state))
     print(f"{len(found)} mutants: {len(placed)} placed, {len(verdicts)} unviable, {len(found) - len(placed) - len(verdicts)} not placed")
 
@@ -230,12 +235,12 @@ def build(_):
 class Runner:
     """Runs steps with a mutant chosen; knows what each costs without one."""
 
-    def __init__(self, programs):
-        self.programs, self.cost, self.caught, self.runs = programs, {}, {}, {}
+    def __init__(self, programs, cost):
+        self.programs, self.cost, self.caught, self.runs = programs, cost, {}, {}
 
     def run(self, step, number, limit):
         """(verdict or None, which test, processor seconds): stops at the first failing test."""
-        program = self.programs[PROGRAM.get(step, step)]
+        program = self.programs["lib" if step.endswith("::") else step]
         cpu = int(limit) + 1
 
         def limits():
@@ -245,7 +250,7 @@ class Runner:
 
         with tempfile.TemporaryDirectory(dir=WORK / "tmp", ignore_cleanup_errors=True) as tmp:
             env = dict(os.environ, TMPDIR=tmp, CARGO_MANIFEST_DIR=str(TREE), **{VARIABLE: str(number)})
-            child = subprocess.Popen([program, *STEPS[step], "--test-threads=1"], cwd=TREE, env=env, text=True,
+            child = subprocess.Popen([program, *ARGUMENTS.get(step, []), "--test-threads=1"], cwd=TREE, env=env, text=True,
                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=limits)
             overdue = threading.Event()
 
@@ -280,41 +285,40 @@ class Runner:
             return "timeout", "", seconds
         return ("caught" if status else None), test if status else "", seconds
 
-    def measure(self, steps):
-        for step in steps:
+    def measure(self):
+        for step in QUICK + THOROUGH:
             verdict, test, seconds = self.run(step, 0, 600)
             print(f"{step:16} {seconds:6.1f} s {verdict or 'passes'} {test}", flush=True)
             if verdict:
                 raise SystemExit("without a mutant, all must pass")
             self.cost[step] = seconds
+        return self.cost
 
-    def order(self, module):
+    def order(self, module, steps):
         """The unit tests of the module, then whatever has caught most of the module's mutants per second so far."""
-        mine = UNIT_TESTS.get(module, "engine::")
-        steps = [step for step in STEPS if step not in UNIT_TESTS.values() and step not in ("engine::", "lib", mine)]
-
         def worth(step):
+            if step == UNIT_TESTS.get(module, "engine::"):
+                return float("-inf")
             key = (module, step)
             return -(self.caught.get(key, 0) + 1) / (self.runs.get(key, 0) + 2) / (self.cost[step] + 0.1)
 
-        return [mine, *sorted(steps, key=worth), "lib"]
+        return sorted(steps, key=worth)
 
-    def judge(self, m, lock):
-        tried = []
-        for _ in range(len(STEPS)):
+    def judge(self, m, lock, steps, tried):
+        """Runs the steps that have not been `tried`, until one notices the mutant."""
+        while True:
             with lock:
-                step = next((step for step in self.order(m["module"]) if step not in tried), None)
+                step = next((step for step in self.order(m["module"], steps) if step not in tried), None)
             if step is None:
-                break
-            tried.append(step)
-            verdict, test, _ = self.run(step, m["number"], self.cost[step] * 4 + 3)
+                return {"verdict": "survived", "tried": tried}
+            tried = [*tried, step]
+            verdict, test, _ = self.run(step, m["number"], self.cost[step] * 4 + 2)
             with lock:
                 key = (m["module"], step)
                 self.runs[key] = self.runs.get(key, 0) + 1
                 self.caught[key] = self.caught.get(key, 0) + bool(verdict)
             if verdict:
-                return {"verdict": verdict, "step": step, "test": test}
-        return {"verdict": "survived"}
+                return {"verdict": verdict, "tried": tried, "test": test}
 
 
 def results():
@@ -326,15 +330,14 @@ def run(arguments):
     state = json.loads((WORK / "built.json").read_text())
     shutil.rmtree(WORK / "tmp", ignore_errors=True)
     (WORK / "tmp").mkdir()
-    chosen = [m for m in state["mutants"] if re.search(arguments.only, m["name"])]
-    known = {} if arguments.again else results()
-    known = known if not arguments.survivors else {k: v for k, v in known.items() if v["verdict"] != "survived"}
-    queue = [m for m in chosen if m["placed"] and m["name"] not in known]
-    queue.sort(key=lambda m: MODULES.index(m["module"]) if m["module"] in MODULES else -1)
-    runner, lock = Runner(state["programs"]), threading.Lock()
-    runner.measure(STEPS)
-    known = {**results(), **known}
-    total = len(queue)
+    steps = QUICK if arguments.quick else QUICK + THOROUGH
+    known = results()
+    tried = {name: [] if arguments.again else result["tried"] for name, result in known.items()}
+    queue = [m for m in state["mutants"] if m["placed"] and re.search(arguments.only, m["name"])
+             and (arguments.again or known.get(m["name"], {"verdict": "survived"})["verdict"] == "survived")
+             and not set(steps) <= set(tried.get(m["name"], []))]
+    queue.sort(key=lambda m: MODULES.index(m["module"]))
+    runner, lock, total = Runner(state["programs"], state["cost"]), threading.Lock(), len(queue)
 
     def work():
         while True:
@@ -342,11 +345,11 @@ def run(arguments):
                 if not queue:
                     return
                 m = queue.pop(0)
-            result = runner.judge(m, lock)
+            result = runner.judge(m, lock, steps, tried.get(m["name"], []))
             with lock:
                 known[m["name"]] = result
                 (WORK / "results.json").write_text(json.dumps(known, indent=1))
-                print(f"{total - len(queue)}/{total} {m['name']}: {result['verdict']} {result.get('step', '')} "
+                print(f"{total - len(queue)}/{total} {m['name']}: {result['verdict']} {result['tried'][-1]} "
                       f"{result.get('test', '')}", flush=True)
 
     threads = [threading.Thread(target=work) for _ in range(arguments.jobs)]
@@ -367,7 +370,7 @@ def main():
     one.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
     one.add_argument("--only", default="", help="regular expression that the mutant's name must match")
     one.add_argument("--again", action="store_true", help="also those that have a verdict")
-    one.add_argument("--survivors", action="store_true", help="also those that survived")
+    one.add_argument("--quick", action="store_true", help="the quick tests only; without it, survivors see all")
     one.set_defaults(run=run)
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)

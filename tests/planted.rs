@@ -49,8 +49,6 @@ enum Hunt {
 }
 
 impl Hunt {
-    const ALL: [Hunt; 4] = [Hunt::Crashes, Hunt::Faults, Hunt::Decay, Hunt::Model];
-
     fn history(self, seed: u64) {
         match self {
             Hunt::Crashes => soak::random_crashes(seed),
@@ -185,21 +183,4 @@ hunts! {
     a_write_in_the_next_memtable: WriteInNextMemtable by Crashes;
     a_marker_that_says_too_much: MarkerTooFar by Crashes;
     a_write_behind_a_torn_frame: WrittenBehindTornFrame by Faults;
-}
-
-/// Which hunts find which bugs. Takes minutes: `--ignored` runs it, to choose from.
-#[test]
-#[ignore = "a table to choose from, not a promise"]
-fn which_hunts_find_which_bugs() {
-    for bug in Bug::ALL {
-        for hunt in Hunt::ALL {
-            let start = Instant::now();
-            let _planted = plant(bug);
-            let found = (1..)
-                .take_while(|_| start.elapsed() < Duration::from_secs(5))
-                .find_map(|seed| Some((seed, hunt.fails(seed)?)));
-            let found = found.map(|(seed, what)| format!("history {seed}: {}", brief(&what)));
-            println!("{bug:?} {hunt:?}: {found:?} {} ms", start.elapsed().as_millis());
-        }
-    }
 }

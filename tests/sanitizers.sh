@@ -18,7 +18,6 @@ cd "$(dirname "$0")/.."
 sanitizer=${1:-}
 extent=${2:-quick}
 triple=x86_64-unknown-linux-gnu
-# Not `kill`: what it kills after some milliseconds has hardly begun under a sanitizer.
 threaded=(--test concurrency --test background --test regressions)
 
 run() {
@@ -27,7 +26,7 @@ run() {
 
 quick_or_all() {
     if [ "$extent" = all ]; then
-        run --lib --tests -- ${TEST_ARGS:-} --skip what_was_acknowledged_survives_the_kill_of_the_process
+        run --lib --tests -- ${TEST_ARGS:-}
     else
         run --lib -- ${TEST_ARGS:-} env:: memtable:: wal:: engine::
         run "${threaded[@]}" -- ${TEST_ARGS:-}
