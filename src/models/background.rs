@@ -1,7 +1,10 @@
 //! Flush and compaction beside readers: views, snapshots, files, back-pressure.
 
 use super::*;
-use crate::env::sim::SimEnv;
+use crate::Error;
+use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::tree::Tree;
+use crate::memtable::{Memtable, SortedTable};
 
 /// The one writer's numbers: value n has sequence number n, so that what a snapshot must see is its own number.
 fn write(a: &Keyspace, numbers: std::ops::RangeInclusive<u64>, len: usize) {
@@ -77,6 +80,64 @@ fn a_read_finds_its_key_whatever_replaces_the_view() {
     });
 }
 
+/// A point read that loads its number before it pins a view reads at a number that a flush has made invisible meanwhile: the
+/// two versions of the key are in one memtable, and the flush keeps the newer one only.
+#[test]
+fn a_point_read_is_unharmed_by_a_write_and_a_flush_in_its_middle() {
+    explore(|| {
+        let world = World::new();
+        let a = world.keyspace("a");
+        write(&a, 1..=1, 8);
+        let reader = {
+            let a = a.clone();
+            spawn(move || {
+                for _ in 0..8 {
+                    assert!(read(a.get("k")) >= 1);
+                    assert!(a.contains_key("k").unwrap());
+                }
+            })
+        };
+        write(&a, 2..=2, 8);
+        world.db.flush().unwrap();
+        join([reader]);
+    });
+}
+
+/// A keyspace of no database.
+fn bare_keyspace() -> Arc<KeyspaceCore> {
+    let table = Arc::new(Memtable::new());
+    KeyspaceCore::new(
+        1,
+        "a".into(),
+        KeyspaceOptions::new(),
+        table,
+        Vec::new(),
+        Tree::default(),
+    )
+}
+
+/// One writer freezes memtables while flushes take frozen ones out of the view: no change of the view is lost.
+#[test]
+fn a_view_loses_no_change_of_two_that_meet() {
+    explore(|| {
+        let keyspace = bare_keyspace();
+        keyspace.rotate(1, 1);
+        let freezing = {
+            let keyspace = keyspace.clone();
+            spawn(move || {
+                for n in 2..=3 {
+                    keyspace.rotate(n, n);
+                }
+            })
+        };
+        // As a flush does: what was oldest when it began goes.
+        keyspace.update(|view| assert_eq!(view.frozen.pop().unwrap().upto, 1));
+        join([freezing]);
+        let left: Vec<_> = keyspace.view().frozen.iter().map(|frozen| frozen.upto).collect();
+        assert_eq!(left, [3, 2]);
+    });
+}
+
 #[test]
 fn a_file_stays_until_its_last_reader_goes_and_no_longer() {
     explore(|| {
@@ -96,6 +157,7 @@ fn a_file_stays_until_its_last_reader_goes_and_no_longer() {
         };
         join([compaction, reader]);
         drop(a);
+        no_file_leaks(&world.sim, world.db.clone());
         let (sim, db) = world.reopen();
         db.verify().unwrap();
         no_file_leaks(&sim, db);
@@ -117,6 +179,40 @@ fn scan_and_watch(sim: &SimEnv, a: &Keyspace) {
         );
     }
     assert!(range.next().is_none());
+}
+
+/// Whoever has closed a database may open it again, or delete it: no job is left that writes, renames or removes.
+#[test]
+fn once_closed_a_database_leaves_its_directory_alone() {
+    explore(|| {
+        let sim = SimEnv::new(1);
+        let env = Env::modelled(&sim, 2);
+        let db = options(env.clone()).open(DIR).unwrap();
+        let world = World { sim, db };
+        let a = world.keyspace("a");
+        write(&a, 1..=1, 8);
+        let refused = |result| assert!(matches!(result, Ok(()) | Err(Error::Closed)));
+        let busy = [
+            {
+                let db = world.db.clone();
+                spawn(move || refused(db.flush()))
+            },
+            {
+                let a = a.clone();
+                spawn(move || refused(a.compact_range::<&[u8], _>(..)))
+            },
+        ];
+        world.db.clone().close().unwrap();
+        let calls = world.sim.io_count();
+        join(busy);
+        let World { sim, db } = world;
+        drop((a, db));
+        while Arc::strong_count(&env.scheduler) > 1 {
+            thread::yield_now(); // a job still has the database
+        }
+        drop(env); // waits for the threads
+        assert_eq!(sim.io_count(), calls, "the directory is used after the closing");
+    });
 }
 
 /// More writes than the memory may hold, one thread for flushes and compactions: writers wait, and go on.

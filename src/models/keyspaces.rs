@@ -56,6 +56,7 @@ fn a_write_beside_a_drop_happens_whole_or_is_refused() {
             assert_eq!(read(a.get(format!("w{writer}"))), told.acknowledged);
         }
         drop((a, b));
+        no_file_leaks(&world.sim, world.db.clone());
         let (sim, db) = world.reopen();
         assert_eq!(db.keyspaces(), ["a"]);
         let a = db.keyspace("a").unwrap();

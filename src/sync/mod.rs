@@ -4,7 +4,7 @@
 //! | build | here | in [`lock_free`] |
 //! | --- | --- | --- |
 //! | ordinary | parking_lot and std, re-exported | the same |
-//! | `--cfg packstone_shuttle` | shuttle's: each operation is a point where another thread may go on | as ordinary |
+//! | `--cfg packstone_shuttle` | shuttle's: each operation is a point where another thread may go on | shuttle's mutex, else as ordinary |
 //! | `--cfg packstone_loom` | as ordinary | loom's: loads may see any value that the memory model allows |
 //!
 //! An ordinary build gets the very same types and functions as without this module, so it costs nothing. The package
@@ -46,7 +46,8 @@ pub(crate) mod lock_free {
     mod plain {
         pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-        pub(crate) use parking_lot::Mutex;
+        // The writers' lock; under shuttle another thread may go on before each entry.
+        pub(crate) use super::super::Mutex;
 
         /// An array of equal atomics.
         macro_rules! atomics {
