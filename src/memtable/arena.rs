@@ -60,17 +60,18 @@ const OWN_CHUNK: usize = MAX_CHUNK / 8 * 3;
 /// The start bits of a chunk for one entry: a word of them, which covers where the entry starts.
 const OWN_CHUNK_BITS: usize = 64;
 
-const OFFSET_BITS: u32 = (MAX_CHUNK / UNIT).trailing_zeros();
+pub(super) const OFFSET_BITS: u32 = (MAX_CHUNK / UNIT).trailing_zeros();
 const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
 
 /// The bits of a place. The one above them is free for users.
 const PLACE_BITS: u32 = 31;
 
 /// Slots in one segment of the chunk table: 2 KiB a segment, enough for a 250 MiB memtable. The first one lies in the arena
-/// itself: that saves a dependent load for each step of a search. (Under loom the second chunk begins the second segment.)
+/// itself: that saves a dependent load for each step of a search. (Under loom the second chunk begins the second segment, and
+/// there are few: each is an object of the checker's.)
 const SEGMENT_LEN: usize = if cfg!(packstone_loom) { 2 } else { 256 };
 const SEGMENTS: usize = if cfg!(packstone_loom) {
-    4
+    16
 } else {
     (1 << (PLACE_BITS - OFFSET_BITS)) / SEGMENT_LEN
 };

@@ -21,7 +21,7 @@ use crate::types::{EntryKind, Found, MAX_SEQ, ValuePlace, ValueRef};
 /// `LOOM_MAX_PREEMPTIONS` asks for others.
 const PREEMPTIONS: usize = 3;
 
-fn explore(model: impl Fn() + Send + Sync + 'static) {
+pub(super) fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
     builder.max_branches = 100_000;
