@@ -40,7 +40,7 @@ use crate::{Error, Result};
 /// The unit of places and the alignment of everything in the arena, in bytes.
 const UNIT: usize = 8;
 
-/// The first chunk, in bytes: what an idle keyspace costs after its first write. (Under loom two entries fill it.)
+/// The first chunk, in bytes: what an idle keyspace costs after its first write. (Under loom three entries fill it.)
 const MIN_CHUNK: usize = if cfg!(packstone_loom) { 256 } else { 16 << 10 };
 
 /// The first chunk for nodes, in bytes: they take about a tenth of what entries take.

@@ -1,6 +1,6 @@
 //! The skip list and its arena under loom: every order of the threads' steps up to a number of preemptions, and every value
-//! that the memory model lets a load see. Bounds are small (`arena`, `skip_list`): two entries fill the first chunk, the next
-//! chunk needs a new segment, towers are two links high or one.
+//! that the memory model lets a load see. Bounds are small (`arena`, `skip_list`): three entries fill the first chunk, the
+//! next chunk needs a new segment, towers are two links high or one.
 //!
 //! Plain memory is watched by `Witness`es: a read of a node, or of a chunk's header, that its writing does not happen
 //! before ends the model, whatever bytes it finds.
@@ -13,6 +13,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 use super::SortedTable;
+use super::arena::OFFSET_BITS;
 use super::skip_list::SkipList;
 use crate::cursor::Cursor;
 use crate::types::{EntryKind, Found, MAX_SEQ, ValuePlace, ValueRef};
@@ -192,7 +193,7 @@ fn writers_take_turns_and_lose_nothing() {
 
 /// A reference is a number that may have been made up, or come from another thread without any order: here that of the
 /// entry that is written last.
-fn a_reference_leads_to_a_whole_entry_or_to_none(last: u64) {
+fn a_reference_leads_to_a_whole_entry_or_to_none(last: u64, chunk: u64) {
     explore(move || {
         let world = World::new();
         world.write(1..=last - 1);
@@ -204,7 +205,7 @@ fn a_reference_leads_to_a_whole_entry_or_to_none(last: u64) {
             cursor.seek(key(last), MAX_SEQ).unwrap();
             cursor.value()
         };
-        assert!(matches!(place.place, ValuePlace::Memory { .. }));
+        assert!(matches!(place.place, ValuePlace::Memory { handle } if handle >> OFFSET_BITS == chunk));
         let reader = thread::spawn({
             let world = Arc::clone(&world);
             move || {
@@ -221,10 +222,10 @@ fn a_reference_leads_to_a_whole_entry_or_to_none(last: u64) {
 
 #[test]
 fn a_reference_into_a_known_chunk_leads_to_a_whole_entry_or_to_none() {
-    a_reference_leads_to_a_whole_entry_or_to_none(2);
+    a_reference_leads_to_a_whole_entry_or_to_none(2, 1);
 }
 
 #[test]
 fn a_reference_into_a_new_chunk_leads_to_a_whole_entry_or_to_none() {
-    a_reference_leads_to_a_whole_entry_or_to_none(3);
+    a_reference_leads_to_a_whole_entry_or_to_none(4, 2);
 }

@@ -34,7 +34,10 @@ pub(crate) struct Witness(loom::cell::UnsafeCell<()>);
 impl Witness {
     #[track_caller]
     pub(crate) fn new() -> Self {
-        Witness(loom::cell::UnsafeCell::new(()))
+        let cell = loom::cell::UnsafeCell::new(());
+        // A moment of its own: to loom, what is only made is as old as the atomic store before it, which would so publish it.
+        cell.with_mut(|_| {});
+        Witness(cell)
     }
 
     #[track_caller]
