@@ -25,7 +25,7 @@ use crate::memtable::SortedTable;
 use crate::options::Durability;
 use crate::planted::{self, Bug};
 use crate::sync::Mutex;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
 use crate::wal::{Frame, LogPosition, Op, Ops};
 use crate::{Error, Result};
@@ -193,19 +193,24 @@ impl Core {
         if let Ok(end) = &written {
             let last = writes.next_seq - 1;
             self.snapshots.publish(last);
-            self.counters
-                .entries_written
-                .fetch_add(last + 1 - first_of_group, Ordering::Relaxed);
-            self.counters.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.counters
-                .commits
-                .fetch_add(frame_count as u64, Ordering::Relaxed);
-            self.counters.commit_groups.fetch_add(1, Ordering::Relaxed);
+            self.count_group(last + 1 - first_of_group, bytes, frame_count);
             if !freezes_early {
                 self.rotate_full(&mut writes, group, *end);
             }
         }
         outcomes
+    }
+
+    /// REQUIRES: `writes` is locked. Nobody else changes these counters, so load and store suffice: on the way of every
+    /// write that saves four locked instructions.
+    fn count_group(&self, entries: u64, bytes: usize, commits: usize) {
+        let add = |counter: &AtomicU64, n: u64| {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed)
+        };
+        add(&self.counters.entries_written, entries);
+        add(&self.counters.log_bytes, bytes as u64);
+        add(&self.counters.commits, commits as u64);
+        add(&self.counters.commit_groups, 1);
     }
 
     /// Gives the request its numbers, if it can be written; none while it is undecided whether it can.
