@@ -7,14 +7,17 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
 use packstone::env::{Entropy, Env};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Slice};
 use support::counting::counted;
+use support::in_time;
 use support::rng::Rng;
 
 fn tiny(access: Access) -> Options {
@@ -363,7 +366,7 @@ fn group_commit_shares_syncs() -> Result<()> {
     Ok(())
 }
 
-/// Randomness that panics when it is told to: it is asked for when a leader begins a new log.
+/// Randomness that panics when it is told to: it is asked for when a leader begins a new log, and when a flush begins an SST.
 struct Broken(Arc<dyn Entropy>, Arc<AtomicBool>);
 
 impl Entropy for Broken {
@@ -376,26 +379,42 @@ impl Entropy for Broken {
     }
 }
 
+/// A database with an entry; the flag breaks its randomness.
+fn breakable(dir: &Path) -> Result<(Db, Keyspace, Arc<AtomicBool>)> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let mut env = Env::real(2);
+    env.entropy = Arc::new(Broken(env.entropy, broken.clone()));
+    let db = tiny(Access::Mapped).env(env).open(dir)?;
+    let keyspace = db.keyspace("a")?;
+    keyspace.put("before", "v")?;
+    Ok((db, keyspace, broken))
+}
+
+/// Nothing is written after the panic; what was written before it is there, also after an opening.
+fn is_poisoned_and_whole(dir: &Path, db: Db, keyspace: Keyspace) -> Result<()> {
+    assert!(matches!(keyspace.put("after", "v"), Err(Error::Poisoned { .. })));
+    assert_eq!(keyspace.get("before")?.unwrap(), b"v");
+    drop((keyspace, db));
+    let db = tiny(Access::Mapped).open(dir)?;
+    assert_eq!(db.keyspace("a")?.get("before")?.unwrap(), b"v");
+    Ok(())
+}
+
 #[test]
 fn a_leader_that_panics_leaves_nobody_waiting() -> Result<()> {
     const THREADS: u64 = 6;
     let dir = tempfile::tempdir().unwrap();
-    let broken = Arc::new(AtomicBool::new(false));
-    let mut env = Env::real(2);
-    env.entropy = Arc::new(Broken(env.entropy, broken.clone()));
-    let options = || tiny(Access::Mapped).max_log_size(64 << 10);
-    let db = options().env(env).open(dir.path())?;
-    let keyspace = db.keyspace("a")?;
-    keyspace.put("before", "v")?;
+    let (db, keyspace, broken) = breakable(dir.path())?;
     broken.store(true, Ordering::SeqCst);
-    let outcomes: Vec<_> = thread::scope(|scope| {
-        let write = |thread: u64| {
-            let keyspace = &keyspace;
-            move || (0..1_000u64).try_for_each(|n| keyspace.put((thread << 32 | n).to_be_bytes(), [0; 4_000]))
-        };
-        let writers: Vec<_> = (0..THREADS).map(|thread| scope.spawn(write(thread))).collect();
-        writers.into_iter().map(|writer| writer.join()).collect()
+    let writers = (0..THREADS).map(|thread| {
+        let keyspace = keyspace.clone();
+        move || (0..1_000u64).try_for_each(|n| keyspace.put((thread << 32 | n).to_be_bytes(), [0; 4_000]))
     });
+    let writers: Vec<_> = writers.map(thread::spawn).collect();
+    let outcomes: Vec<_> = in_time("writers beside a leader that panics", || {
+        writers.into_iter().map(JoinHandle::join).collect()
+    });
+    broken.store(false, Ordering::SeqCst);
     let panicked = outcomes.iter().filter(|outcome| outcome.is_err()).count();
     assert_eq!(
         panicked, 1,
@@ -404,11 +423,17 @@ fn a_leader_that_panics_leaves_nobody_waiting() -> Result<()> {
     for outcome in outcomes.into_iter().flatten() {
         assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
     }
-    assert!(matches!(keyspace.put("after", "v"), Err(Error::Poisoned { .. })));
-    assert_eq!(keyspace.get("before")?.unwrap(), b"v");
+    is_poisoned_and_whole(dir.path(), db, keyspace)
+}
+
+#[test]
+fn a_background_job_that_panics_leaves_nobody_waiting() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, keyspace, broken) = breakable(dir.path())?;
+    broken.store(true, Ordering::SeqCst);
+    let waiting = db.clone();
+    let flushed = in_time("a flush that panics", move || waiting.flush());
     broken.store(false, Ordering::SeqCst);
-    drop((keyspace, db));
-    let db = options().open(dir.path())?;
-    assert_eq!(db.keyspace("a")?.get("before")?.unwrap(), b"v");
-    Ok(())
+    assert!(matches!(flushed, Err(Error::Poisoned { .. })), "{flushed:?}");
+    is_poisoned_and_whole(dir.path(), db, keyspace)
 }

@@ -5,23 +5,19 @@
 //! database are right or errors. `tests/corruption.rs` does the same with contents, on the simulated disk, where there are no
 //! pipes, links or devices.
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "files changed behind the engine's back, and a watchdog"
-)]
+#![allow(clippy::disallowed_methods, reason = "files changed behind the engine's back")]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use packstone::{Access, Db, Error, Keyspace, Options};
+use support::in_time;
 
-/// Nothing here takes that long; what does waits for somebody who never comes.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Parts of names: each stands for the first file that has it.
 const KINDS: [&str; 5] = ["CURRENT", "MANIFEST-", ".log", ".sst", "LOCK"];
 const KEYS: u32 = 60;
@@ -65,15 +61,6 @@ fn file(dir: &Path, kind: &str) -> PathBuf {
         .into_iter()
         .find(|path| path.file_name().unwrap().to_str().unwrap().contains(kind));
     found.unwrap_or_else(|| panic!("no {kind}"))
-}
-
-/// Ends, or the test fails.
-fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = mpsc::channel();
-    std::thread::spawn(move || done.send(act()));
-    result
-        .recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| panic!("{what}: it hangs, or has panicked"))
 }
 
 /// One line that names the file.

@@ -12,6 +12,8 @@ pub(crate) mod data;
 pub(crate) mod rng;
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use packstone::env::FileSystem;
 
@@ -37,4 +39,17 @@ pub(crate) fn highest_number(names: &[String], prefix: &str, suffix: &str) -> u6
         digits.parse().ok()
     };
     names.iter().filter_map(number).max().unwrap_or(0)
+}
+
+/// No test takes that long; what does waits for somebody who never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends, or the test fails.
+#[allow(clippy::disallowed_methods, reason = "a watchdog")]
+pub(crate) fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || done.send(act()));
+    result
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| panic!("{what}: it hangs, or has panicked"))
 }
