@@ -29,6 +29,8 @@ pub(crate) mod recovery;
 pub(crate) mod run;
 pub(crate) mod snapshots;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod throttle;
 pub(crate) mod tree;
 pub(crate) mod visible;

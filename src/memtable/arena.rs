@@ -21,7 +21,10 @@
 //! 3. One thread allocates at a time (it holds all of the arena's [`Bump`]s); any number resolve, without a lock.
 //! 4. A start bit is set after the entry there is whole, and never cleared: a number from outside, checked against the
 //!    bits, can't lead to anything but a whole entry.
-//! 5. Chunks start at 16 KiB (for nodes: 4 KiB) and grow with what there is, up to 1 MiB, and there is none before the
+//! 5. Where the system gives no memory, or all places are taken, `allocate` is an error (`LimitExceeded`), nothing that was
+//!    handed out has changed, and a later call may succeed. The same holds if the allocator panics. All other memory of the
+//!    library is std's: where that is missing the process aborts (`std::alloc::handle_alloc_error`).
+//! 6. Chunks start at 16 KiB (for nodes: 4 KiB) and grow with what there is, up to 1 MiB, and there is none before the
 //!    first allocation.
 //!
 //! Callers: `skip_list` and `radix`.
@@ -210,7 +213,7 @@ impl Arena {
         let layout = chunk_layout(total).ok_or_else(|| full(isize::MAX as usize))?;
         let segment = self.segment(slot).ok_or_else(|| full(self.allocated()))?;
         // SAFETY: the layout's size is above zero, since it includes a header.
-        let header = unsafe { alloc_zeroed(layout) }.cast::<Header>();
+        let header = unsafe { zeroed(layout) }.cast::<Header>();
         let Some(base) = NonNull::new(header) else {
             return Err(full(self.allocated()));
         };
@@ -244,7 +247,7 @@ impl Arena {
         if segment.is_null() {
             let layout = Layout::new::<Segment>();
             // SAFETY: the layout's size is 2 KiB. A zeroed array of atomic pointers is one of null pointers.
-            segment = unsafe { alloc_zeroed(layout) }.cast();
+            segment = unsafe { zeroed(layout) }.cast();
             if segment.is_null() {
                 return None;
             }
@@ -363,6 +366,19 @@ fn free_chunks(segment: &mut Segment) {
     }
 }
 
+/// Fresh memory, all zeros, or null if there is none.
+///
+/// # Safety
+/// The layout's size is above zero.
+unsafe fn zeroed(layout: Layout) -> *mut u8 {
+    #[cfg(test)]
+    if super::failing::fails() {
+        return ptr::null_mut();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { alloc_zeroed(layout) }
+}
+
 /// Where the entries of a chunk with so many start bits begin.
 fn first_entry(bits: usize) -> usize {
     size_of::<Header>() + bits.div_ceil(64) * size_of::<AtomicU64>()
@@ -405,77 +421,4 @@ fn place(chunk: usize, offset: usize) -> Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_allocated_before_the_first_use_and_little_after() {
-        let arena = Arena::new();
-        assert_eq!(arena.allocated(), 0);
-        let mut bump = Bump::new();
-        // SAFETY: the arena's only bump pointer.
-        unsafe { arena.allocate(&mut bump, 100) }.unwrap();
-        assert_eq!(arena.allocated(), MIN_CHUNK);
-    }
-
-    #[test]
-    fn allocations_are_apart_aligned_and_resolve_to_their_address() {
-        let arena = Arena::new();
-        let mut bump = Bump::new();
-        let mut got: Vec<(usize, usize)> = Vec::new();
-        let sizes = [
-            1,
-            8,
-            9,
-            4000,
-            16 << 10,
-            100_000,
-            OWN_CHUNK,
-            OWN_CHUNK + 1,
-            3 << 20,
-            24,
-        ];
-        for size in sizes.into_iter().cycle().take(200) {
-            // SAFETY: the arena's only bump pointer; places are its own.
-            let (place, address) = unsafe { arena.allocate(&mut bump, size) }.unwrap();
-            assert_ne!(place, 0);
-            assert_eq!(address.as_ptr() as usize % UNIT, 0);
-            // SAFETY: a place that this arena gave; `size` bytes there are ours.
-            unsafe {
-                assert_eq!(arena.resolve(place), address);
-                address.as_ptr().write_bytes(0xff, size);
-            }
-            assert!(
-                !arena.is_start(place),
-                "not a start before it is marked, whatever is written elsewhere"
-            );
-            arena.mark_start(place);
-            assert!(arena.is_start(place));
-            got.push((address.as_ptr() as usize, size));
-        }
-        got.sort_unstable();
-        for pair in got.windows(2) {
-            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "allocations overlap");
-        }
-    }
-
-    #[test]
-    fn numbers_from_outside_are_never_a_start() {
-        let arena = Arena::new();
-        let mut bump = Bump::new();
-        // SAFETY: the arena's only bump pointer.
-        let (place, _) = unsafe { arena.allocate(&mut bump, 64) }.unwrap();
-        arena.mark_start(place);
-        for bogus in [
-            0,
-            1,
-            place - 1,
-            place + 1,
-            place + (1 << OFFSET_BITS),
-            u32::MAX,
-            OFFSET_MASK,
-        ] {
-            assert!(!arena.is_start(bogus));
-        }
-    }
-}
+mod tests;

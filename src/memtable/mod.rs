@@ -19,6 +19,8 @@ use crate::types::{EntryKind, SeqNo};
 
 mod arena;
 mod entry;
+#[cfg(test)]
+pub(crate) mod failing;
 #[cfg(all(test, packstone_loom))]
 mod models;
 mod radix;
@@ -41,7 +43,7 @@ pub(crate) trait SortedTable: Send + Sync + Sized {
 
     fn new() -> Self;
     /// Adds an entry. REQUIRES: (`key`, `seq`) is not in the table; key and value are within the limits.
-    /// Fails only when the table cannot hold it (`LimitExceeded`); nothing is inserted then.
+    /// Fails only when the table cannot hold it or there is no memory for it (`LimitExceeded`); nothing is inserted then.
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()>;
     /// The newest entry of `key` with a number at or below `snapshot`: its number, and its value unless it is a tombstone.
     fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)>;

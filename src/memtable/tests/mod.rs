@@ -1,12 +1,14 @@
 //! What a memtable promises, pinned against a `BTreeMap`; in `shapes` for keys of all shapes and cursors that are held over
-//! inserts, in `beside` for readers beside a writer, by what they may never see.
+//! inserts, in `beside` for readers beside a writer, by what they may never see; in `memory` for allocations that fail.
 
 mod beside;
+mod memory;
 mod shapes;
 
 use std::collections::BTreeMap;
 
 use self::beside::*;
+use self::memory::*;
 use self::shapes::*;
 use super::radix::RadixTree;
 use super::skip_list::SkipList;
@@ -47,6 +49,8 @@ for_all_memtables! {
     all_bytes_branch_in_order_however_they_arrive,
     versions_of_a_key_are_ordered_whatever_the_order_of_their_numbers,
     cursors_held_over_inserts_stay_in_order_and_miss_nothing,
+    an_insert_that_gets_no_memory_has_not_happened,
+    an_insert_whose_allocation_panics_has_not_happened,
 }
 
 type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<SeqNo>), Option<Vec<u8>>>;

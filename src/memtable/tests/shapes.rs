@@ -3,7 +3,7 @@
 use super::*;
 
 /// Everything in both directions, and every key by `get` and by `seek` in both directions.
-fn assert_same<T: SortedTable>(list: &Arc<T>, model: &Model) {
+pub(super) fn assert_same<T: SortedTable>(list: &Arc<T>, model: &Model) {
     let mut cursor = list.cursor();
     cursor.seek_to_first().unwrap();
     for expected in model.iter().map(flat) {
