@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! survey   names, manifests, every byte of every SST                       src/repair/survey.rs
-//! decide   which SSTs count, in which keyspace; which log entries          src/repair/decide.rs, logs.rs
+//! decide   which SSTs count, in which keyspace; which log entries          src/repair/decide.rs, decide/runs.rs, logs.rs
 //! place    which SSTs can stay as they are, which have to be merged        src/repair/place.rs
 //! write    copies, merges, log entries as SSTs, manifest, CURRENT          src/repair/write.rs
 //! ```
