@@ -214,6 +214,8 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
     let why = match opened {
         Ok(sst) => {
             found.properties = Some(sst.properties().clone());
+            // The size above is for the progress only, and is 0 where it could not be read.
+            found.size = sst.summary().file_size;
             if sst.properties().file_number == number {
                 return Ok(Ok(found));
             }

@@ -1,0 +1,137 @@
+//! Databases to repair.
+
+use super::*;
+
+fn value(seed: u64, i: u64) -> Vec<u8> {
+    let r = mix(seed ^ i);
+    let len = match r % 12 {
+        0 => 3,
+        1 => 4200,
+        _ => 20 + r % 90,
+    };
+    (0..len)
+        .map(|at| {
+            if at % 3 == 0 {
+                b'.'
+            } else {
+                (r >> (at % 7 * 8)) as u8
+            }
+        })
+        .collect()
+}
+
+/// Writes at random, flushes and compacts now and then.
+pub(crate) struct Writer {
+    pub(crate) sim: SimEnv,
+    pub(crate) db: Db,
+    state: State,
+    seed: u64,
+    count: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(seed: u64) -> Writer {
+        let sim = SimEnv::new(seed);
+        let opened = options(&sim);
+        Writer::with(seed, sim, opened)
+    }
+
+    pub(crate) fn with(seed: u64, sim: SimEnv, options: Options) -> Writer {
+        let db = options.open(SOURCE).unwrap();
+        let layout = KeyspaceOptions::new().key_block_size(500).value_block_size(500);
+        db.keyspace_with("plain", layout.clone().compression(Compression::None))
+            .unwrap();
+        db.keyspace_with("packed", layout).unwrap();
+        let state = ["plain", "packed"]
+            .map(|name| (name.to_owned(), Map::new()))
+            .into();
+        Writer {
+            sim,
+            db,
+            state,
+            seed,
+            count: 0,
+        }
+    }
+
+    pub(crate) fn write(&mut self, rounds: u64, keys: u64) {
+        for _ in 0..rounds {
+            self.count += 1;
+            let r = mix(self.seed.wrapping_mul(31) ^ self.count);
+            let name = ["plain", "packed"][(r % 2) as usize];
+            let ks = self.db.keyspace(name).unwrap();
+            let key = format!("key {:04}", (r >> 8) % keys).into_bytes();
+            let map = self.state.get_mut(name).unwrap();
+            if (r >> 40).is_multiple_of(4) {
+                ks.delete(&key).unwrap();
+                map.remove(&key);
+            } else {
+                let value = value(self.seed, self.count);
+                ks.put(&key, &value).unwrap();
+                map.insert(key, value);
+            }
+        }
+    }
+
+    pub(crate) fn settle(&self) {
+        self.db.flush().unwrap();
+        self.db.wait_for_background().unwrap();
+        // Files that nobody needs any more go in the background, too.
+        self.sim.run_until_idle();
+    }
+
+    fn ids(&self) -> BTreeMap<String, u32> {
+        // In the order of their creation, from 1.
+        ["plain", "packed"]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect()
+    }
+
+    pub(crate) fn close(self) -> Sample {
+        let ids = self.ids();
+        self.db.close().unwrap();
+        Sample {
+            files: files_of(&self.sim, SOURCE),
+            state: self.state,
+            ids,
+        }
+    }
+}
+
+/// Several levels, versions that a snapshot held, tombstones, a dropped keyspace, and writes that are in the log only.
+pub(crate) fn sample(seed: u64) -> Sample {
+    let mut writer = Writer::new(seed);
+    writer.write(150, 120);
+    let gone = writer.db.keyspace("gone").unwrap();
+    gone.put("a", "b").unwrap();
+    writer.settle();
+    for name in ["plain", "packed"] {
+        writer
+            .db
+            .keyspace(name)
+            .unwrap()
+            .compact_range::<&[u8], _>(..)
+            .unwrap();
+    }
+    gone.put("in the log", "only").unwrap();
+    let snapshot = writer.db.snapshot();
+    writer.write(100, 120);
+    writer.settle();
+    writer.db.drop_keyspace("gone").unwrap();
+    drop(gone);
+    writer.write(60, 120);
+    writer.settle();
+    drop(snapshot);
+    writer
+        .db
+        .keyspace("plain")
+        .unwrap()
+        .compact_range::<&[u8], _>(&b"key 0020"[..]..=&b"key 0060"[..])
+        .unwrap();
+    writer.write(50, 120);
+    writer.settle();
+    writer.write(40, 120);
+    writer.close()
+}
