@@ -166,7 +166,14 @@ impl<'a> Survey<'a> {
     }
 
     fn add(&mut self, fs: &dyn FileSystem, number: u64, path: PathBuf) -> Result<()> {
-        match read_header(fs, &path, LogKind::Wal)? {
+        let outcome = match read_header(fs, &path, LogKind::Wal) {
+            // Where all is wanted that can be read, what can't be is as good as damaged.
+            Err(error @ Error::Io { .. }) if self.options.mode == RecoveryMode::Salvage => {
+                HeaderOutcome::Damaged(error)
+            }
+            outcome => outcome?,
+        };
+        match outcome {
             HeaderOutcome::Whole(header) if header.number != number => {
                 let what = format!(
                     "expected the header of log {number}, found that of log {}",
