@@ -43,7 +43,7 @@ impl fmt::Debug for Env {
 
 /// A file system, as far as the engine needs one.
 ///
-/// Names that `create`, `rename` and `remove` make or unmake are durable only after [`FileSystem::sync_dir`] of the
+/// Names that `create`, `rename`, `hard_link` and `remove` make or unmake are durable only after [`FileSystem::sync_dir`] of the
 /// directory; contents only after [`File::sync`]. Neither implies the other.
 pub trait FileSystem: Send + Sync {
     /// Creates a file that must not exist yet, and opens it for reading and writing.
@@ -54,6 +54,12 @@ pub trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Renames a file, replacing the target: after a crash a reader finds the old or the new one, never neither.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, which must not exist yet: a hard link. Each name is removed, and durable, on its own. Where
+    /// that is impossible it fails with one of the kinds that [`is_unlinkable`] knows, and nothing has been done.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Creates a directory and its parents; existing ones are fine. All new names are durable when it returns. One that
     /// can't be made durable is removed again.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
@@ -64,6 +70,19 @@ pub trait FileSystem: Send + Sync {
     /// Takes the exclusive lock that `path` stands for (the file is created if needed), held until the value is
     /// dropped or the process dies; `WouldBlock` when somebody else has it, in this process or another.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+}
+
+/// Whether a failed [`FileSystem::hard_link`] says that the file can't have that other name at all, so that it has to be copied:
+/// the name lies in another file system, this one has no links, the file has as many as it may have, or the kernel lets only
+/// its owner make them.
+pub fn is_unlinkable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// One name in a directory.

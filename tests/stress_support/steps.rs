@@ -171,12 +171,13 @@ const ENDS: [(&str, End); 3] = [("front", End::Front), ("back", End::Back), ("bo
 const WHAT: [(&str, bool); 2] = [("entries", false), ("keys", true)];
 const EFFECTS: [(&str, bool); 2] = [("before", false), ("half", true)];
 const SYNCED: [(&str, bool); 2] = [("buffered", false), ("synced", true)];
-pub(crate) const OPS: [(&str, Option<Op>); 15] = [
+pub(crate) const OPS: [(&str, Option<Op>); 16] = [
     ("any", None),
     ("create", Some(Op::Create)),
     ("open", Some(Op::Open)),
     ("remove", Some(Op::Remove)),
     ("rename", Some(Op::Rename)),
+    ("link", Some(Op::Link)),
     ("mkdir", Some(Op::CreateDir)),
     ("list", Some(Op::List)),
     ("syncdir", Some(Op::SyncDir)),

@@ -18,15 +18,13 @@ use std::sync::atomic::Ordering;
 
 use super::CrashStyle;
 use super::fault::{Call, Effect, Faults, Nature, Op, Refusal};
+use super::file::{SimFile, SimLock};
 use super::inode::Loss;
 use super::names::{FileNode, Names, Node, Place};
 use super::rng::Rng;
 use super::scheduler::SimClock;
-use crate::env::{Clock, DirEntry, File, FileSystem, Lock, Mapping};
+use crate::env::{Clock, DirEntry, File, FileSystem, Lock};
 use crate::sync::{Mutex, MutexGuard};
-
-/// The largest file, in bytes: keeps a wild offset from taking all memory.
-const MAX_FILE: u64 = 1 << 32;
 
 /// In how many of 16 cases an unsynced thing survives a random crash; drawn once a crash, so that crashes in which
 /// almost all or almost nothing survives are as common as even ones.
@@ -41,7 +39,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) nature: Nature,
     clock: Arc<SimClock>,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// How often the machine has been started.
     boot: u64,
     pub(super) capacity: Option<u64>,
@@ -75,7 +73,7 @@ impl Disk {
     }
 
     /// The disk, for a call that a program makes, once it is clear that the call goes through.
-    fn call(&self, boot: u64, op: Op, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+    pub(super) fn call(&self, boot: u64, op: Op, path: &Path) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock();
         match state.admit(boot, op, path, 0, 0) {
             Ok(()) => Ok(state),
@@ -98,14 +96,14 @@ impl State {
             CrashStyle::KeepAll => {}
             CrashStyle::KeepNothing => {
                 self.names.crash(None, 0);
-                for (_, file) in self.names.files() {
+                for file in self.names.distinct_files() {
                     file.inode.lock().crash(Loss::All);
                 }
             }
             CrashStyle::Random | CrashStyle::Blocks => {
                 let kept = KEPT[self.rng.below(KEPT.len() as u64) as usize];
                 self.names.crash(Some(&mut self.rng), kept);
-                for (_, file) in self.names.files() {
+                for file in self.names.distinct_files() {
                     let rng = &mut self.rng;
                     file.inode.lock().crash(match style {
                         CrashStyle::Blocks => Loss::Blocks { rng, kept },
@@ -119,14 +117,18 @@ impl State {
 
     /// Bytes in files that have a name.
     pub(super) fn used(&self) -> u64 {
-        self.names
-            .files()
-            .iter()
-            .map(|(_, file)| file.inode.lock().len())
-            .sum()
+        let files = self.names.distinct_files();
+        files.iter().map(|file| file.inode.lock().len()).sum()
     }
 
-    fn admit(&mut self, boot: u64, op: Op, path: &Path, offset: u64, len: u64) -> Result<(), Refusal> {
+    pub(super) fn admit(
+        &mut self,
+        boot: u64,
+        op: Op,
+        path: &Path,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Refusal> {
         self.admit_call(
             boot,
             Call {
@@ -178,7 +180,7 @@ impl State {
     }
 
     /// Like `admit`, for calls that do all of their work or none: says whether to do it, and what to report.
-    fn admit_whole(&mut self, boot: u64, call: Call) -> io::Result<io::Result<()>> {
+    pub(super) fn admit_whole(&mut self, boot: u64, call: Call) -> io::Result<io::Result<()>> {
         match self.admit_call(boot, call) {
             Ok(()) => Ok(Ok(())),
             Err(refusal) if refusal.effect == Effect::Partial && !refusal.power_off => Ok(Err(refusal.error)),
@@ -186,8 +188,17 @@ impl State {
         }
     }
 
+    /// Whether this is the present boot.
+    pub(super) fn is_boot(&self, boot: u64) -> bool {
+        self.boot == boot
+    }
+
+    pub(super) fn unlock(&mut self, id: u64) {
+        self.locks.remove(&id);
+    }
+
     /// How far a file may grow from `len` towards `wanted`.
-    fn room(&self, len: u64, wanted: u64) -> u64 {
+    pub(super) fn room(&self, len: u64, wanted: u64) -> u64 {
         match self.capacity {
             Some(capacity) if wanted > len => wanted.min(len + capacity.saturating_sub(self.used())),
             _ => wanted,
@@ -235,7 +246,7 @@ impl SimFs {
 }
 
 /// A call on names, to be judged.
-fn call(op: Op, path: &Path) -> Call {
+pub(super) fn call(op: Op, path: &Path) -> Call {
     Call {
         index: 0,
         op,
@@ -269,9 +280,29 @@ impl FileSystem for SimFs {
             let at = state.names.place(path)?;
             let node = state.names.file_at(&at)?;
             let id = node.id;
-            node.removed_in.store(self.boot + 1, Ordering::Relaxed);
             state.names.remove(at, id);
+            if !state.names.is_named(id) {
+                node.removed_in.store(self.boot + 1, Ordering::Relaxed);
+            }
             Ok(())
+        })
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let call = Call {
+            to: Some(to.to_owned()),
+            ..call(Op::Link, from)
+        };
+        self.change(call, |state| {
+            let file = state.names.file(from)?;
+            let at = state.names.place(to)?;
+            match state.names.get(&at) {
+                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                None => {
+                    state.names.link(at, file);
+                    Ok(())
+                }
+            }
         })
     }
 
@@ -385,147 +416,4 @@ impl SimFs {
 /// The directory that holds `path`'s name; the root holds itself.
 fn parent_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
-}
-
-/// An open file.
-struct SimFile {
-    disk: Arc<Disk>,
-    boot: u64,
-    /// The name under which it was opened.
-    path: PathBuf,
-    node: Arc<FileNode>,
-    writable: bool,
-}
-
-impl SimFile {
-    fn may_write(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::PermissionDenied.into())
-        }
-    }
-
-    /// Does a write of which the first `n` bytes go through.
-    fn put(&self, state: &mut State, offset: u64, data: &[u8], n: usize) -> usize {
-        let len = self.node.inode.lock().len();
-        let room = state
-            .room(len, offset.saturating_add(n as u64))
-            .saturating_sub(offset);
-        let n = n.min(usize::try_from(room).unwrap_or(usize::MAX));
-        self.node.inode.lock().write(offset, &data[..n]);
-        state.faults.stats.note_written(&self.path, n);
-        n
-    }
-}
-
-impl File for SimFile {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut guard = self.disk.lock();
-        let state = &mut *guard;
-        state
-            .admit(self.boot, Op::Read, &self.path, offset, buf.len() as u64)
-            .map_err(|refusal| refusal.error)?;
-        if state.forgets_removed && self.node.removed_in.load(Ordering::Relaxed) == self.boot + 1 {
-            return Err(io::Error::other("stale handle: the file has been removed"));
-        }
-        let n = state.faults.transfer(buf.len(), &mut state.rng);
-        let n = self.node.inode.lock().read(offset, &mut buf[..n]);
-        state.faults.stats.note_read(&self.path, n);
-        Ok(n)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        let mut guard = self.disk.lock();
-        let state = &mut *guard;
-        let verdict = state.admit(self.boot, Op::Write, &self.path, offset, data.len() as u64);
-        self.may_write()?;
-        if offset.saturating_add(data.len() as u64) > MAX_FILE {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        match verdict {
-            Ok(()) => {
-                let wanted = state.faults.transfer(data.len(), &mut state.rng);
-                match self.put(state, offset, data, wanted) {
-                    0 if wanted > 0 => Err(io::ErrorKind::StorageFull.into()),
-                    n => Ok(n),
-                }
-            }
-            Err(refusal) => {
-                if refusal.effect == Effect::Partial {
-                    let prefix = state.rng.below(data.len() as u64) as usize;
-                    self.put(state, offset, data, prefix);
-                }
-                Err(refusal.error)
-            }
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut guard = self.disk.lock();
-        let state = &mut *guard;
-        let verdict = state.admit(self.boot, Op::Sync, &self.path, 0, 0);
-        let mut inode = self.node.inode.lock();
-        match verdict {
-            Ok(()) => {
-                inode.sync();
-                Ok(())
-            }
-            Err(refusal) => {
-                if !refusal.power_off {
-                    inode.fail_sync((refusal.effect == Effect::Partial).then_some(&mut state.rng));
-                }
-                Err(refusal.error)
-            }
-        }
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let _state = self.disk.call(self.boot, Op::Len, &self.path)?;
-        Ok(self.node.inode.lock().len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.lock();
-        let report = state.admit_whole(
-            self.boot,
-            Call {
-                len,
-                ..call(Op::SetLen, &self.path)
-            },
-        )?;
-        self.may_write()?;
-        let now = self.node.inode.lock().len();
-        if len > MAX_FILE {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        if state.room(now, len) < len {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.node.inode.lock().set_len(len);
-        report
-    }
-
-    fn map(&self) -> io::Result<Mapping> {
-        let _state = self.disk.call(self.boot, Op::Map, &self.path)?;
-        Ok(Mapping::from(self.node.inode.lock().data().to_vec()))
-    }
-}
-
-/// A held lock.
-struct SimLock {
-    disk: Arc<Disk>,
-    boot: u64,
-    node: Arc<FileNode>,
-}
-
-impl Lock for SimLock {}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let mut state = self.disk.lock();
-        if state.boot == self.boot {
-            state.locks.remove(&self.node.id);
-        }
-    }
 }

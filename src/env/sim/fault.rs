@@ -24,6 +24,8 @@ pub enum Op {
     Remove,
     /// Rename a file.
     Rename,
+    /// Give a file another name.
+    Link,
     /// Create one directory.
     CreateDir,
     /// List a directory.
@@ -55,7 +57,7 @@ pub struct Call {
     pub op: Op,
     /// The file or directory, by the name under which it was opened.
     pub path: PathBuf,
-    /// The new name in a rename.
+    /// The new name in a rename or link.
     pub to: Option<PathBuf>,
     /// Where in the file, in bytes.
     pub offset: u64,

@@ -33,7 +33,10 @@
 
 mod disk;
 mod fault;
+mod file;
 mod inode;
+#[cfg(test)]
+mod link_tests;
 mod names;
 #[cfg(test)]
 mod nature_tests;
@@ -240,7 +243,7 @@ impl SimEnv {
         self.0.disk.lock().faults.clear();
     }
 
-    /// Limits the sum of all files' lengths, in bytes; `None` lifts the limit. Writes beyond it write what fits and then
+    /// Limits the sum of all files' lengths (a file of several names counts once), in bytes; `None` lifts the limit. Writes beyond it write what fits and then
     /// fail with `StorageFull`. Removing a file gives its room back at once.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.disk.lock().capacity = bytes;

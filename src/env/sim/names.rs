@@ -8,7 +8,7 @@
 //!    hides a file that nobody removed or replaced.
 //! 4. After a failed sync the changes that it was for are lossy: later syncs report success and do nothing for them.
 //!
-//! Files hang here by counted references: one that has lost its names lives on in open handles and in changes that
+//! Files hang here by counted references, and may have several names (hard links): one that has lost its names lives on in open handles and in changes that
 //! are not durable yet.
 //!
 //! Callers: the disk, under its lock.
@@ -196,6 +196,19 @@ impl Names {
         found
     }
 
+    /// All files that have a name, each once.
+    pub(super) fn distinct_files(&self) -> Vec<Arc<FileNode>> {
+        let mut seen = BTreeSet::new();
+        let files = self.files().into_iter().map(|(_, file)| file);
+        files.filter(|file| seen.insert(file.id)).collect()
+    }
+
+    /// Whether a file has a name.
+    pub(super) fn is_named(&self, id: u64) -> bool {
+        let mut nodes = self.dirs.values().flat_map(|dir| dir.current.values());
+        nodes.any(|node| node.id() == id)
+    }
+
     /// Gives a name to a new, empty file.
     pub(super) fn create_file(&mut self, at: Place) -> Arc<FileNode> {
         let file = Arc::new(FileNode {
@@ -205,6 +218,11 @@ impl Names {
         });
         self.create(at, Node::File(Arc::clone(&file)));
         file
+    }
+
+    /// Gives another name to a file. Each name is durable or lost on its own.
+    pub(super) fn link(&mut self, at: Place, file: Arc<FileNode>) {
+        self.create(at, Node::File(file));
     }
 
     /// Gives a name to a new, empty directory.
@@ -244,7 +262,8 @@ impl Names {
 
     /// Moves a file to another name, replacing the file there.
     pub(super) fn rename(&mut self, from: Place, to: Place, file: Arc<FileNode>) {
-        if from == to {
+        // Two names of one file: POSIX leaves both.
+        if from == to || self.get(&to).map(Node::id) == Some(file.id) {
             return;
         }
         let replaced = self.get(&to).map(Node::id);
