@@ -6,21 +6,20 @@
 //! syncs of the log happen outside of it.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::keyspace::{KeyspaceCore, Work};
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
-use super::table::{Table, Trash};
-use crate::env::{Env, Event, Job, Lock, Priority};
-use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use super::table::Trash;
+use super::versions::ManifestState;
+use crate::env::{Env, Event, Lock};
+use crate::manifest::{Edit, Record};
 use crate::memtable::Memtable;
 use crate::names;
-use crate::options::{KeyspaceOptions, Options};
+use crate::options::Options;
 use crate::sst::{Access, BlockCache, SstReadOptions};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -47,10 +46,10 @@ pub(crate) struct Core {
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
-    background_errors: Mutex<BTreeMap<(KeyspaceId, Work), Error>>,
-    failures: AtomicU64,
-    running_jobs: AtomicUsize,
-    closed: AtomicBool,
+    pub(super) background_errors: Mutex<BTreeMap<(KeyspaceId, Work), Error>>,
+    pub(super) failures: AtomicU64,
+    pub(super) running_jobs: AtomicUsize,
+    pub(super) closed: AtomicBool,
     closing: Mutex<()>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -83,44 +82,6 @@ pub(crate) struct ActiveTable {
     pub(crate) table: Arc<Memtable>,
     /// The least number in it, if there is any.
     pub(crate) min_seq: Option<SeqNo>,
-}
-
-/// The manifest and the state that it describes. `None` when opened read-only.
-pub(crate) struct ManifestState {
-    pub(crate) manifest: Option<Manifest>,
-    pub(crate) catalog: Catalog,
-    /// Keyspaces whose drop has failed, and which a crash might find dropped. The next edit that succeeds settles it: a
-    /// manifest that does not contain the drop is in force then.
-    pub(crate) undecided_drops: Vec<Arc<KeyspaceCore>>,
-    /// Tables that are in no version, or in none that counts: an edit that names them has failed, or one that removes them
-    /// has no marker yet.
-    pub(crate) undecided_tables: Vec<Arc<Table>>,
-}
-
-impl ManifestState {
-    /// After a failed commit: a crash may find the edit done all the same, so the tables that it names stay until a later
-    /// edit has settled that they are in no version.
-    pub(crate) fn keep_undecided(&mut self, committed: Result<bool>, tables: &[Arc<Table>]) -> Result<()> {
-        if committed.is_err() {
-            self.undecided_tables.extend_from_slice(tables);
-        }
-        committed.map(|_| ())
-    }
-
-    /// What an edit with a durable marker leaves out is in no version, whatever happens.
-    fn settle_tables(&mut self) {
-        for table in self.undecided_tables.drain(..) {
-            let number = table.meta.number;
-            let mut levels = self
-                .catalog
-                .keyspaces
-                .values()
-                .flat_map(|keyspace| &keyspace.levels);
-            if !levels.any(|files| files.contains_key(&number)) {
-                table.mark_obsolete();
-            }
-        }
-    }
 }
 
 /// Totals since the database was opened.
@@ -228,334 +189,6 @@ impl Core {
         self.keyspaces.read().values().cloned().collect()
     }
 
-    // ---- background jobs ----
-
-    // A job that is queued keeps neither the database nor a keyspace alive: both hold the environment, whose scheduler
-    // holds the job, and would never be freed if nobody ran it any more.
-
-    /// Runs `job` on a keyspace in the background, unless the database is closed or the keyspace is gone by then.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        priority: Priority,
-        keyspace: &Arc<KeyspaceCore>,
-        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
-    ) {
-        self.env
-            .scheduler
-            .spawn(priority, self.queued(of_keyspace(keyspace, job)));
-    }
-
-    /// The same after a delay.
-    pub(crate) fn spawn_after(
-        self: &Arc<Self>,
-        delay: Duration,
-        priority: Priority,
-        keyspace: &Arc<KeyspaceCore>,
-        job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
-    ) {
-        let job = self.queued(of_keyspace(keyspace, job));
-        self.env.scheduler.spawn_after(delay, priority, job);
-    }
-
-    /// The same for a job that concerns the whole database.
-    pub(crate) fn spawn_for_all_after(
-        self: &Arc<Self>,
-        delay: Duration,
-        priority: Priority,
-        job: impl FnOnce(&Arc<Core>) + Send + 'static,
-    ) {
-        self.env.scheduler.spawn_after(delay, priority, self.queued(job));
-    }
-
-    fn queued(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>) + Send + 'static) -> Job {
-        let core = Arc::downgrade(self);
-        Box::new(move || {
-            if let Some(core) = core.upgrade() {
-                core.run(job);
-            }
-        })
-    }
-
-    /// A job that panics has found a bug: what it has left half done is unknown, so nothing more is written, and nobody
-    /// waits for it for ever.
-    pub(crate) fn run(self: &Arc<Self>, job: impl FnOnce(&Arc<Core>)) {
-        self.running_jobs.fetch_add(1, Ordering::SeqCst);
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            if !self.closed.load(Ordering::SeqCst) {
-                job(self);
-            }
-        }));
-        if outcome.is_err() {
-            let what = std::io::Error::other("a background job panicked; this is a bug in packstone");
-            self.poison(Error::io("work on", &self.dir, what));
-        }
-        self.running_jobs.fetch_sub(1, Ordering::SeqCst);
-        self.progress.notify();
-        if let Err(panic) = outcome {
-            // The scheduler's business: threads log it, the simulator fails the test.
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    /// Blocks until `ready`, which is asked again after every piece of background progress.
-    pub(crate) fn wait(&self, ready: &mut dyn FnMut() -> bool) {
-        self.env.scheduler.wait(&self.progress, ready);
-    }
-
-    /// Remembers a failure of background work, for those who wait for it.
-    pub(crate) fn background_failed(&self, keyspace: KeyspaceId, work: Work, error: Error) {
-        self.background_errors.lock().insert((keyspace, work), error);
-        self.failures.fetch_add(1, Ordering::SeqCst);
-        self.progress.notify();
-    }
-
-    /// Background work has succeeded: its earlier failures are history.
-    pub(crate) fn background_succeeded(&self, keyspace: &KeyspaceCore, work: Work) {
-        keyspace.jobs.lock().retry_ms.remove(&work);
-        self.background_errors.lock().remove(&(keyspace.id, work));
-    }
-
-    /// A failure of background work that no success of the same work has followed.
-    pub(crate) fn background_error(&self) -> Option<Error> {
-        self.background_errors.lock().values().next().cloned()
-    }
-
-    /// How often background work has failed.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::SeqCst)
-    }
-
-    /// The error that stops all writing, if there is one.
-    pub(crate) fn poisoned(&self) -> Option<Error> {
-        self.wal.as_ref().and_then(Wal::poisoned)
-    }
-
-    /// Waits until no keyspace has a flush or compaction queued, running or due.
-    pub(crate) fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
-        self.check_open()?;
-        if self.wal.is_none() {
-            // Open read-only, there is no background; what was replayed may fill several memtables, which stay.
-            return Ok(());
-        }
-        let failures = self.failures();
-        let mut outcome = Ok(());
-        self.wait(&mut || {
-            outcome = self.background_outcome(failures);
-            // Work that is due and not queued has failed, and is tried again after a while.
-            let settled =
-                |keyspace: &Arc<KeyspaceCore>| keyspace.is_settled() && !self.compaction_is_due(keyspace);
-            outcome.is_err() || self.keyspace_cores().iter().all(settled)
-        });
-        outcome
-    }
-
-    // ---- versions ----
-
-    /// Makes `edit` durable and then true in memory. `install` changes the views; it runs after the point of no return
-    /// and under the manifest's lock (which the caller holds), so that versions change in the order of their edits.
-    /// `obsolete` are the tables that the edit makes superfluous: their files go when the last reader does. Says whether
-    /// the edit's marker is durable: before that no other file may go that it makes superfluous.
-    ///
-    /// REQUIRES: what the edit refers to is durable, the log included (`sync_log`).
-    pub(crate) fn commit_edit(
-        &self,
-        state: &mut ManifestState,
-        mut edit: Edit,
-        obsolete: &[Arc<Table>],
-        install: impl FnOnce(&Catalog),
-    ) -> Result<bool> {
-        if let Some(error) = self.poisoned() {
-            return Err(error);
-        }
-        edit.push(Record::NextFileNumber(
-            self.next_file_number.load(Ordering::Relaxed),
-        ));
-        let mut next = state.catalog.clone();
-        next.apply(&edit)
-            .map_err(|what| Error::corruption(&self.dir, 0, what))?;
-        let manifest = state.manifest.as_mut().ok_or(Error::ReadOnly)?;
-        let committed = match manifest.commit(&edit, &next) {
-            Ok(committed) => committed,
-            Err(CommitError::Write(error)) => return Err(error),
-            Err(CommitError::Sync(error)) => return Err(self.poison(error)),
-        };
-        state.catalog = next;
-        install(&state.catalog);
-        for keyspace in state.undecided_drops.drain(..) {
-            keyspace.set_refusing(false);
-        }
-        state.undecided_tables.extend_from_slice(obsolete);
-        if committed.marked {
-            state.settle_tables();
-        }
-        if let Some(path) = committed.replaced {
-            self.trash.throw_away(path);
-        }
-        Ok(committed.marked)
-    }
-
-    /// Stops all writing for good: what the disk holds is unknown.
-    pub(crate) fn poison(&self, cause: Error) -> Error {
-        if let Some(wal) = &self.wal {
-            wal.poison(cause.clone());
-        }
-        self.progress.notify();
-        self.poisoned().unwrap_or(Error::Poisoned {
-            cause: Arc::new(cause),
-        })
-    }
-
-    /// Makes everything in the log so far durable: before any edit that depends on it.
-    pub(crate) fn sync_log(&self) -> Result<()> {
-        let wal = self.wal()?;
-        wal.sync(wal.end())
-    }
-
-    /// Opens a finished SST.
-    pub(crate) fn open_table(&self, meta: FileMeta) -> Result<Arc<Table>> {
-        Table::open(&self.env, &self.dir, meta, &self.read_options(), &self.trash)
-    }
-
-    /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.
-    pub(crate) fn first_unflushed(&self) -> SeqNo {
-        self.writes.lock().first_unflushed()
-    }
-
-    // ---- keyspaces ----
-
-    /// Creates a keyspace, or finds the one that has the name already.
-    pub(crate) fn open_or_create(
-        &self,
-        name: &str,
-        options: Option<KeyspaceOptions>,
-    ) -> Result<Arc<KeyspaceCore>> {
-        self.check_open()?;
-        if let Some(found) = self.find_keyspace(name) {
-            return Ok(found);
-        }
-        if self.wal.is_none() {
-            return Err(Error::KeyspaceNotFound {
-                name: name.to_owned(),
-            });
-        }
-        let options = options.unwrap_or_default();
-        options.validate()?;
-        let mut state = self.manifest.lock();
-        if let Some(found) = self.find_keyspace(name) {
-            return Ok(found);
-        }
-        let id = state.catalog.next_keyspace_id;
-        if id == KeyspaceId::MAX {
-            let limit = u64::from(id);
-            return Err(Error::LimitExceeded {
-                what: "number of keyspaces ever created",
-                size: limit,
-                limit,
-            });
-        }
-        let edit = Edit {
-            records: vec![Record::CreateKeyspace {
-                id,
-                name: name.to_owned(),
-                options: options.clone(),
-            }],
-        };
-        let table = Arc::new(<Memtable as crate::memtable::SortedTable>::new());
-        let core = KeyspaceCore::new(
-            id,
-            Arc::from(name),
-            options,
-            table.clone(),
-            Vec::new(),
-            Default::default(),
-        );
-        // Durable before its first frame: the keyspace takes writes only once it is in `active`.
-        self.commit_edit(&mut state, edit, &[], |_| {
-            let active = ActiveTable {
-                keyspace: core.clone(),
-                table,
-                min_seq: None,
-            };
-            self.writes.lock().active.insert(id, active);
-            self.keyspaces.write().insert(id, core.clone());
-        })?;
-        Ok(core)
-    }
-
-    pub(crate) fn find_keyspace(&self, name: &str) -> Option<Arc<KeyspaceCore>> {
-        self.keyspaces
-            .read()
-            .values()
-            .find(|keyspace| &*keyspace.name == name)
-            .cloned()
-    }
-
-    /// Drops a keyspace: no writes from here on; its files go when the last snapshot or iterator that uses them does.
-    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
-        self.check_open()?;
-        self.wal()?;
-        let mut state = self.manifest.lock();
-        let keyspace = self.find_keyspace(name).ok_or_else(|| Error::KeyspaceNotFound {
-            name: name.to_owned(),
-        })?;
-        // Writers first: nothing may be acknowledged for it behind the synced part of the log.
-        {
-            let _no_group_is_being_written = self.writes.lock();
-            keyspace.set_refusing(true);
-        }
-        let edit = Edit {
-            records: vec![Record::DropKeyspace { id: keyspace.id }],
-        };
-        let tables: Vec<Arc<Table>> = keyspace.view().tree.tables().cloned().collect();
-        // A batch may have written here and elsewhere: its other half must not get lost.
-        let result = self.sync_log().and_then(|()| {
-            self.commit_edit(&mut state, edit, &tables, |_| {
-                self.note_drop(&keyspace);
-                self.keyspaces.write().remove(&keyspace.id);
-                self.background_errors
-                    .lock()
-                    .retain(|(id, _), _| *id != keyspace.id);
-            })
-        });
-        if result.is_err() {
-            // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
-            state.undecided_drops.push(keyspace);
-            let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
-        }
-        drop(state);
-        self.update_pressure();
-        if result.is_ok() {
-            // The drop has happened; logs that stay now go after the next flush.
-            let _ = self.drop_old_logs();
-        }
-        result.map(|_| ())
-    }
-
-    /// A drop takes a number as a write does: so every snapshot is from before it or from after it.
-    fn note_drop(&self, keyspace: &KeyspaceCore) {
-        let mut writes = self.writes.lock();
-        writes.active.remove(&keyspace.id);
-        let seq = writes.next_seq;
-        keyspace.mark_dropped(seq);
-        // Where nothing is written any more the numbers before this one may be missing, and it is not published.
-        if seq < MAX_SEQ && self.poisoned().is_none() {
-            writes.next_seq = seq + 1;
-            self.snapshots.publish(seq);
-        }
-    }
-
-    /// Waits for a drop that is under way, and settles one that has failed: see `ManifestState::undecided_drops`.
-    pub(crate) fn settle_drops(&self) -> Result<()> {
-        let mut state = self.manifest.lock();
-        if state.undecided_drops.is_empty() {
-            return Ok(());
-        }
-        self.commit_edit(&mut state, Edit::default(), &[], |_| {})
-            .map(|_| ())
-    }
-
-    // ---- closing ----
-
     /// Stops background work, syncs and seals log and manifest, and gives up the lock. Later calls do nothing.
     pub(crate) fn close(&self) -> Result<()> {
         // A second caller returns when the first has done it.
@@ -597,19 +230,6 @@ impl Core {
             Err(error @ Error::Poisoned { .. }) => Err(error),
             // The writes are safe without it.
             _ => Ok(()),
-        }
-    }
-}
-
-/// A job on a keyspace, if that is still there.
-fn of_keyspace(
-    keyspace: &Arc<KeyspaceCore>,
-    job: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
-) -> impl FnOnce(&Arc<Core>) + Send + 'static {
-    let keyspace = Arc::downgrade(keyspace);
-    move |core| {
-        if let Some(keyspace) = keyspace.upgrade() {
-            job(core, &keyspace);
         }
     }
 }

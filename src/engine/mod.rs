@@ -2,7 +2,9 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `core` | the open database: locks, jobs, version commits, keyspaces, close |
+//! | `core` | the open database: what it is made of, its locks, close |
+//! | `jobs`, `health` | background jobs; what becomes of their failures |
+//! | `versions`, `keyspaces` | version changes; keyspaces come and go |
 //! | `recovery` | from a directory to a `Core` |
 //! | `commit`, `queue` | the write path: group commit, memtable rotation |
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
@@ -18,7 +20,10 @@ pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;
 mod flush;
+mod health;
+mod jobs;
 pub(crate) mod keyspace;
+mod keyspaces;
 mod level_cursor;
 pub(crate) mod merge;
 mod output;
@@ -33,4 +38,5 @@ pub(crate) mod table;
 mod tests;
 mod throttle;
 pub(crate) mod tree;
+mod versions;
 pub(crate) mod visible;

@@ -30,11 +30,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::commit::apply_ops;
-use super::core::{ActiveTable, Core, ManifestState, Parts, WriteState};
+use super::core::{ActiveTable, Core, Parts, WriteState};
 use super::keyspace::KeyspaceCore;
 use super::snapshots::Snapshots;
 use super::table::{Table, Trash};
 use super::tree::Tree;
+use super::versions::ManifestState;
 use crate::env::{Env, Lock, Priority};
 use crate::manifest::{self, Catalog, CommitError, Edit, Loaded, Manifest, Record};
 use crate::memtable::{Memtable, SortedTable};
