@@ -45,12 +45,26 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The writer has changed the database again and again while it was being opened for reading beside it.
+    Changing {
+        /// The directory.
+        path: PathBuf,
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// The directory does not hold a database (and the options forbid to create one).
     NotADatabase {
         /// The directory.
         path: PathBuf,
         /// What is missing or in the way.
         what: String,
+    },
+    /// A checkpoint can't be made there: the directory has something in it.
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
     },
     /// An option has a value that it can't have.
     InvalidOption {
@@ -197,9 +211,20 @@ impl fmt::Display for Error {
                 "{} is open for writing elsewhere; close the other handle or process, or open read-only",
                 path.display()
             ),
+            Error::Changing { path, attempts } => write!(
+                f,
+                "{} has changed during each of {attempts} attempts to read it; open it again, best when no keyspaces are being created or \
+                 dropped",
+                path.display()
+            ),
             Error::NotADatabase { path, what } => {
                 write!(f, "{} is not a packstone database: {what}", path.display())
             }
+            Error::NotEmpty { path, found } => write!(
+                f,
+                "{} is not an empty directory, there is {found}; choose a new directory, or delete this one",
+                path.display()
+            ),
             Error::InvalidOption { name, what } => write!(f, "option {name}: {what}"),
             Error::LimitExceeded { what, size, limit } => {
                 write!(f, "{what} too large: {size}, and the limit is {limit}")

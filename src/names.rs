@@ -8,6 +8,8 @@ pub(crate) const CURRENT: &str = "CURRENT";
 pub(crate) const CURRENT_TMP: &str = "CURRENT.tmp";
 /// The log file that takes what a recovery writes anew, until it is whole. What is found under this name is a leftover.
 pub(crate) const UNFINISHED_LOG: &str = "packstone-unfinished.log";
+/// Says that the directory is to become a checkpoint and is none yet. Beside a [`CURRENT`] it is a leftover.
+pub(crate) const UNFINISHED_CHECKPOINT: &str = "packstone-unfinished.checkpoint";
 /// The file whose lock is the right to write.
 pub(crate) const LOCK: &str = "LOCK";
 

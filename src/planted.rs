@@ -66,6 +66,14 @@ pub enum Bug {
     MarkerTooFar,
     /// 23: after a failed write the log goes on behind the torn frame.
     WrittenBehindTornFrame,
+    /// 24: a checkpoint's log is copied up to its end of then, and not up to that of the checkpoint's number.
+    CheckpointLogBeyond,
+    /// 24: a checkpoint's log is copied up to where it has been synced.
+    CheckpointLogBelow,
+    /// 25: a checkpoint's SSTs are linked when its `CURRENT` is there already, and their names are not synced.
+    CheckpointLinkedLate,
+    /// 26: a read-only opening does not look again when it has replayed the logs.
+    ReaderNotRechecked,
 }
 
 /// A moment at which a test can step in.
@@ -100,7 +108,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 24] = [
+        pub const ALL: [Bug; 28] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -125,6 +133,10 @@ mod switch {
             Bug::WriteInNextMemtable,
             Bug::MarkerTooFar,
             Bug::WrittenBehindTornFrame,
+            Bug::CheckpointLogBeyond,
+            Bug::CheckpointLogBelow,
+            Bug::CheckpointLinkedLate,
+            Bug::ReaderNotRechecked,
         ];
     }
 

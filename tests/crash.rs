@@ -92,4 +92,6 @@ power_loss_at_every_call! {
     background_sync_survives_a_crash_at_every_call: 11;
     a_held_snapshot_survives_nothing_but_harms_nothing_at_any_call: 12;
     readers_are_no_hindrance_to_a_crash_at_every_call: 13;
+    checkpoints_survive_a_crash_at_every_call: 14;
+    readers_beside_the_writer_survive_a_crash_at_every_call: 15;
 }

@@ -257,6 +257,8 @@ every_call_fails! {
     background_sync_bears_a_failure_of_every_call: 11;
     a_held_snapshot_bears_a_failure_of_every_call: 12;
     readers_bear_a_failure_of_every_call: 13;
+    checkpoints_bear_a_failure_of_every_call: 14;
+    readers_beside_the_writer_bear_a_failure_of_every_call: 15;
 }
 
 /// A call fails, the program does what an error asks for, opening the database again if need be, and in the middle of that

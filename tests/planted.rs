@@ -183,4 +183,8 @@ hunts! {
     a_write_in_the_next_memtable: WriteInNextMemtable by Crashes;
     a_marker_that_says_too_much: MarkerTooFar by Crashes;
     a_write_behind_a_torn_frame: WrittenBehindTornFrame by Faults;
+    a_checkpoint_of_too_much_log: CheckpointLogBeyond by Crashes;
+    a_checkpoint_of_too_little_log: CheckpointLogBelow by Crashes;
+    a_checkpoint_linked_late: CheckpointLinkedLate by Crashes;
+    a_reader_that_does_not_look_again: ReaderNotRechecked by Crashes;
 }

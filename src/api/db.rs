@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::handle::Handle;
@@ -13,6 +14,7 @@ use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::recovery;
 use crate::options::{KeyspaceOptions, Options};
+use crate::types::SeqNo;
 use crate::{Error, Result};
 
 /// The longest name of a keyspace, in bytes.
@@ -36,6 +38,17 @@ const MAX_NAME_LEN: usize = 255;
 #[derive(Clone)]
 pub struct Db {
     pub(super) handle: Arc<Handle>,
+}
+
+/// A moment of a database, see [`Db::as_of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AsOf {
+    /// The sequence number of the last write that is seen. All writes up to it are.
+    pub seq: SeqNo,
+    /// How long ago everything that had been acknowledged until then was certain to be seen: when the last attempt to read the
+    /// state began. Zero for the writer.
+    pub age: Duration,
 }
 
 impl fmt::Debug for Db {
@@ -169,6 +182,16 @@ impl Db {
         self.core().wait_until_settled()
     }
 
+    /// Which moment reads show: the present, unless the database is open read-only.
+    pub fn as_of(&self) -> AsOf {
+        let core = self.core();
+        let age = core.read_at.map(|then| core.env.clock.now().saturating_sub(then));
+        AsOf {
+            seq: core.snapshots.published(),
+            age: age.unwrap_or_default(),
+        }
+    }
+
     /// What the database is made of and what it has done since it was opened.
     pub fn metrics(&self) -> Metrics {
         metrics::collect(self.core(), &self.handle.report)
@@ -197,8 +220,37 @@ impl Options {
         Db::open_with(self, dir.as_ref(), false)
     }
 
-    /// Opens the database in `dir` for reading, and changes nothing on disk, ever. It needs no lock, and sees the
-    /// state of this moment; REQUIRES that nobody writes to the database meanwhile.
+    /// Opens the database in `dir` for reading, and changes nothing on disk, ever. It needs no lock: a writer, in this process or
+    /// another, may go on meanwhile.
+    ///
+    /// What it sees is the database at one moment, and stays so: everything that had been acknowledged when this call began, buffered
+    /// writes included, and of what was written during the call a prefix in the order of commits; batches whole. [`Db::as_of`] says
+    /// which moment. Open it again to see more. The files of that moment are held open, and their room is given back when the last
+    /// handle goes.
+    ///
+    /// A write that fails in the writer (a full disk) may be seen by a reader that opens the database in that instant, as it may be found
+    /// after a crash. On file systems where a removed file is gone for those who have it open (some network file systems),
+    /// reads may fail when the writer has compacted.
+    ///
+    /// # Errors
+    /// As [`Options::open`], but for [`Error::Locked`]; [`Error::Changing`] when the writer has been faster again and again.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path();
+    /// use packstone::{Db, Options};
+    ///
+    /// let writer = Db::open(path)?;
+    /// let users = writer.keyspace("users")?;
+    /// users.put("alice", "1")?;
+    /// let reader = Options::new().open_read_only(path)?;
+    /// users.put("bob", "2")?;
+    /// assert_eq!(reader.open_keyspace("users")?.iter().count(), 1);
+    /// println!("as of write {}, {:?} ago", reader.as_of().seq, reader.as_of().age);
+    /// # writer.close()
+    /// # }
+    /// ```
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Db> {
         self.validate()?;
         Db::open_with(self, dir.as_ref(), true)

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bounds;
+mod checkpoint;
 mod cursor;
 mod db;
 mod files;
@@ -12,9 +13,10 @@ mod metrics;
 mod range;
 mod snapshot;
 
+pub use crate::engine::checkpoint::CheckpointReport;
 pub use batch::Batch;
 pub use cursor::Cursor;
-pub use db::Db;
+pub use db::{AsOf, Db};
 pub use files::SstFile;
 pub use keyspace::Keyspace;
 pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::keyspace::{KeyspaceCore, Work};
 use super::pressure::Pressure;
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(super) closed: AtomicBool,
     closing: Mutex<()>,
     lock: Mutex<Option<Box<dyn Lock>>>,
+    /// When the reading of what this shows began; `None` for the writer, who shows the present.
+    pub(crate) read_at: Option<Duration>,
 }
 
 /// What only the commit leader changes.
@@ -114,6 +117,7 @@ pub(crate) struct Parts {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) lock: Option<Box<dyn Lock>>,
+    pub(crate) read_at: Option<Duration>,
 }
 
 impl Core {
@@ -140,6 +144,7 @@ impl Core {
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),
             lock: Mutex::new(parts.lock),
+            read_at: parts.read_at,
         })
     }
 

@@ -13,9 +13,11 @@
 //! | `read` | point look-ups |
 //! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
 //! | `snapshots` | the numbers that somebody still reads at |
+//! | `checkpoint` | a second directory with the state of one number |
 //! | `check` | self-checks of debug builds |
 
 mod check;
+pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;

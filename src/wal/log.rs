@@ -15,6 +15,7 @@ use crate::record_log::{
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, Result, SeqNo};
 
+use super::pin::Pins;
 use super::{LiveLog, LogPosition, file_path};
 
 /// How many numbers in a row may be taken by files that are not ours before an append gives up.
@@ -44,23 +45,23 @@ pub(crate) struct Wal {
     env: Env,
     dir: PathBuf,
     options: WalOptions,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Happens when a sync ends, or nothing will be synced any more.
     sync_ended: Event,
     /// Syncs begun since the opening, each for everybody who waited.
     syncs: AtomicU64,
 }
 
-struct State {
-    writer: LogWriter,
+pub(super) struct State {
+    pub(super) writer: LogWriter,
     /// The last sequence number in the log.
-    last_seq: SeqNo,
+    pub(super) last_seq: SeqNo,
     /// The last sequence number before the current file.
     before_seq: SeqNo,
     /// Whether nothing more may be written to the current file (invariant 5).
     retired: bool,
     /// Files before the current one, oldest first.
-    older: Vec<OlderLog>,
+    pub(super) older: Vec<OlderLog>,
     next_number: u64,
     /// Everything below is known to be synced.
     synced: LogPosition,
@@ -70,10 +71,11 @@ struct State {
     sync_running: bool,
     poison: Option<Error>,
     closed: bool,
+    pub(super) pins: Pins,
 }
 
-struct OlderLog {
-    log: LiveLog,
+pub(super) struct OlderLog {
+    pub(super) log: LiveLog,
     /// Set while the end of the file has not been synced.
     unsynced: Option<Arc<dyn LogMedium>>,
 }
@@ -127,6 +129,7 @@ impl Wal {
             sync_running: false,
             poison: None,
             closed: false,
+            pins: Pins::default(),
         };
         if begin.offset > HEADER_LEN {
             // If this fails, the next recovery writes the frames anew once more.
@@ -269,9 +272,13 @@ impl Wal {
     }
 
     /// Deletes the files below `number`, never the current one. REQUIRES: it is durable in the manifest that recovery
-    /// begins at `number` or above. A file that can't be deleted stays listed for the next time.
+    /// begins at `number` or above. A file that can't be deleted stays listed for the next time; as long as the
+    /// log is pinned, all stay, and go with the last pin.
     pub(crate) fn remove_below(&self, number: u64) -> Result<()> {
         let mut state = self.state.lock();
+        if state.pins.keep_from(number) {
+            return Ok(());
+        }
         let mut first_error = None;
         state.older.retain(|older| {
             if older.log.end.number >= number {
@@ -402,6 +409,12 @@ impl State {
             number: self.writer.header().number,
             offset: self.writer.end(),
         }
+    }
+
+    /// Up to where the current file is known to be synced.
+    pub(super) fn synced_end(&self) -> u64 {
+        let here = self.synced.number == self.writer.header().number;
+        if here { self.synced.offset } else { HEADER_LEN }
     }
 
     fn check_poison(&self) -> Result<()> {

@@ -31,6 +31,7 @@ use crate::record_log::LogEnd;
 mod chain;
 mod log;
 mod payload;
+mod pin;
 mod replay;
 mod resume;
 #[cfg(test)]
@@ -39,7 +40,8 @@ mod tests;
 
 pub(crate) use log::{Frame, Wal, WalOptions};
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
-pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay};
+pub(crate) use pin::{PinnedFile, PinnedLog};
+pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_reaches};
 pub(crate) use resume::resume;
 
 /// A file with a greater number is a stranger's: one with an absurd number must not use up all that follow. The same as

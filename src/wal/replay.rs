@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::record_log::{
-    Event, HEADER_LEN, Header, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read, walk,
+    Event, HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read,
+    read_header, walk,
 };
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
 use super::chain::{Chain, ChainLog};
-use super::{LiveLog, LogPosition, Payload};
+use super::{LiveLog, LogPosition, Payload, file_path, parse_file_name};
 
 /// What the manifest knows about the log.
 #[derive(Clone, Debug, Default)]
@@ -339,6 +340,37 @@ fn lost_by(
         return Ok(Some(Error::corruption(&log.path, outcome.end, what)));
     }
     Ok(None)
+}
+
+/// Whether a log that was read up to `end` beside its writer goes at least so far now, by its own length and by what its successor
+/// says. False also when it is not there any more: then nobody can tell.
+pub(crate) fn still_reaches(fs: &dyn FileSystem, dir: &Path, end: &LogEnd) -> Result<bool> {
+    let path = file_path(dir, end.number);
+    let len = match fs.open(&path) {
+        Ok(file) => file
+            .len()
+            .map_err(|e| Error::io("read the length of", &path, e))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::io("open", &path, e)),
+    };
+    if len < end.offset {
+        return Ok(false);
+    }
+    for entry in fs.list(dir).map_err(|e| Error::io("list", dir, e))? {
+        let newer = parse_file_name(&entry.name).filter(|number| *number > end.number && entry.is_file);
+        let Some(number) = newer else { continue };
+        let before = match read_header(fs, &file_path(dir, number), LogKind::Wal)? {
+            HeaderOutcome::Whole(header) => header.predecessor,
+            _ => None, // being created
+        };
+        let cuts = |before: &LogEnd| {
+            before.number == end.number && (before.identity != end.identity || before.offset < end.offset)
+        };
+        if before.as_ref().is_some_and(cuts) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reports the files behind the end of what was replayed. What the user chose to go on without stays on disk until

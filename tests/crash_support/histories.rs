@@ -1,7 +1,7 @@
 //! The scripts. Each is short, because every I/O call of it is a place to crash at.
 
 use super::Step::*;
-use super::{History, Item, Step};
+use super::{Amidst, History, Item, Step};
 
 fn history(name: &str, steps: Vec<Step>) -> History {
     History {
@@ -46,6 +46,8 @@ pub fn all() -> Vec<History> {
         background_sync(),
         snapshot_held(),
         readers(),
+        checkpoints(),
+        readers_beside(),
     ]
 }
 
@@ -386,5 +388,72 @@ fn readers() -> History {
         ],
     );
     history.read_calls = true;
+    history
+}
+
+fn amidst(at: u64, items: &[Item]) -> Amidst {
+    Amidst {
+        at,
+        items: items.to_vec(),
+        drop: None,
+        no_links: false,
+    }
+}
+
+fn checkpoints() -> History {
+    let mut history = history(
+        "checkpoints",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            write(
+                &[("a", 1, Some(10)), ("a", 2, Some(900)), ("b", 1, Some(300))],
+                false,
+            ),
+            Flush,
+            fill("a", 10, 6, 900),
+            Checkpoint(amidst(6, &[("a", 1, None), ("b", 2, Some(10))])),
+            Kill,
+            write(&[("a", 3, Some(10)), ("b", 1, None)], true),
+            write(&[("a", 4, Some(10))], false),
+            Checkpoint(Amidst {
+                no_links: true,
+                ..amidst(9, &[("a", 5, Some(900)), ("b", 3, Some(10))])
+            }),
+            write(&[("b", 4, Some(10))], false),
+            PowerLoss,
+            Checkpoint(amidst(100, &[("a", 1, Some(10))])),
+            Reopen,
+        ],
+    );
+    history.max_log_size = 16 << 10;
+    history
+}
+
+fn readers_beside() -> History {
+    let mut history = history(
+        "readers beside the writer",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            Keyspace("c"),
+            write(
+                &[("a", 1, Some(10)), ("b", 1, Some(300)), ("c", 1, Some(10))],
+                false,
+            ),
+            Flush,
+            fill("a", 10, 5, 900),
+            Beside(amidst(4, &[("a", 1, None), ("b", 2, Some(10))])),
+            write(&[("a", 2, Some(10)), ("b", 2, None)], false),
+            Beside(Amidst {
+                drop: Some("c"),
+                ..amidst(9, &[("a", 5, Some(900)), ("c", 3, Some(10))])
+            }),
+            write(&[("b", 4, Some(10))], false),
+            Beside(amidst(15, &[("a", 4, Some(900)), ("b", 4, Some(10))])),
+            Beside(amidst(21, &[("a", 1, Some(10))])),
+        ],
+    );
+    history.max_log_size = 16 << 10;
     history
 }

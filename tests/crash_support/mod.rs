@@ -3,9 +3,11 @@
 //!
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
+//! * `beside`: checkpoints, and readers next to the writer.
 //! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod beside;
 pub mod histories;
 pub mod oracle;
 pub mod random;
@@ -23,6 +25,18 @@ pub enum Reader {
     /// A point read of the first of the keys that are written meanwhile.
     Get,
     Sync,
+}
+
+/// What happens in the middle of a checkpoint or an opening.
+#[derive(Clone, Debug)]
+pub struct Amidst {
+    /// Before which I/O call.
+    pub at: u64,
+    /// Written as a batch; then the keyspace is dropped; then they are written again, and everything is compacted.
+    pub items: Vec<Item>,
+    pub drop: Option<&'static str>,
+    /// The disk has no hard links.
+    pub no_links: bool,
 }
 
 /// One step of a history.
@@ -59,6 +73,10 @@ pub enum Step {
     /// The operation, and in the middle of it (where the library lets tests step in, else just before it) a buffered write
     /// of these items; unless it is a sync, everything is compacted meanwhile as well.
     Amid(Reader, Vec<Item>),
+    /// Makes a checkpoint, opens it, and compares it with the oracle at its number; again after the next opening of the database.
+    Checkpoint(Amidst),
+    /// Opens the database read-only beside the writer.
+    Beside(Amidst),
     /// Closes the database in order and opens it again.
     Reopen,
     /// Drops all handles and opens again.

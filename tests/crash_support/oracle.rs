@@ -150,6 +150,23 @@ impl Oracle {
             .collect()
     }
 
+    /// What readers may see besides: that with the failed commits behind the last acknowledged one, and each keyspace that may have
+    /// been dropped gone.
+    pub fn with_maybes(&self) -> Vec<Content> {
+        let mut all = Oracle {
+            maybe_created: BTreeSet::new(),
+            ..self.clone()
+        };
+        all.commits
+            .iter_mut()
+            .for_each(|commit| commit.acknowledged = true);
+        let mut dropped = self.clone();
+        dropped
+            .live
+            .retain(|name, _| !self.maybe_dropped.contains_key(name));
+        vec![all.visible(), dropped.visible()]
+    }
+
     /// Checks what a reopened database holds, and takes it for the truth from here on.
     pub fn recovered(&mut self, found: &Content, loss: Loss) -> Result<(), String> {
         self.check_names(found, loss)?;

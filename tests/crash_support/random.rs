@@ -1,7 +1,7 @@
 //! Histories drawn from a seed, for the soak.
 
 use super::Step::{self, *};
-use super::{History, Item, Reader};
+use super::{Amidst, History, Item, Reader};
 use crate::support::rng::Rng;
 
 /// A history of about `length` steps. With `crashes` it contains kills and losses of power.
@@ -33,7 +33,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
 }
 
 fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
-    match rng.below(104) {
+    match rng.below(111) {
         0..45 => write(rng, live),
         45..53 => Fill {
             keyspace: rng.pick(live),
@@ -64,7 +64,23 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
             rng.pick(&[Reader::Snapshot, Reader::Get, Reader::Sync]),
             items(rng, live),
         ),
+        104..108 => Checkpoint(amidst(rng, live)),
+        108..111 => {
+            let mut amidst = amidst(rng, live);
+            let gone = (live.len() > 1 && rng.below(3) == 0).then(|| rng.below(live.len() as u64));
+            amidst.drop = gone.map(|at| live.swap_remove(at as usize));
+            Beside(amidst)
+        }
         _ => write(rng, live),
+    }
+}
+
+fn amidst(rng: &mut Rng, live: &[&'static str]) -> Amidst {
+    Amidst {
+        at: rng.below(40),
+        items: items(rng, live),
+        drop: None,
+        no_links: rng.below(3) == 0,
     }
 }
 

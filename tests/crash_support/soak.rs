@@ -69,6 +69,10 @@ fn step_if_possible(world: &mut World, step: &Step) -> Result<(), Stop> {
         Step::Compact(name) | Step::Drop(name) => has(name),
         _ => true,
     };
+    let possible = possible
+        && step.amidst().is_none_or(|amidst| {
+            amidst.drop.is_none_or(has) && amidst.items.iter().all(|(name, ..)| has(name))
+        });
     if possible { world.step(step) } else { Ok(()) }
 }
 

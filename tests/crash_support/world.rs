@@ -9,8 +9,10 @@ use std::time::Duration;
 use packstone::env::sim::{Call, CrashStyle, SimEnv};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
+use super::beside::Kept;
 use super::oracle::{Content, Loss, Map, Op, Oracle, first_difference};
 use super::{History, Item, Reader, Step};
+use crate::support::hooked::hooked;
 use crate::support::rng::Rng;
 
 pub const DIR: &str = "/db";
@@ -43,9 +45,12 @@ pub struct World {
     pub sim: SimEnv,
     pub oracle: Oracle,
     history: History,
+    pub(super) kept: VecDeque<Kept>,
+    /// Checkpoints begun.
+    pub(super) made: u64,
     // In this order: handles and snapshots go before the database.
     snapshots: VecDeque<(Snapshot, Content)>,
-    keyspaces: BTreeMap<String, Keyspace>,
+    pub(super) keyspaces: BTreeMap<String, Keyspace>,
     db: Option<Db>,
     /// Makes every value different.
     stamp: u64,
@@ -85,6 +90,8 @@ impl World {
             sim,
             oracle: Oracle::default(),
             history: history.clone(),
+            kept: VecDeque::new(),
+            made: 0,
             snapshots: VecDeque::new(),
             keyspaces: BTreeMap::new(),
             db: None,
@@ -93,7 +100,7 @@ impl World {
         }
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         let history = &self.history;
         let (access, cache) = if history.read_calls {
             (Access::Pread, 0)
@@ -108,7 +115,7 @@ impl World {
             .max_file_size(history.max_file_size)
             .manifest_roll_size(history.manifest_roll_size)
             .sync_interval(history.sync_interval_ms.map(Duration::from_millis))
-            .env(self.sim.env())
+            .env(hooked(self.sim.env()))
     }
 
     pub fn db(&self) -> &Db {
@@ -139,7 +146,7 @@ impl World {
         self.db = Some(db);
         let content = self.content()?;
         self.oracle.recovered(&content, loss)?;
-        Ok(())
+        self.check_checkpoints()
     }
 
     /// All that readers see.
@@ -220,6 +227,8 @@ impl World {
             Step::Look => self.check_visible()?,
             Step::CheckSnapshot => self.check_snapshot()?,
             Step::Amid(reader, items) => self.amid(*reader, items)?,
+            Step::Checkpoint(amidst) => self.checkpoint(amidst)?,
+            Step::Beside(amidst) => self.beside(amidst)?,
             Step::Reopen => {
                 self.snapshots.clear();
                 self.keyspaces.clear();
@@ -328,7 +337,7 @@ impl World {
         value
     }
 
-    fn batch(&mut self, items: &[Item]) -> (packstone::Batch, Vec<Op>) {
+    pub(super) fn batch(&mut self, items: &[Item]) -> (packstone::Batch, Vec<Op>) {
         let mut batch = self.db().batch();
         let mut ops: Vec<Op> = Vec::new();
         for (name, number, len) in items {
@@ -481,12 +490,7 @@ impl World {
     }
 
     fn read_only(&self) -> Result<Content> {
-        let db = self.options().open_read_only(DIR)?;
-        let mut content = Content::new();
-        for name in db.keyspaces() {
-            content.insert(name.clone(), read_all(db.keyspace(&name)?.iter())?);
-        }
-        Ok(content)
+        content_of(&self.options().open_read_only(DIR)?)
     }
 
     fn check_snapshot(&mut self) -> Result<(), Stop> {
@@ -598,6 +602,15 @@ fn known_name(name: &str) -> &'static str {
         .expect("histories use these names only")
 }
 
+/// All that a database holds.
+pub fn content_of(db: &Db) -> Result<Content> {
+    let mut content = Content::new();
+    for name in db.keyspaces() {
+        content.insert(name.clone(), read_all(db.open_keyspace(&name)?.iter())?);
+    }
+    Ok(content)
+}
+
 fn read_all(range: packstone::Range) -> Result<Map> {
     let mut map = Map::new();
     for entry in range {
@@ -607,7 +620,7 @@ fn read_all(range: packstone::Range) -> Result<Map> {
     Ok(map)
 }
 
-fn compare(what: &str, wanted: &Content, found: &Content) -> Checked {
+pub fn compare(what: &str, wanted: &Content, found: &Content) -> Checked {
     if wanted == found {
         return Ok(());
     }

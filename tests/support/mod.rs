@@ -9,6 +9,7 @@
 
 pub(crate) mod counting;
 pub(crate) mod data;
+pub(crate) mod hooked;
 pub(crate) mod rng;
 
 use std::path::Path;

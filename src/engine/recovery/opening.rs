@@ -1,0 +1,222 @@
+//! [`Opening`]: SSTs are opened, logs are replayed. Changes nothing on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::commit::apply_ops;
+use crate::engine::core::{ActiveTable, Core, Parts, WriteState};
+use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::snapshots::Snapshots;
+use crate::engine::table::{Table, Trash};
+use crate::engine::tree::Tree;
+use crate::engine::versions::ManifestState;
+use crate::env::{Env, Lock};
+use crate::manifest::{Catalog, FileMeta, Loaded};
+use crate::memtable::{Memtable, SortedTable};
+use crate::options::Options;
+use crate::planted::{self, Bug};
+use crate::sst::{BlockCache, SstReadOptions};
+use crate::types::KeyspaceId;
+use crate::wal::{self, ReplayOptions, Replayed, Wal};
+use crate::{Error, Result};
+
+/// The SSTs that have been opened so far: whoever starts over need not open them again, and they may have gone meanwhile.
+pub(super) struct Tables {
+    options: SstReadOptions,
+    trash: Arc<Trash>,
+    open: BTreeMap<u64, Arc<Table>>,
+}
+
+impl Tables {
+    pub(super) fn new(env: &Env, options: &Options) -> Self {
+        let options = SstReadOptions {
+            access: options.access,
+            cache: Arc::new(BlockCache::new(options.cache_size)),
+        };
+        Tables {
+            options,
+            trash: Trash::new(env),
+            open: BTreeMap::new(),
+        }
+    }
+
+    fn get(&mut self, env: &Env, dir: &Path, meta: &FileMeta) -> Result<Arc<Table>> {
+        if let Some(table) = self.open.get(&meta.number).filter(|table| table.meta == *meta) {
+            return Ok(table.clone());
+        }
+        let table = Table::open(env, dir, meta.clone(), &self.options, &self.trash)?;
+        self.open.insert(meta.number, table.clone());
+        Ok(table)
+    }
+}
+
+/// A database on its way in.
+pub(super) struct Opening {
+    pub(super) env: Env,
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) catalog: Catalog,
+    /// Where the catalog was read, and where it ends: what contradicts it is reported there.
+    pub(super) source: (PathBuf, u64),
+    cache: Arc<BlockCache>,
+    trash: Arc<Trash>,
+    pub(super) writes: WriteState,
+    pub(super) replayed: u64,
+}
+
+impl Opening {
+    /// Opens every SST of the catalog.
+    pub(super) fn new(
+        env: Env,
+        dir: &Path,
+        options: Options,
+        loaded: Loaded,
+        known: &mut Tables,
+    ) -> Result<Self> {
+        let (catalog, source) = (loaded.catalog, (loaded.path, loaded.end));
+        let mut active = BTreeMap::new();
+        for (id, entry) in &catalog.keyspaces {
+            let mut tables = Vec::new();
+            for (level, files) in entry.levels.iter().enumerate() {
+                for meta in files.values() {
+                    tables.push((level, known.get(&env, dir, meta)?));
+                }
+            }
+            let tree = Tree::new(tables);
+            tree.check()
+                .map_err(|what| Error::corruption(&source.0, source.1, what))?;
+            let table = Arc::new(Memtable::new());
+            let keyspace = KeyspaceCore::new(
+                *id,
+                entry.name.clone(),
+                entry.options.clone(),
+                table.clone(),
+                Vec::new(),
+                tree,
+            );
+            active.insert(
+                *id,
+                ActiveTable {
+                    keyspace,
+                    table,
+                    min_seq: None,
+                },
+            );
+        }
+        let writes = WriteState {
+            next_seq: catalog.last_seq + 1,
+            active,
+            log_number: 0,
+        };
+        Ok(Opening {
+            env,
+            dir: dir.to_owned(),
+            options,
+            catalog,
+            source,
+            cache: known.options.cache.clone(),
+            trash: known.trash.clone(),
+            writes,
+            replayed: 0,
+        })
+    }
+
+    /// Replays the logs into the memtables.
+    pub(super) fn replay(&mut self) -> Result<Replayed> {
+        let options = ReplayOptions {
+            floor: self.catalog.log_floor,
+            // Numbers may be left out (a failed creation uses one up); the chain of headers covers what lies between.
+            must_exist: vec![self.catalog.log_known],
+            ends: self.catalog.log_ends.clone(),
+            mode: self.options.recovery_mode,
+        };
+        let (catalog, writes, replayed) = (&self.catalog, &mut self.writes, &mut self.replayed);
+        let write_buffer_size = self.options.write_buffer_size;
+        let (dir, (manifest, manifest_end)) = (&self.dir, &self.source);
+        let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
+            let mut unknown = None;
+            apply_ops(writes, first_seq, payload.ops(), |id, seq| {
+                let wanted = is_wanted(catalog, id, seq).unwrap_or_else(|id| {
+                    unknown = Some(id);
+                    false
+                });
+                *replayed += u64::from(wanted);
+                wanted
+            })?;
+            if let Some(id) = unknown {
+                // The frame in the log is whole, so it is the manifest that lacks something.
+                return Err(Error::corruption(
+                    manifest,
+                    *manifest_end,
+                    format!("expected the creation of keyspace {id}, to which the log writes; found the end"),
+                ));
+            }
+            let last = payload.last_seq();
+            for active in writes.active.values_mut() {
+                if active.table.memory_usage() as u64 >= write_buffer_size
+                    && let Some(min_seq) = active.min_seq.take()
+                {
+                    active.table = active.keyspace.rotate(min_seq, last);
+                }
+            }
+            Ok(())
+        })?;
+        let next_in_log = found.last_seq + u64::from(!planted::is(Bug::NumbersResumedTooLow));
+        self.writes.next_seq = self.writes.next_seq.max(next_in_log);
+        Ok(found)
+    }
+
+    /// `began`: when the reading of this state began.
+    pub(super) fn finish_read_only(self, began: Duration) -> Arc<Core> {
+        let manifest = ManifestState {
+            manifest: None,
+            catalog: self.catalog.clone(),
+            undecided_drops: Vec::new(),
+            undecided_tables: Vec::new(),
+        };
+        self.into_core(None, manifest, None, Some(began))
+    }
+
+    pub(super) fn into_core(
+        self,
+        wal: Option<Wal>,
+        manifest: ManifestState,
+        lock: Option<Box<dyn Lock>>,
+        read_at: Option<Duration>,
+    ) -> Arc<Core> {
+        let snapshots = Arc::new(Snapshots::default());
+        snapshots.publish(self.writes.next_seq - 1);
+        let keyspaces = self
+            .writes
+            .active
+            .iter()
+            .map(|(id, active)| (*id, active.keyspace.clone()))
+            .collect();
+        Core::new(Parts {
+            env: self.env,
+            dir: self.dir,
+            options: self.options,
+            wal,
+            writes: self.writes,
+            snapshots,
+            keyspaces,
+            manifest,
+            cache: self.cache,
+            trash: self.trash,
+            lock,
+            read_at,
+        })
+    }
+}
+
+/// Whether a logged write is still needed: its keyspace lives and has not flushed it. An error names a keyspace that has
+/// never been created.
+fn is_wanted(catalog: &Catalog, id: KeyspaceId, seq: u64) -> Result<bool, KeyspaceId> {
+    match catalog.keyspaces.get(&id) {
+        Some(keyspace) => Ok(seq > keyspace.flushed || planted::is(Bug::FlushedReplayed)),
+        None if id < catalog.next_keyspace_id => Ok(false),
+        None => Err(id),
+    }
+}
