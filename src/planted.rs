@@ -49,8 +49,7 @@ pub enum Bug {
     ZeroedUnderSnapshot,
     /// 15: a compaction takes one of two files that share a border key.
     BorderKeySplit,
-    /// 16: a compaction into a level leaves out the files of that level that it overlaps. (There is no trivial move, which would
-    /// be the other way to break this rule.)
+    /// 16: a compaction into a level leaves out the files of that level that it overlaps.
     OverlapLeftOut,
     /// 17: an old file is deleted while somebody reads it.
     DeletedUnderReader,
@@ -74,6 +73,12 @@ pub enum Bug {
     CheckpointLinkedLate,
     /// 26: a read-only opening does not look again when it has replayed the logs.
     ReaderNotRechecked,
+    /// 24: a file is moved into a level that has files which it overlaps.
+    MovedAcrossOverlap,
+    /// 25: a compaction within level 0 leaves out a file between two that it takes.
+    WithinLevelZeroWithGaps,
+    /// 26: a file of tombstones is deleted while older versions lie below.
+    DeletedWhileHiding,
 }
 
 /// A moment at which a test can step in.
@@ -108,7 +113,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 28] = [
+        pub const ALL: [Bug; 31] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -137,6 +142,9 @@ mod switch {
             Bug::CheckpointLogBelow,
             Bug::CheckpointLinkedLate,
             Bug::ReaderNotRechecked,
+            Bug::MovedAcrossOverlap,
+            Bug::WithinLevelZeroWithGaps,
+            Bug::DeletedWhileHiding,
         ];
     }
 

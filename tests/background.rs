@@ -39,11 +39,14 @@ fn waiting_for_the_background_waits_for_the_retry_of_a_compaction() -> Result<()
     let sim = SimEnv::new(2);
     let db = tiny(&sim).open("/db")?;
     let keyspace = db.keyspace("a")?;
-    for _ in 0..3 {
+    for _ in 0..4 {
         keyspace.put("k", [7; 1000])?;
         db.flush()?;
     }
-    // The fourth flush makes a compaction due, whose first output can't be created.
+    // The oldest of four is moved to the last level, where nothing is yet.
+    db.wait_for_background()?;
+    assert_eq!((db.metrics().moved_files, db.metrics().compactions), (1, 0));
+    // The fifth flush makes a compaction due, whose first output can't be created.
     keyspace.put("k", [8; 1000])?;
     db.flush()?;
     sim.fail_matching(Some(Op::Create), ".sst", 1, io::ErrorKind::Other, Effect::Nothing);

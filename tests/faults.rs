@@ -33,6 +33,8 @@ struct Run {
     world: World,
     fault: u64,
     after: After,
+    /// The power goes after the fault, some time.
+    power_goes: bool,
 }
 
 impl Run {
@@ -136,6 +138,10 @@ impl Run {
             self.step(step)?;
         }
         self.step(&Step::Settle)?;
+        if !self.power_goes {
+            // Settling may make calls that the run without faults did not: what is to fail may not have come yet.
+            self.world.sim.clear_faults();
+        }
         self.world.check_visible()?;
         let world = &mut self.world;
         match end {
@@ -177,6 +183,7 @@ fn fail_at(history: &History, call: &Call, errno: i32, effect: Effect, after: Af
         world: World::new(history, 1),
         fault: index,
         after,
+        power_goes: false,
     };
     run.world
         .sim
@@ -276,6 +283,7 @@ fn fail_and_crash(history: &History, call: &Call, effect: Effect, later: u64, st
         world: World::new(history, 1),
         fault: index,
         after: After::GoOn,
+        power_goes: true,
     };
     let errno = EIO;
     run.world

@@ -187,4 +187,7 @@ hunts! {
     a_checkpoint_of_too_little_log: CheckpointLogBelow by Crashes;
     a_checkpoint_linked_late: CheckpointLinkedLate by Crashes;
     a_reader_that_does_not_look_again: ReaderNotRechecked by Crashes;
+    a_move_across_an_overlap: MovedAcrossOverlap by Model;
+    a_gap_within_level_zero: WithinLevelZeroWithGaps by Model;
+    a_deletion_of_what_hides: DeletedWhileHiding by Model;
 }

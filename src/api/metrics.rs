@@ -37,6 +37,10 @@ pub struct Metrics {
     pub compaction_bytes_read: u64,
     /// Bytes of SSTs written by them.
     pub compaction_bytes_written: u64,
+    /// SSTs that went down a level as they were, neither read nor written.
+    pub moved_files: u64,
+    /// SSTs of nothing but tombstones that were deleted unread, because they hid nothing.
+    pub deleted_files: u64,
     /// Nanoseconds that writers were held back.
     pub stall_nanos: u64,
     /// How often background work has failed.
@@ -76,8 +80,8 @@ pub struct KeyspaceMetrics {
     pub memtable_bytes: u64,
     /// Memtables that wait to be flushed.
     pub frozen_memtables: u64,
-    /// Bytes that compaction has still to take out of levels that are over their targets; all of level 0 once it has
-    /// the number of files that starts a compaction.
+    /// Bytes that compaction has still to write until no level is over its target: what is over goes down, and rewrites what
+    /// it overlaps there. All of level 0 counts once it has the number of files that starts a compaction.
     pub pending_compaction_bytes: u64,
     /// By level, from 0 on.
     pub levels: Vec<LevelMetrics>,
@@ -95,7 +99,8 @@ pub struct LevelMetrics {
     pub entries: u64,
     /// Tombstones.
     pub tombstones: u64,
-    /// Bytes beyond which compaction is due; 0 for level 0, where files are counted, and for the last level.
+    /// Bytes beyond which compaction is due; 0 for level 0, where files are counted, for the last level, and for levels that are
+    /// not in use.
     pub target_bytes: u64,
     /// Flushes (to level 0) or compactions that wrote to this level.
     pub jobs: u64,
@@ -133,7 +138,7 @@ impl Metrics {
 }
 
 fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<LevelMetrics> {
-    let write_buffer_size = core.options.write_buffer_size;
+    let (shape, _) = picker::shape_of(tree, core.compaction_limits());
     tree.levels()
         .zip(&keyspace.work)
         .map(|((number, tables), work)| LevelMetrics {
@@ -142,7 +147,7 @@ fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<Level
             entries: tables.iter().map(|table| table.meta.entries).sum(),
             tombstones: tables.iter().map(|table| table.meta.tombstones).sum(),
             target_bytes: match number {
-                1.. if number < LEVELS - 1 => picker::target_bytes(number, write_buffer_size),
+                1.. if number < LEVELS - 1 => shape.target(number),
                 _ => 0,
             },
             jobs: work.jobs.load(Ordering::Relaxed),
@@ -171,7 +176,7 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
                 name: keyspace.name.to_string(),
                 memtable_bytes: memtables.map(|table| table.memory_usage() as u64).sum(),
                 frozen_memtables: view.frozen.len() as u64,
-                pending_compaction_bytes: picker::pending_bytes(&view.tree, core.options.write_buffer_size),
+                pending_compaction_bytes: picker::pending_bytes(&view.tree, core.compaction_limits()),
                 levels: level_metrics(core, keyspace, &view.tree),
             }
         })
@@ -189,6 +194,8 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         compactions: total(&counters.compactions),
         compaction_bytes_read: total(&counters.compaction_bytes_read),
         compaction_bytes_written: total(&counters.compaction_bytes_written),
+        moved_files: total(&counters.moved_files),
+        deleted_files: total(&counters.deleted_files),
         stall_nanos: total(&counters.stall_nanos),
         background_failures: core.failures(),
         undeleted_files: core.trash.failed(),

@@ -101,6 +101,10 @@ pub(crate) struct Counters {
     pub(crate) compactions: AtomicU64,
     pub(crate) compaction_bytes_read: AtomicU64,
     pub(crate) compaction_bytes_written: AtomicU64,
+    /// SSTs that went to another level as they were.
+    pub(crate) moved_files: AtomicU64,
+    /// SSTs that were deleted without being read.
+    pub(crate) deleted_files: AtomicU64,
     pub(crate) stall_nanos: AtomicU64,
 }
 

@@ -12,7 +12,7 @@ use super::compaction::rules::Retention;
 use super::core::Core;
 use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
 use super::merge::{Direction, Merge, Source};
-use super::output::{Output, discard_tables};
+use super::output::{Cuts, Output, Run, discard_tables};
 use super::table::Table;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
@@ -111,7 +111,11 @@ impl Core {
     }
 
     /// Writes the memtables' entries to new SSTs, without the versions that nobody can see; says how many it read.
-    fn write_frozen(&self, keyspace: &KeyspaceCore, frozen: &[Frozen]) -> Result<(Vec<Arc<Table>>, u64)> {
+    fn write_frozen(
+        &self,
+        keyspace: &Arc<KeyspaceCore>,
+        frozen: &[Frozen],
+    ) -> Result<(Vec<Arc<Table>>, u64)> {
         // All that is written here was published before it was frozen, so the sample comes after it.
         let mut retention = Retention::new(self.snapshots.sample());
         let sources = frozen
@@ -120,7 +124,8 @@ impl Core {
             .collect();
         let mut merge = Merge::new(sources, Direction::Forward, None)?;
         let upto = frozen.first().map_or(0, |newest| newest.upto);
-        let mut output = Output::new(self, keyspace, Vec::new(), upto);
+        let run = Run::new(keyspace.clone(), Vec::new(), upto);
+        let mut output = Output::new(self, &run, Cuts::new(self));
         let mut entries = 0;
         let mut write = || -> Result<()> {
             while merge.valid() {
@@ -143,9 +148,10 @@ impl Core {
             Ok(())
         };
         match write() {
-            Ok(()) => Ok((output.finish()?, entries)),
+            Ok(()) => Ok((run.finish(self, vec![output.end()])?, entries)),
             Err(e) => {
-                output.discard();
+                output.abandon();
+                run.discard(self);
                 Err(e)
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compaction::claims::Claims;
 use super::table::Table;
 use super::tree::Tree;
 use crate::manifest::LEVELS;
@@ -87,11 +88,21 @@ pub(crate) enum Work {
     Compaction,
 }
 
-/// Which background jobs of a keyspace are queued or running: at most one of each kind, so flushes commit in order.
+/// Which background jobs of a keyspace are queued or running.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
+    /// A flush; one at a time, so that flushes commit in order.
     pub(crate) flush: bool,
-    pub(crate) compaction: bool,
+    /// The compactions that run.
+    pub(crate) claims: Claims,
+    /// Compactions that are queued and have not chosen what to do.
+    pub(crate) queued: usize,
+    /// A compaction has failed: none starts before its retry.
+    pub(crate) paused: bool,
+    /// Callers of `compact_range` that wait until what runs leaves their range alone; until then nothing new starts.
+    pub(crate) ranges_waiting: usize,
+    /// By level, where compactions have come to, see `compaction::picker`.
+    pub(crate) cursors: [Vec<u8>; LEVELS],
     /// The delay before the last retry of each kind of work that has failed, in milliseconds.
     pub(crate) retry_ms: BTreeMap<Work, u64>,
 }
@@ -209,7 +220,7 @@ impl KeyspaceCore {
     /// Whether no flush or compaction is queued or running, and nothing waits to be flushed.
     pub(crate) fn is_settled(&self) -> bool {
         let jobs = self.jobs.lock();
-        let idle = !jobs.flush && !jobs.compaction;
+        let idle = !jobs.flush && jobs.claims.is_empty() && jobs.queued == 0;
         drop(jobs);
         idle && self.view().frozen.is_empty()
     }

@@ -1,4 +1,5 @@
-//! [`Output`]: the SSTs that a flush or a compaction writes, one after the other.
+//! [`Run`]: the SSTs that one flush or compaction writes, and [`Output`], which writes them one after the other; a compaction
+//! in parts has an output for each part.
 //!
 //! Files are cut between user keys. Only a key whose versions alone exceed a file's limit spans files; all but the first
 //! of those hold nothing else. So in level 0, too, the file with the newer versions is the one with the higher numbers.
@@ -12,93 +13,58 @@ use crate::manifest::FileMeta;
 use crate::names;
 use crate::planted::{self, Bug};
 use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOrigin};
+use crate::sync::Mutex;
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
 /// Entries of a file at most: twice as many as 64 MiB of 100-byte values are, and a filter of a megabyte or so.
-const MAX_ENTRIES: u64 = 1 << 20;
+pub(crate) const MAX_ENTRIES: u64 = 1 << 20;
 
-/// A run of SSTs being written in key order.
-pub(crate) struct Output<'a> {
-    core: &'a Core,
-    keyspace: &'a KeyspaceCore,
+/// What the files of one flush or compaction have in common. Several parts of a compaction may write into one run.
+pub(crate) struct Run {
+    keyspace: Arc<KeyspaceCore>,
     /// The numbers of the files that these replace: stands in each of them, for repair.
     replaces: Vec<u64>,
     /// All writes up to this number are in SSTs once these are.
     flushed: SeqNo,
-    builder: Option<SstBuilder>,
-    /// The file being written began in the middle of a key.
-    spanning: bool,
-    last_key: Vec<u8>,
-    finished: Vec<FileMeta>,
-    /// Numbers of all files begun.
-    begun: Vec<u64>,
+    /// Numbers of all files begun, ascending.
+    begun: Mutex<Vec<u64>>,
 }
 
-impl<'a> Output<'a> {
-    pub(crate) fn new(
-        core: &'a Core,
-        keyspace: &'a KeyspaceCore,
-        replaces: Vec<u64>,
-        flushed: SeqNo,
-    ) -> Self {
-        Output {
-            core,
+/// A file that is being written.
+struct Begun {
+    number: u64,
+    builder: SstBuilder,
+}
+
+/// What an output has written: files that are finished, and the last one, which waits to be told whether it is the run's last.
+#[derive(Default)]
+pub(crate) struct Written {
+    finished: Vec<FileMeta>,
+    last: Option<Begun>,
+}
+
+impl Run {
+    pub(crate) fn new(keyspace: Arc<KeyspaceCore>, replaces: Vec<u64>, flushed: SeqNo) -> Self {
+        Run {
             keyspace,
             replaces,
             flushed,
-            builder: None,
-            spanning: false,
-            last_key: Vec::new(),
-            finished: Vec::new(),
-            begun: Vec::new(),
+            begun: Mutex::default(),
         }
     }
 
-    /// Adds an entry; entries come in order (key ascending, number descending).
-    pub(crate) fn add(&mut self, key: &[u8], seq: SeqNo, value: EntryValue<'_>) -> Result<()> {
-        let max_bytes = self.core.options.max_file_size;
-        if let Some(builder) = &self.builder {
-            // A key of many versions may overrun the limit by as much again before it is split.
-            let same_key = key == self.last_key;
-            let limit = if same_key {
-                (MAX_ENTRIES * 2, max_bytes * 2)
-            } else {
-                (MAX_ENTRIES, max_bytes)
-            };
-            if builder.is_full(limit.0, limit.1) || (self.spanning && !same_key) {
-                self.finish_file(false)?;
-                self.spanning = same_key;
-            }
-        }
-        if self.builder.is_none() {
-            self.builder = Some(self.begin_file()?);
-        }
-        let Some(builder) = &mut self.builder else {
-            return Ok(());
-        };
-        builder.add(key, seq, value)?;
-        self.last_key.clear();
-        self.last_key.extend_from_slice(key);
-        Ok(())
-    }
-
-    fn begin_file(&mut self) -> Result<SstBuilder> {
-        let core = self.core;
+    fn begin_file(&self, core: &Core) -> Result<Begun> {
+        let mut begun = self.begun.lock();
+        // Under the lock: a file names all those of the run that have smaller numbers.
         let number = core.new_file_number()?;
+        let earlier = begun.clone();
+        begun.push(number);
+        drop(begun);
         let path = names::sst(&core.dir, number);
-        let identity = core
-            .env
-            .entropy
-            .identity()
-            .map_err(|e| Error::io("create", &path, e))?;
-        let file = core
-            .env
-            .fs
-            .create(&path)
-            .map_err(|e| Error::io("create", &path, e))?;
-        let run = self.begun.clone();
-        self.begun.push(number);
+        let created = |e| Error::io("create", &path, e);
+        let identity = core.env.entropy.identity().map_err(created)?;
+        let file = core.env.fs.create(&path).map_err(created)?;
         let identity = SstIdentity {
             keyspace: self.keyspace.id,
             file_number: number,
@@ -112,39 +78,46 @@ impl<'a> Output<'a> {
             keyspace_name: self.keyspace.name.to_string(),
             keyspace_options,
             flushed: self.flushed,
-            run,
+            run: earlier,
             last: false,
             dead: core.trash.dead(),
         });
-        Ok(builder)
+        Ok(Begun { number, builder })
     }
 
-    fn finish_file(&mut self, last: bool) -> Result<()> {
-        if let Some(mut builder) = self.builder.take() {
-            if last {
+    /// Finishes the files that are left and makes all of them, with their names, durable; opens them for reading.
+    pub(crate) fn finish(&self, core: &Core, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
+        let mut finished = Vec::new();
+        let mut left = Vec::new();
+        for part in parts {
+            finished.extend(part.finished);
+            left.extend(part.last);
+        }
+        // A part's last file has its greatest number, so the greatest of these is the greatest of all.
+        left.sort_by_key(|file| file.number);
+        let last = left.last().map(|file| file.number);
+        let mut result = Ok(());
+        for Begun { number, mut builder } in left {
+            if result.is_err() {
+                builder.abandon();
+                continue;
+            }
+            if Some(number) == last {
                 builder.set_last();
             }
-            let summary = builder.finish()?;
-            self.finished.push(describe(&summary));
+            result = builder.finish().map(|summary| finished.push(describe(&summary)));
         }
-        Ok(())
-    }
-
-    /// Finishes the last file and makes all of them, with their names, durable; opens them for reading.
-    pub(crate) fn finish(mut self) -> Result<Vec<Arc<Table>>> {
-        let result = self.finish_all();
+        let result = result.and_then(|()| self.publish(core, finished));
         if result.is_err() {
-            self.discard();
+            self.discard(core);
         }
         result
     }
 
-    fn finish_all(&mut self) -> Result<Vec<Arc<Table>>> {
-        self.finish_file(true)?;
-        if self.finished.is_empty() {
+    fn publish(&self, core: &Core, finished: Vec<FileMeta>) -> Result<Vec<Arc<Table>>> {
+        if finished.is_empty() {
             return Ok(Vec::new());
         }
-        let core = self.core;
         if !planted::is(Bug::SstNameNotSynced) {
             core.env
                 .fs
@@ -152,19 +125,144 @@ impl<'a> Output<'a> {
                 // Final, whoever asked: other names that were made meanwhile may be lost with ours.
                 .map_err(|e| core.poison(Error::io("sync", &core.dir, e)))?;
         }
-        self.finished
-            .iter()
-            .map(|meta| core.open_table(meta.clone()))
-            .collect()
+        finished.into_iter().map(|meta| core.open_table(meta)).collect()
     }
 
-    /// Gives up: the files are in no version, and go.
-    pub(crate) fn discard(&mut self) {
-        if let Some(builder) = self.builder.take() {
-            builder.abandon();
+    /// Gives up: the files are in no version, and go. REQUIRES: nobody writes into the run any more.
+    pub(crate) fn discard(&self, core: &Core) {
+        for number in self.begun.lock().drain(..) {
+            core.trash.throw_away(names::sst(&core.dir, number));
         }
-        for number in self.begun.drain(..) {
-            self.core.trash.throw_away(names::sst(&self.core.dir, number));
+    }
+}
+
+/// How files are cut.
+#[derive(Clone, Default)]
+pub(crate) struct Cuts {
+    /// Bytes at which the next file is started.
+    pub(crate) max_bytes: u64,
+    /// Entries at which the next file is started.
+    pub(crate) max_entries: u64,
+    /// The tables of the level after the output's that lie in its range, in order: a file that overlaps more than
+    /// `max_grandparents` bytes of them ends, and one that is half full ends with one of them.
+    pub(crate) grandparents: Vec<Arc<Table>>,
+    pub(crate) max_grandparents: u64,
+}
+
+impl Cuts {
+    pub(crate) fn new(core: &Core) -> Self {
+        Cuts {
+            max_bytes: core.options.max_file_size,
+            max_entries: MAX_ENTRIES,
+            ..Cuts::default()
+        }
+    }
+}
+
+/// SSTs being written in key order, into a run.
+pub(crate) struct Output<'a> {
+    core: &'a Core,
+    run: &'a Run,
+    cuts: Cuts,
+    builder: Option<Begun>,
+    /// The file being written began in the middle of a key.
+    spanning: bool,
+    last_key: Vec<u8>,
+    /// The first grandparent that does not end before the last key.
+    grandparent: usize,
+    /// Bytes of the grandparents that the file being written has passed.
+    passed_bytes: u64,
+    finished: Vec<FileMeta>,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(core: &'a Core, run: &'a Run, cuts: Cuts) -> Self {
+        Output {
+            core,
+            run,
+            cuts,
+            builder: None,
+            spanning: false,
+            last_key: Vec::new(),
+            grandparent: 0,
+            passed_bytes: 0,
+            finished: Vec::new(),
+        }
+    }
+
+    /// Adds an entry; entries come in order (key ascending, number descending).
+    pub(crate) fn add(&mut self, key: &[u8], seq: SeqNo, value: EntryValue<'_>) -> Result<()> {
+        let same_key = self.builder.is_some() && key == self.last_key;
+        if !same_key {
+            self.pass_grandparents(key);
+        }
+        if self.ends_before(same_key) {
+            self.finish_file()?;
+            self.spanning = same_key;
+        }
+        let begun = match self.builder.take() {
+            Some(begun) => begun,
+            None => self.run.begin_file(self.core)?,
+        };
+        self.builder.insert(begun).builder.add(key, seq, value)?;
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        Ok(())
+    }
+
+    /// Whether the file being written ends before the next entry.
+    fn ends_before(&self, same_key: bool) -> bool {
+        let Some(Begun { builder, .. }) = &self.builder else {
+            return false;
+        };
+        // A key of many versions may overrun the limit by as much again before it is split.
+        let room = if same_key { 2 } else { 1 };
+        let cuts = &self.cuts;
+        let full = builder.is_full(
+            cuts.max_entries.saturating_mul(room),
+            cuts.max_bytes.saturating_mul(room),
+        );
+        let by_grandparents = !same_key
+            && self.passed_bytes > 0
+            && (self.passed_bytes > cuts.max_grandparents || builder.estimated_size() >= cuts.max_bytes / 2);
+        full || by_grandparents || (self.spanning && !same_key)
+    }
+
+    fn pass_grandparents(&mut self, key: &[u8]) {
+        self.passed_bytes = if self.builder.is_some() {
+            self.passed_bytes
+        } else {
+            0
+        };
+        while let Some(table) = self.cuts.grandparents.get(self.grandparent)
+            && &table.meta.max_key[..] < key
+        {
+            self.grandparent += 1;
+            self.passed_bytes += table.meta.size;
+        }
+    }
+
+    fn finish_file(&mut self) -> Result<()> {
+        self.passed_bytes = 0;
+        if let Some(Begun { builder, .. }) = self.builder.take() {
+            let summary = builder.finish()?;
+            self.finished.push(describe(&summary));
+        }
+        Ok(())
+    }
+
+    /// What has been written; the last file is still open.
+    pub(crate) fn end(self) -> Written {
+        Written {
+            finished: self.finished,
+            last: self.builder,
+        }
+    }
+
+    /// Gives up the file being written; `Run::discard` removes it.
+    pub(crate) fn abandon(self) {
+        if let Some(Begun { builder, .. }) = self.builder {
+            builder.abandon();
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 
 /// Level-0 SSTs up to which writers run free: twice the number that starts a compaction.
-const SLOW_L0: usize = 8;
+pub(super) const SLOW_L0: usize = 8;
 /// Level-0 SSTs at which writers wait. Every read asks each of them, and so many still merge in one compaction.
 const STOP_L0: usize = 20;
 /// Frozen memtables at which writers wait: it bounds the memory.

@@ -17,6 +17,29 @@ use crate::types::SeqNo;
 pub(crate) struct Snapshots {
     open: Mutex<BTreeMap<SeqNo, usize>>,
     published: Apart<AtomicU64>,
+    watch: Watch,
+}
+
+/// Who wants to know that old snapshots have gone.
+struct Watch {
+    /// What the oldest number has to reach; the greatest of all: nobody waits.
+    seq: AtomicU64,
+    then: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch {
+            seq: AtomicU64::new(SeqNo::MAX),
+            then: Mutex::new(None),
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// On a cache line of its own (two, as processors fetch them in pairs): every point read looks at the number, and must not
@@ -55,6 +78,35 @@ impl Snapshots {
         self.open.lock().keys().copied().collect()
     }
 
+    /// The oldest number that somebody reads at; the greatest of all when nobody does.
+    pub(crate) fn oldest(&self) -> SeqNo {
+        self.open.lock().keys().next().copied().unwrap_or(SeqNo::MAX)
+    }
+
+    /// Has `then` called, once, when the oldest number that somebody reads at reaches `seq`, which may be at once.
+    pub(crate) fn watch(&self, seq: SeqNo, then: impl Fn() + Send + Sync + 'static) {
+        let mut watch = self.watch.then.lock();
+        *watch = Some(Box::new(then));
+        self.watch.seq.fetch_min(seq, Ordering::SeqCst);
+        drop(watch);
+        self.look();
+    }
+
+    /// Calls whoever waits for what has been reached.
+    fn look(&self) {
+        if self.oldest() < self.watch.seq.load(Ordering::SeqCst) {
+            return;
+        }
+        let then = {
+            let mut watch = self.watch.then.lock();
+            self.watch.seq.store(SeqNo::MAX, Ordering::SeqCst);
+            watch.take()
+        };
+        if let Some(then) = then {
+            then();
+        }
+    }
+
     /// How many snapshots are open, iterators counted.
     pub(crate) fn count(&self) -> usize {
         self.open.lock().values().sum()
@@ -87,11 +139,18 @@ impl Clone for SnapshotGuard {
 impl Drop for SnapshotGuard {
     fn drop(&mut self) {
         let mut open = self.snapshots.open.lock();
-        if let Some(count) = open.get_mut(&self.seq) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.seq);
-            }
+        let Some(count) = open.get_mut(&self.seq) else {
+            return;
+        };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        open.remove(&self.seq);
+        drop(open);
+        // One load where nobody waits, which is the rule.
+        if self.snapshots.watch.seq.load(Ordering::SeqCst) != SeqNo::MAX {
+            self.snapshots.look();
         }
     }
 }
@@ -99,6 +158,30 @@ impl Drop for SnapshotGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waits_for_old_snapshots_is_called_when_the_last_of_them_goes() {
+        let snapshots = Arc::new(Snapshots::default());
+        let called = Arc::new(AtomicU64::new(0));
+        let watch = |seq| {
+            let called = called.clone();
+            snapshots.watch(seq, move || _ = called.fetch_add(1, Ordering::SeqCst));
+        };
+        watch(3);
+        assert_eq!(called.load(Ordering::SeqCst), 1, "nobody reads: at once");
+        snapshots.publish(5);
+        let old = snapshots.register();
+        let older = old.clone();
+        snapshots.publish(9);
+        let new = snapshots.register();
+        watch(9);
+        drop(old);
+        assert_eq!(called.load(Ordering::SeqCst), 1, "its clone is there");
+        drop(older);
+        assert_eq!(called.load(Ordering::SeqCst), 2, "the new one reads at 9");
+        drop(new);
+        assert_eq!(called.load(Ordering::SeqCst), 2, "once");
+    }
 
     #[test]
     fn a_number_stays_registered_until_its_last_reader_goes() {

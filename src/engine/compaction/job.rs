@@ -1,18 +1,25 @@
-//! A compaction: merges the inputs of a plan into new SSTs and swaps them in.
+//! Compactions: started as plans are found, several at a time; each merges the inputs of its plan into new SSTs and swaps them in.
 //!
 //! Order of durability: output contents, output names, edit (the point of no return), view; the inputs are deleted when
-//! the edit's marker is durable and their last reader has gone.
+//! the edit's marker is durable and their last reader has gone. A move or a deletion is the edit alone.
+//!
+//! A plan is chosen, and claimed, in one step under the keyspace's `jobs`; the claim goes after the view has changed. So whoever
+//! chooses sees either the inputs and their claim, or the outputs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::picker::{self, Plan};
+use super::elision;
+use super::level_0::{MOST_WITHIN, most_within};
+use super::picker::{Limits, Picker};
+use super::plan::{Action, Plan};
+use super::range::plan_range;
 use super::rules::Retention;
 use crate::engine::core::Core;
-use crate::engine::keyspace::{JobWork, KeyspaceCore, Work};
+use crate::engine::keyspace::{JobWork, Jobs, KeyspaceCore, Work};
 use crate::engine::level_cursor::LevelCursor;
 use crate::engine::merge::{Direction, Merge, Source};
-use crate::engine::output::{Output, discard_tables};
+use crate::engine::output::{Cuts, MAX_ENTRIES, Output, Run, discard_tables};
 use crate::engine::table::Table;
 use crate::engine::tree::Tree;
 use crate::env::Priority;
@@ -23,57 +30,140 @@ use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, ValuePlace};
 use crate::{Error, Result};
 
+/// A compaction that has been chosen and claimed.
+struct Chosen {
+    plan: Plan,
+    claim: u64,
+    /// The tree that the plan is of.
+    tree: Arc<Tree>,
+}
+
 impl Core {
-    /// Starts a compaction of the keyspace, if one is due and none is running.
-    pub(crate) fn schedule_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
-        let mut jobs = keyspace.jobs.lock();
-        if !jobs.compaction && self.compaction_is_due(keyspace) {
-            jobs.compaction = true;
-            drop(jobs);
-            self.spawn_compaction(keyspace);
+    pub(crate) fn compaction_limits(&self) -> Limits {
+        Limits {
+            write_buffer_size: self.options.write_buffer_size,
+            max_file_size: self.options.max_file_size,
         }
     }
 
-    pub(crate) fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
-        !keyspace.is_dropped()
-            && picker::pick(&keyspace.view().tree, self.options.write_buffer_size).is_some()
+    /// Compactions of a keyspace that may run at once: one thread is left for flushes.
+    fn most_compactions(&self) -> usize {
+        self.options.background_threads.saturating_sub(1).max(1)
     }
 
-    fn spawn_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
-        self.spawn(Priority::Low, keyspace, Core::run_compaction);
+    /// Starts a compaction of the keyspace, if one is due that can run beside those that do.
+    pub(crate) fn schedule_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let mut jobs = keyspace.jobs.lock();
+        self.queue_compaction(keyspace, &mut jobs);
+    }
+
+    fn queue_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, jobs: &mut Jobs) {
+        let room = jobs.queued == 0 && jobs.claims.len() < self.most_compactions();
+        if !room || jobs.paused || jobs.ranges_waiting > 0 || keyspace.is_dropped() {
+            return;
+        }
+        let tree = keyspace.view().tree.clone();
+        let picker = self.picker(&tree, jobs);
+        if picker.pick().is_some() {
+            jobs.queued += 1;
+            self.spawn(Priority::Low, keyspace, Core::run_compaction);
+        } else if let Some(seq) = elision::waits_for(&picker) {
+            self.compact_when_unseen(seq);
+        }
+    }
+
+    /// Looks for compactions again when nobody reads below `seq` any more.
+    fn compact_when_unseen(self: &Arc<Self>, seq: u64) {
+        let core = Arc::downgrade(self);
+        self.snapshots.watch(seq, move || {
+            // As a job: whoever closes a snapshot may hold anything.
+            if let Some(core) = core.upgrade() {
+                core.spawn_for_all_after(Duration::ZERO, Priority::Low, |core| {
+                    for keyspace in core.keyspace_cores() {
+                        core.schedule_compaction(&keyspace);
+                    }
+                });
+            }
+        });
+    }
+
+    fn picker<'a>(&self, tree: &'a Tree, jobs: &'a Jobs) -> Picker<'a, Arc<Table>> {
+        Picker {
+            tree,
+            claims: &jobs.claims,
+            limits: self.compaction_limits(),
+            oldest_snapshot: self.snapshots.oldest(),
+            cursors: &jobs.cursors,
+        }
+    }
+
+    /// Whether a compaction is due that could run, whether or not there is room for it.
+    pub(crate) fn compaction_is_due(&self, keyspace: &KeyspaceCore) -> bool {
+        if keyspace.is_dropped() {
+            return false;
+        }
+        let jobs = keyspace.jobs.lock();
+        let tree = keyspace.view().tree.clone();
+        self.picker(&tree, &jobs).pick().is_some()
     }
 
     fn run_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
-        let plan = picker::pick(&keyspace.view().tree, self.options.write_buffer_size);
-        match plan.map_or(Ok(()), |plan| self.compact(keyspace, &plan)) {
-            Ok(()) => {
-                self.background_succeeded(keyspace, Work::Compaction);
-                self.end_compaction(keyspace);
-            }
-            Err(error) => {
-                keyspace.jobs.lock().compaction = false;
-                self.background_failed(keyspace.id, Work::Compaction, error);
-                self.retry(keyspace, Work::Compaction, |core, keyspace| {
-                    core.schedule_compaction(keyspace)
-                });
+        let chosen = self.choose(keyspace);
+        // There may be more to do beside it; and if nothing is left to do, something may wait for a snapshot to close.
+        self.schedule_compaction(keyspace);
+        if let Some(chosen) = chosen {
+            match self.compact(keyspace, &chosen) {
+                Ok(()) => self.end_compaction(keyspace, chosen.claim),
+                Err(error) => {
+                    let mut jobs = keyspace.jobs.lock();
+                    jobs.claims.remove(chosen.claim);
+                    jobs.paused = true;
+                    drop(jobs);
+                    self.background_failed(keyspace.id, Work::Compaction, error);
+                    self.retry(keyspace, Work::Compaction, |core, keyspace| {
+                        keyspace.jobs.lock().paused = false;
+                        core.schedule_compaction(keyspace);
+                    });
+                }
             }
         }
         self.progress.notify();
     }
 
-    /// Gives up the keyspace's turn, or goes on with the next compaction that is due. One step under the lock: so a flush
-    /// that finds a compaction running can leave the look at the new tree to it, and nobody sees a settled keyspace in
-    /// between.
-    fn end_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+    /// Chooses what is most urgent now, and claims it.
+    fn choose(&self, keyspace: &Arc<KeyspaceCore>) -> Option<Chosen> {
         let mut jobs = keyspace.jobs.lock();
-        jobs.compaction = self.compaction_is_due(keyspace);
-        if jobs.compaction {
-            drop(jobs);
-            self.spawn_compaction(keyspace);
+        jobs.queued -= 1;
+        if jobs.paused || jobs.ranges_waiting > 0 || keyspace.is_dropped() {
+            return None;
+        }
+        let tree = keyspace.view().tree.clone();
+        let plan = self.picker(&tree, &jobs).pick()?;
+        for (level, table) in &plan.inputs {
+            if *level < plan.output_level
+                && let Some(cursor) = jobs.cursors.get_mut(*level)
+            {
+                *cursor = table.meta.max_key.to_vec();
+            }
+        }
+        let claim = jobs.claims.add(&plan);
+        Some(Chosen { plan, claim, tree })
+    }
+
+    /// Gives up a claim, and goes on with the next compaction that is due. One step under the lock: so a flush that finds no
+    /// room can leave the look at the new tree to this, and nobody sees a settled keyspace in between.
+    fn end_compaction(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, claim: u64) {
+        let mut jobs = keyspace.jobs.lock();
+        jobs.claims.remove(claim);
+        let paused = jobs.paused;
+        self.queue_compaction(keyspace, &mut jobs);
+        drop(jobs);
+        if !paused {
+            self.background_succeeded(keyspace, Work::Compaction);
         }
     }
 
-    /// Merges everything in a range of keys into the deepest level, and waits for it. Bounds are inclusive.
+    /// Merges everything in a range of keys into the last level, and waits for it. Bounds are inclusive.
     pub(crate) fn compact_range(
         self: &Arc<Self>,
         keyspace: &Arc<KeyspaceCore>,
@@ -82,39 +172,75 @@ impl Core {
     ) -> Result<()> {
         keyspace.check_alive()?;
         self.flush_keyspaces(std::slice::from_ref(keyspace))?;
-        // The turn of this keyspace's compactions is taken like the background's.
+        // Nothing new starts until what runs has left the range alone: else the wait might never end.
+        keyspace.jobs.lock().ranges_waiting += 1;
         let mut outcome = Ok(());
+        let mut chosen = None;
         self.wait(&mut || {
             outcome = self.check_open();
-            outcome.is_err() || !std::mem::replace(&mut keyspace.jobs.lock().compaction, true)
+            outcome.is_err() || self.choose_range(keyspace, least, greatest, &mut chosen)
         });
-        outcome?;
-        let mut result = Err(Error::Closed);
-        // Like a job, so that closing waits for it.
-        self.run(|core| {
-            let plan = picker::plan_range(&keyspace.view().tree, least, greatest);
-            result = plan.map_or(Ok(()), |plan| core.compact(keyspace, &plan));
-        });
-        self.end_compaction(keyspace);
+        keyspace.jobs.lock().ranges_waiting -= 1;
+        let mut result = outcome;
+        if let Some(chosen) = chosen {
+            result = Err(Error::Closed);
+            // Like a job, so that closing waits for it.
+            self.run(|core| result = core.compact(keyspace, &chosen));
+            keyspace.jobs.lock().claims.remove(chosen.claim);
+        }
+        self.schedule_compaction(keyspace);
         self.progress.notify();
         result
     }
 
-    fn compact(&self, keyspace: &Arc<KeyspaceCore>, plan: &Plan) -> Result<()> {
-        if plan.inputs.is_empty() || keyspace.is_dropped() {
+    /// Chooses and claims what a range compaction has to do; false if something runs that is in its way.
+    fn choose_range(
+        &self,
+        keyspace: &KeyspaceCore,
+        least: &[u8],
+        greatest: Option<&[u8]>,
+        chosen: &mut Option<Chosen>,
+    ) -> bool {
+        let mut jobs = keyspace.jobs.lock();
+        let tree = keyspace.view().tree.clone();
+        let Some(plan) = plan_range(&tree, least, greatest) else {
+            return true;
+        };
+        let permitted = jobs.claims.permits(&plan);
+        if permitted {
+            let claim = jobs.claims.add(&plan);
+            *chosen = Some(Chosen { plan, claim, tree });
+        }
+        permitted
+    }
+
+    fn compact(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
+        let plan = &chosen.plan;
+        if keyspace.is_dropped() {
             return Ok(());
         }
-        let start = self.env.clock.now();
-        let tree = keyspace.view().tree.clone();
-        let outputs = self.write_outputs(keyspace, plan, &tree)?;
-        self.commit_compaction(keyspace, plan, &outputs)?;
-        self.note_compaction(
-            keyspace,
-            plan,
-            &outputs,
-            self.env.clock.now().saturating_sub(start),
-        );
+        let files = plan.inputs.len() as u64;
+        match plan.action {
+            Action::Merge => self.merge(keyspace, chosen)?,
+            Action::Move => {
+                self.commit_compaction(keyspace, plan, None)?;
+                self.counters.moved_files.fetch_add(files, Ordering::Relaxed);
+            }
+            Action::Delete => {
+                self.commit_compaction(keyspace, plan, Some(&[]))?;
+                self.counters.deleted_files.fetch_add(files, Ordering::Relaxed);
+            }
+        }
         self.update_pressure_of(keyspace);
+        Ok(())
+    }
+
+    fn merge(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
+        let start = self.env.clock.now();
+        let outputs = self.write_outputs(keyspace, chosen)?;
+        self.commit_compaction(keyspace, &chosen.plan, Some(&outputs))?;
+        let time = self.env.clock.now().saturating_sub(start);
+        self.note_compaction(keyspace, &chosen.plan, &outputs, time);
         Ok(())
     }
 
@@ -146,22 +272,43 @@ impl Core {
         keyspace.note_work(plan.output_level, job);
     }
 
-    fn write_outputs(&self, keyspace: &KeyspaceCore, plan: &Plan, tree: &Tree) -> Result<Vec<Arc<Table>>> {
+    fn write_outputs(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<Vec<Arc<Table>>> {
+        let Chosen { plan, tree, .. } = chosen;
         // All inputs were published before they were flushed, so the sample comes after everything that is written here.
         let retention = Retention::new(self.snapshots.sample());
-        let replaces = plan.inputs.iter().map(|(_, table)| table.meta.number).collect();
         let flushed = {
             let state = self.manifest.lock();
             let entry = state.catalog.keyspaces.get(&keyspace.id);
             entry.map_or(0, |entry| entry.flushed)
         };
-        let mut output = Output::new(self, keyspace, replaces, flushed);
+        let run = Run::new(keyspace.clone(), plan.numbers().collect(), flushed);
+        let mut output = Output::new(self, &run, self.cuts(plan, tree));
         match self.merge_inputs(plan, tree, retention, &mut output) {
-            Ok(()) => output.finish(),
+            Ok(()) => run.finish(self, vec![output.end()]),
             Err(e) => {
-                output.discard();
+                output.abandon();
+                run.discard(self);
                 Err(e)
             }
+        }
+    }
+
+    /// How the outputs of a plan are cut.
+    fn cuts(&self, plan: &Plan, tree: &Tree) -> Cuts {
+        let (limits, level) = (self.compaction_limits(), plan.output_level);
+        if level == 0 {
+            // One file, however large: it is their number that counts here.
+            return Cuts {
+                max_bytes: most_within(limits).saturating_mul(2),
+                max_entries: MAX_ENTRIES * MOST_WITHIN,
+                ..Cuts::new(self)
+            };
+        }
+        let behind = tree.overlapping(level + 1, &plan.least, &plan.greatest);
+        Cuts {
+            grandparents: tree.level(level + 1).get(behind).unwrap_or_default().to_vec(),
+            max_grandparents: limits.max_grandparents(),
+            ..Cuts::new(self)
         }
     }
 
@@ -180,10 +327,10 @@ impl Core {
             let (key, seq, value) = (merge.key(), merge.seq(), merge.value());
             if retention.keeps(key, seq) {
                 // In the oldest stripe nothing older of the key is kept; if nothing lies below either, this is the
-                // oldest version that there is.
-                let last = retention.is_oldest_stripe(seq) && !tree.may_hold_below(plan.output_level, key);
-                let zeroed = last
-                    || planted::is(Bug::ZeroedUnderSnapshot) && !tree.may_hold_below(plan.output_level, key);
+                // oldest version that there is. Below level 0 there may be more of level 0.
+                let nothing_below = || plan.output_level > 0 && !tree.may_hold_below(plan.output_level, key);
+                let last = retention.is_oldest_stripe(seq) && nothing_below();
+                let zeroed = last || planted::is(Bug::ZeroedUnderSnapshot) && nothing_below();
                 let last = last || planted::is(Bug::TombstoneDropped) && retention.is_oldest_stripe(seq);
                 let seq = if zeroed { 0 } else { seq };
                 match (value.value.kind(), value.value.place) {
@@ -221,18 +368,23 @@ impl Core {
         level_0.chain(deeper).collect()
     }
 
+    /// Makes a compaction durable and true. `outputs`: the files in place of the inputs; none: the inputs themselves, moved.
     fn commit_compaction(
         &self,
         keyspace: &Arc<KeyspaceCore>,
         plan: &Plan,
-        outputs: &[Arc<Table>],
+        outputs: Option<&[Arc<Table>]>,
     ) -> Result<()> {
+        let written = outputs.unwrap_or_default();
         let mut state = self.manifest.lock();
         if !state.catalog.keyspaces.contains_key(&keyspace.id) {
             drop(state);
-            discard_tables(outputs);
+            discard_tables(written);
             return Ok(());
         }
+        let inputs: Vec<Arc<Table>> = plan.inputs.iter().map(|(_, table)| table.clone()).collect();
+        let added = outputs.unwrap_or(&inputs);
+        let obsolete = if outputs.is_some() { &inputs[..] } else { &[] };
         let mut edit = Edit::default();
         for (level, table) in &plan.inputs {
             let (level, number) = (*level as u32, table.meta.number);
@@ -242,7 +394,7 @@ impl Core {
                 number,
             });
         }
-        for table in outputs {
+        for table in added {
             let level = plan.output_level as u32;
             edit.push(Record::AddFile {
                 keyspace: keyspace.id,
@@ -250,20 +402,19 @@ impl Core {
                 file: table.meta.clone(),
             });
         }
-        let inputs: Vec<Arc<Table>> = plan.inputs.iter().map(|(_, table)| table.clone()).collect();
-        let removed: Vec<_> = plan
+        let removed = plan
             .inputs
             .iter()
-            .map(|(level, table)| (*level, table.meta.number))
-            .collect();
-        let added: Vec<_> = outputs
+            .map(|(level, table)| (*level, table.meta.number));
+        let removed: Vec<_> = removed.collect();
+        let added: Vec<_> = added
             .iter()
             .map(|table| (plan.output_level, table.clone()))
             .collect();
-        let committed = self.commit_edit(&mut state, edit, &inputs, |_| {
+        let committed = self.commit_edit(&mut state, edit, obsolete, |_| {
             keyspace.update(|view| view.tree = Arc::new(view.tree.with(&removed, &added)));
         });
-        state.keep_undecided(committed, outputs)?;
+        state.keep_undecided(committed, written)?;
         self.check_recency(keyspace);
         Ok(())
     }

@@ -1,5 +1,14 @@
-//! Leveled compaction: `picker` says what is to be merged, `rules` which entries survive, `job` does it.
+//! Leveled compaction: `shape` says how large levels are meant to be, `picker` what is to be compacted next (`level_0`, `elision` and
+//! `range` make plans of their kinds), `claims` what can run side by side, `rules` which entries survive; `job` does it.
 
+pub(crate) mod claims;
+pub(crate) mod elision;
 mod job;
+pub(crate) mod level_0;
 pub(crate) mod picker;
+pub(crate) mod plan;
+pub(crate) mod range;
 pub(crate) mod rules;
+pub(crate) mod shape;
+#[cfg(test)]
+mod tests;
