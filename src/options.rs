@@ -9,6 +9,9 @@ use crate::record_log::RecoveryMode;
 use crate::sst::{Access, Compression, SstOptions};
 use crate::{Error, Result};
 
+/// The least [`Options::memory_limit`], in bytes: below it the fixed costs of a few keyspaces and one compaction don't fit.
+pub(crate) const MIN_MEMORY_LIMIT: u64 = 16 << 20;
+
 /// How safe a write is when the call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -32,6 +35,7 @@ pub enum Durability {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) create_if_missing: bool,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) cache_size: u64,
     pub(crate) write_buffer_size: u64,
     pub(crate) max_log_size: u64,
@@ -48,6 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             create_if_missing: true,
+            memory_limit: None,
             cache_size: 64 << 20,
             // At 64 MiB a flush writes an SST of about the size that compaction writes too (max_file_size), and the
             // log to be replayed after a kill stays near a second's worth of work.
@@ -77,14 +82,39 @@ impl Options {
         self
     }
 
-    /// Bytes of the cache for decompressed blocks, shared by all keyspaces. 0 turns it off. Default: 64 MiB.
+    /// Bytes of memory that the database may allocate, at least 16 MiB: memtables of all keyspaces, block cache, filters and
+    /// indexes held on the heap, buffers of flushes and compactions. It goes before every single size: write buffers and cache
+    /// get what fits. Writers wait where memtables would pass it. Default: a quarter of what the machine has or the
+    /// container allows (control groups), 512 MiB at the most.
+    ///
+    /// Not counted is what users hold: batches being filled, values handed out, and memtables that a range or cursor pins
+    /// which nobody moves ([`MemoryMetrics::pinned`](crate::MemoryMetrics::pinned)). Mapped files are the system's page cache and
+    /// not counted either. The sections of open SSTs are on the heap with [`Access::Pread`] and can't be put off: with
+    /// more than a few GiB of data in that mode give room for 1.5 bytes an entry.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = packstone::Options::new().memory_limit(64 << 20).open(dir.path())?;
+    /// assert!(db.metrics().memory.total() <= 64 << 20);
+    /// # db.close()
+    /// # }
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Bytes of the cache for decompressed blocks, shared by all keyspaces, as far as
+    /// [`Options::memory_limit`] has room: three eighths of it at the most. 0 turns it off. Default: 64 MiB.
     pub fn cache_size(mut self, bytes: u64) -> Self {
         self.cache_size = bytes;
         self
     }
 
     /// Bytes of memory that a keyspace's writes may fill before they are flushed to an SST, 4 KiB to 4 GiB. Larger
-    /// means fewer compactions, more memory and a longer replay after a kill. A memtable that holds anything takes 20 KiB at
+    /// means fewer compactions, more memory and a longer replay after a kill. At most an eighth of
+    /// [`Options::memory_limit`] is used. A memtable that holds anything takes 20 KiB at
     /// least. Default: 64 MiB.
     pub fn write_buffer_size(mut self, bytes: u64) -> Self {
         self.write_buffer_size = bytes;
@@ -144,6 +174,9 @@ impl Options {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
+        if let Some(limit) = self.memory_limit {
+            check("memory_limit", limit, MIN_MEMORY_LIMIT, u64::MAX)?;
+        }
         check("write_buffer_size", self.write_buffer_size, 4 << 10, 4 << 30)?;
         check("max_log_size", self.max_log_size, 4 << 10, u64::MAX)?;
         check("max_file_size", self.max_file_size, 4 << 10, 1 << 30)?;

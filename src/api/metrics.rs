@@ -47,6 +47,8 @@ pub struct Metrics {
     pub background_failures: u64,
     /// Superfluous files that could not be deleted; the next open tries again.
     pub undeleted_files: u64,
+    /// What the database has allocated, by owner.
+    pub memory: MemoryMetrics,
     /// Bytes in the block cache.
     pub cache_bytes: u64,
     /// Look-ups in the block cache that found their block.
@@ -68,6 +70,34 @@ pub struct Metrics {
     pub replayed_entries: u64,
     /// By keyspace, sorted by name.
     pub keyspaces: Vec<KeyspaceMetrics>,
+}
+
+/// What a database has allocated, in bytes, by owner. See [`Options::memory_limit`](crate::Options::memory_limit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryMetrics {
+    /// The limit.
+    pub limit: u64,
+    /// Memtables that are being filled.
+    pub active_memtables: u64,
+    /// Memtables that wait for their flush or are in it.
+    pub frozen_memtables: u64,
+    /// The block cache.
+    pub cache: u64,
+    /// Sections of open SSTs that are held on the heap.
+    pub open_ssts: u64,
+    /// Memtables that have been flushed, and that nothing but ranges and cursors hold. Not in the limit: who holds them can
+    /// move them, or let go.
+    pub pinned: u64,
+    /// Files that are mapped. The system's page cache, not the program's memory: it gives them up when it needs room.
+    pub mapped: u64,
+}
+
+impl MemoryMetrics {
+    /// All that the limit is for, but for the buffers of running flushes and compactions, which have an eighth of it.
+    pub fn total(&self) -> u64 {
+        self.active_memtables + self.frozen_memtables + self.cache + self.open_ssts
+    }
 }
 
 /// One keyspace.
@@ -162,6 +192,29 @@ fn level_metrics(core: &Core, keyspace: &KeyspaceCore, tree: &Tree) -> Vec<Level
         .collect()
 }
 
+fn memory_metrics(core: &Core) -> MemoryMetrics {
+    let mut metrics = MemoryMetrics {
+        limit: core.memory.limit(),
+        cache: core.memory.cache().used_bytes(),
+        pinned: core.memory.pinned(),
+        ..MemoryMetrics::default()
+    };
+    for keyspace in core.keyspace_cores() {
+        let view = keyspace.view();
+        metrics.active_memtables += view.active.memory_usage() as u64;
+        let frozen = view
+            .frozen
+            .iter()
+            .map(|frozen| frozen.table.memory_usage() as u64);
+        metrics.frozen_memtables += frozen.sum::<u64>();
+        for table in view.tree.tables() {
+            metrics.open_ssts += table.sst.heap_bytes() as u64;
+            metrics.mapped += table.sst.mapped_bytes();
+        }
+    }
+    metrics
+}
+
 pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     let counters = &core.counters;
     let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -199,9 +252,10 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         stall_nanos: total(&counters.stall_nanos),
         background_failures: core.failures(),
         undeleted_files: core.trash.failed(),
-        cache_bytes: core.cache.used_bytes(),
-        cache_hits: core.cache.hits(),
-        cache_misses: core.cache.misses(),
+        memory: memory_metrics(core),
+        cache_bytes: core.memory.cache().used_bytes(),
+        cache_hits: core.memory.cache().hits(),
+        cache_misses: core.memory.cache().misses(),
         open_snapshots: core.snapshots.count() as u64,
         torn_log_bytes: report.torn_log_bytes,
         skipped_log_bytes: report.skipped_log_bytes,
@@ -236,6 +290,19 @@ impl fmt::Display for Metrics {
             "stalls {:.3} s, background failures {}",
             self.stall_nanos as f64 / 1e9,
             self.background_failures
+        )?;
+        let memory = &self.memory;
+        writeln!(
+            f,
+            "memory {:.1} of {:.1} MiB (memtables {:.1} + {:.1} frozen, cache {:.1}, open SSTs {:.1}), pinned {:.1}, mapped {:.1}",
+            mib(memory.total()),
+            mib(memory.limit),
+            mib(memory.active_memtables),
+            mib(memory.frozen_memtables),
+            mib(memory.cache),
+            mib(memory.open_ssts),
+            mib(memory.pinned),
+            mib(memory.mapped)
         )?;
         writeln!(
             f,

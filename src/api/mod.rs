@@ -19,6 +19,6 @@ pub use cursor::Cursor;
 pub use db::{AsOf, Db};
 pub use files::SstFile;
 pub use keyspace::Keyspace;
-pub use metrics::{KeyspaceMetrics, LevelMetrics, Metrics};
+pub use metrics::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics};
 pub use range::{Keys, Range};
 pub use snapshot::Snapshot;

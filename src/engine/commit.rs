@@ -258,13 +258,18 @@ impl Core {
         let last = writes.next_seq - 1;
         for request in group {
             for keyspace in &request.keyspaces {
-                let full = writes.active.get(&keyspace.id).is_some_and(|active| {
-                    active.table.memory_usage() as u64 >= self.options.write_buffer_size
-                });
-                if full {
+                if writes.note_bytes(keyspace.id) >= self.options.write_buffer_size {
                     self.rotate(writes, keyspace.id, last);
                 }
             }
+        }
+        if self.memory.note_active(writes.active_bytes) {
+            self.update_pressure();
+        }
+        while writes.active_bytes > self.memory.being_filled()
+            && let Some(id) = writes.largest()
+        {
+            self.rotate(writes, id, last);
         }
         if end.number != writes.log_number {
             writes.log_number = end.number;
@@ -300,6 +305,7 @@ impl Core {
             return;
         };
         active.table = active.keyspace.rotate(min_seq, upto);
+        writes.active_bytes -= std::mem::take(&mut active.noted_bytes);
         let keyspace = active.keyspace.clone();
         self.update_pressure_of(&keyspace);
         self.schedule_flush(&keyspace);

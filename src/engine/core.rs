@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keyspace::{KeyspaceCore, Work};
+use super::memory::Memory;
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
@@ -18,10 +19,10 @@ use super::table::Trash;
 use super::versions::ManifestState;
 use crate::env::{Env, Event, Lock};
 use crate::manifest::{Edit, Record};
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, SortedTable};
 use crate::names;
 use crate::options::Options;
-use crate::sst::{Access, BlockCache, SstReadOptions};
+use crate::sst::{Access, SstReadOptions};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
@@ -41,7 +42,7 @@ pub(crate) struct Core {
     pub(crate) keyspaces: RwLock<BTreeMap<KeyspaceId, Arc<KeyspaceCore>>>,
     pub(crate) manifest: Mutex<ManifestState>,
     pub(crate) next_file_number: AtomicU64,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) pressure: Pressure,
     /// Notified whenever background work has made progress or failed.
@@ -63,9 +64,30 @@ pub(crate) struct WriteState {
     pub(crate) active: BTreeMap<KeyspaceId, ActiveTable>,
     /// The number of the log file that the last group went to.
     pub(crate) log_number: u64,
+    /// Bytes of all of `active`, as far as noted.
+    pub(crate) active_bytes: u64,
 }
 
 impl WriteState {
+    /// Takes note of how large a keyspace's memtable has become, and says so.
+    pub(crate) fn note_bytes(&mut self, id: KeyspaceId) -> u64 {
+        let Some(active) = self.active.get_mut(&id) else {
+            return 0;
+        };
+        let bytes = active.table.memory_usage() as u64;
+        self.active_bytes = (self.active_bytes - active.noted_bytes).saturating_add(bytes);
+        active.noted_bytes = bytes;
+        bytes
+    }
+
+    /// The keyspace whose memtable is the largest, of those that hold anything.
+    pub(crate) fn largest(&self) -> Option<KeyspaceId> {
+        let filled = self.active.iter().filter(|(_, active)| active.min_seq.is_some());
+        filled
+            .max_by_key(|(_, active)| active.noted_bytes)
+            .map(|(id, _)| *id)
+    }
+
     /// The least number that is in a memtable, or else the next one.
     pub(crate) fn first_unflushed(&self) -> SeqNo {
         let mut first = self.next_seq.min(MAX_SEQ);
@@ -85,6 +107,19 @@ pub(crate) struct ActiveTable {
     pub(crate) table: Arc<Memtable>,
     /// The least number in it, if there is any.
     pub(crate) min_seq: Option<SeqNo>,
+    /// Its part of `WriteState::active_bytes`.
+    pub(crate) noted_bytes: u64,
+}
+
+impl ActiveTable {
+    pub(crate) fn new(keyspace: Arc<KeyspaceCore>, table: Arc<Memtable>) -> Self {
+        ActiveTable {
+            keyspace,
+            table,
+            min_seq: None,
+            noted_bytes: 0,
+        }
+    }
 }
 
 /// Totals since the database was opened.
@@ -118,7 +153,7 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
     pub(crate) manifest: ManifestState,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) lock: Option<Box<dyn Lock>>,
     pub(crate) read_at: Option<Duration>,
@@ -137,7 +172,7 @@ impl Core {
             keyspaces: RwLock::new(parts.keyspaces),
             next_file_number: AtomicU64::new(parts.manifest.catalog.next_file_number),
             manifest: Mutex::new(parts.manifest),
-            cache: parts.cache,
+            memory: parts.memory,
             trash: parts.trash,
             pressure: Pressure::default(),
             progress: Event::default(),
@@ -185,7 +220,7 @@ impl Core {
     pub(crate) fn read_options(&self) -> SstReadOptions {
         SstReadOptions {
             access: self.options.access,
-            cache: self.cache.clone(),
+            cache: self.memory.cache().clone(),
         }
     }
 

@@ -187,10 +187,11 @@ impl Core {
         edit.push(Record::LogKnown(wal.current_number()));
         let added: Vec<_> = tables.iter().map(|table| (0, table.clone())).collect();
         let committed = self.commit_edit(&mut state, edit, &[], |_| {
-            keyspace.update(|view| {
-                view.frozen.truncate(view.frozen.len().saturating_sub(count));
+            let flushed = keyspace.update(|view| {
                 view.tree = Arc::new(view.tree.with(&[], &added));
+                view.frozen.split_off(view.frozen.len().saturating_sub(count))
             });
+            self.memory.retire(flushed.iter().map(|frozen| &frozen.table));
         });
         state.keep_undecided(committed, tables)?;
         self.check_recency(keyspace);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compaction::claims::Claims;
+use super::memory::Holdings;
 use super::table::Table;
 use super::tree::Tree;
 use crate::manifest::LEVELS;
@@ -38,6 +39,7 @@ pub(crate) struct KeyspaceCore {
     pub(crate) jobs: Mutex<Jobs>,
     /// The delay that this keyspace's debt asks of writers, see `pressure`.
     pub(crate) nanos_per_kib: AtomicU64,
+    pub(crate) holdings: Holdings,
     /// What has been written to each level since the opening.
     pub(crate) work: [LevelWork; LEVELS],
 }
@@ -195,6 +197,7 @@ impl KeyspaceCore {
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
             nanos_per_kib: AtomicU64::new(0),
+            holdings: Holdings::default(),
             work: Default::default(),
         })
     }

@@ -6,7 +6,7 @@ use super::core::{ActiveTable, Core};
 use super::keyspace::KeyspaceCore;
 use super::table::Table;
 use crate::manifest::{Edit, Record};
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::types::{KeyspaceId, MAX_SEQ};
 use crate::{Error, Result};
@@ -49,7 +49,7 @@ impl Core {
                 options: options.clone(),
             }],
         };
-        let table = Arc::new(<Memtable as crate::memtable::SortedTable>::new());
+        let table = Arc::new(Memtable::new());
         let core = KeyspaceCore::new(
             id,
             Arc::from(name),
@@ -60,11 +60,7 @@ impl Core {
         );
         // Durable before its first frame: the keyspace takes writes only once it is in `active`.
         self.commit_edit(&mut state, edit, &[], |_| {
-            let active = ActiveTable {
-                keyspace: core.clone(),
-                table,
-                min_seq: None,
-            };
+            let active = ActiveTable::new(core.clone(), table);
             self.writes.lock().active.insert(id, active);
             self.keyspaces.write().insert(id, core.clone());
         })?;
@@ -108,12 +104,16 @@ impl Core {
         });
         if result.is_err() {
             // The edit may be on disk all the same. Writes go on once it is settled that the drop has not happened.
-            state.undecided_drops.push(keyspace);
+            state.undecided_drops.push(keyspace.clone());
             let _ = self.commit_edit(&mut state, Edit::default(), &[], |_| {});
         }
         drop(state);
         self.update_pressure();
         if result.is_ok() {
+            // They go with the last handle.
+            let view = keyspace.view();
+            let frozen = view.frozen.iter().map(|frozen| &frozen.table);
+            self.memory.retire(frozen.chain([&view.active]));
             // The drop has happened; logs that stay now go after the next flush.
             let _ = self.drop_old_logs();
         }
@@ -123,7 +123,9 @@ impl Core {
     /// A drop takes a number as a write does: so every snapshot is from before it or from after it.
     fn note_drop(&self, keyspace: &KeyspaceCore) {
         let mut writes = self.writes.lock();
-        writes.active.remove(&keyspace.id);
+        if let Some(active) = writes.active.remove(&keyspace.id) {
+            writes.active_bytes -= active.noted_bytes;
+        }
         let seq = writes.next_seq;
         keyspace.mark_dropped(seq);
         // Where nothing is written any more the numbers before this one may be missing, and it is not published.

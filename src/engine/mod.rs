@@ -8,6 +8,7 @@
 //! | `recovery` | from a directory to a `Core` |
 //! | `commit`, `queue` | the write path: group commit, memtable rotation |
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
+//! | `memory` | one limit for memtables, cache, open SSTs and jobs |
 //! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
 //! | `read` | point look-ups |
@@ -27,6 +28,7 @@ mod jobs;
 pub(crate) mod keyspace;
 mod keyspaces;
 mod level_cursor;
+pub(crate) mod memory;
 pub(crate) mod merge;
 mod output;
 mod pressure;

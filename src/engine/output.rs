@@ -153,7 +153,7 @@ impl Cuts {
     pub(crate) fn new(core: &Core) -> Self {
         Cuts {
             max_bytes: core.options.max_file_size,
-            max_entries: MAX_ENTRIES,
+            max_entries: MAX_ENTRIES.min(core.memory.building_entries()),
             ..Cuts::default()
         }
     }

@@ -16,26 +16,28 @@ impl Core {
         let view = keyspace.view();
         let debt = debt(view.tree.level(0).len(), view.frozen.len());
         keyspace.nanos_per_kib.store(delay(debt), Ordering::Relaxed);
+        keyspace.holdings.note(&view);
         self.pass_on_pressure();
     }
 
-    /// Takes note that a keyspace is gone.
+    /// Takes note that a keyspace is gone, or that memtables have grown.
     pub(crate) fn update_pressure(&self) {
         let _looking = self.pressure.looking.lock();
         self.pass_on_pressure();
         self.progress.notify();
     }
 
-    /// The slowest keyspace decides: they share the log and the background threads.
+    /// The slowest keyspace decides, or the memory: they share the log, the background threads, and the limit.
     fn pass_on_pressure(&self) {
         let keyspaces = self.keyspaces.read();
         let most = keyspaces
             .values()
             .map(|keyspace| keyspace.nanos_per_kib.load(Ordering::Relaxed))
             .max();
-        self.pressure
-            .nanos_per_kib
-            .store(most.unwrap_or(0), Ordering::Relaxed);
+        self.memory
+            .note(keyspaces.values().map(|keyspace| &keyspace.holdings));
+        let asked = most.unwrap_or(0).max(delay(self.memory.debt()));
+        self.pressure.nanos_per_kib.store(asked, Ordering::Relaxed);
     }
 
     /// Delays a writer of `bytes` as the present debt asks.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::sync::{Condvar, Mutex};
 
 mod mapping;
+mod memory;
 mod real;
 pub mod sim;
 mod threads;
@@ -33,6 +34,9 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Randomness: identities of files.
     pub entropy: Arc<dyn Entropy>,
+    /// Bytes of memory that the machine has, or the container that the process runs in allows: the default of
+    /// [`Options::memory_limit`](crate::Options::memory_limit) follows from it.
+    pub memory: u64,
 }
 
 impl fmt::Debug for Env {

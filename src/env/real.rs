@@ -29,6 +29,7 @@ impl Env {
                 start: Instant::now(),
             }),
             entropy: Arc::new(RealEntropy),
+            memory: super::memory::available(),
         }
     }
 }

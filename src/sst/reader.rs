@@ -397,6 +397,11 @@ impl Sst {
         sections.iter().sum::<usize>() + self.verified.len() * size_of::<AtomicU64>() + size_of::<Sst>()
     }
 
+    /// Bytes of the file that are mapped.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapping.as_ref().map_or(0, |mapping| mapping.len() as u64)
+    }
+
     /// The sections between the blocks and the footer: name, offset, length.
     pub fn sections(&self) -> [(&'static str, u64, u32); 4] {
         let f = &self.footer;

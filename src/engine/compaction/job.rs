@@ -300,7 +300,7 @@ impl Core {
             // One file, however large: it is their number that counts here.
             return Cuts {
                 max_bytes: most_within(limits).saturating_mul(2),
-                max_entries: MAX_ENTRIES * MOST_WITHIN,
+                max_entries: MAX_ENTRIES.min(self.memory.building_entries()) * MOST_WITHIN,
                 ..Cuts::new(self)
             };
         }

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use self::directory::{NO_DIRECTORY, fresh, list, no_database, not_a_directory};
 use self::opening::{Opening, Tables};
 use super::core::Core;
+use crate::engine::memory;
 use crate::env::{Env, Lock};
 use crate::manifest::{self, Loaded};
 use crate::names;
@@ -75,6 +76,7 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
         .env
         .clone()
         .unwrap_or_else(|| Env::real(options.background_threads));
+    let options = memory::fitted(options, env.memory);
     if read_only {
         return beside::open(&env, dir, &options);
     }

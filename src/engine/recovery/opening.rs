@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::engine::commit::apply_ops;
 use crate::engine::core::{ActiveTable, Core, Parts, WriteState};
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::memory::Memory;
 use crate::engine::snapshots::Snapshots;
 use crate::engine::table::{Table, Trash};
 use crate::engine::tree::Tree;
@@ -17,7 +18,7 @@ use crate::manifest::{Catalog, FileMeta, Loaded};
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::Options;
 use crate::planted::{self, Bug};
-use crate::sst::{BlockCache, SstReadOptions};
+use crate::sst::SstReadOptions;
 use crate::types::KeyspaceId;
 use crate::wal::{self, ReplayOptions, Replayed, Wal};
 use crate::{Error, Result};
@@ -25,18 +26,21 @@ use crate::{Error, Result};
 /// The SSTs that have been opened so far: whoever starts over need not open them again, and they may have gone meanwhile.
 pub(super) struct Tables {
     options: SstReadOptions,
+    memory: Arc<Memory>,
     trash: Arc<Trash>,
     open: BTreeMap<u64, Arc<Table>>,
 }
 
 impl Tables {
     pub(super) fn new(env: &Env, options: &Options) -> Self {
+        let memory = Arc::new(Memory::new(options));
         let options = SstReadOptions {
             access: options.access,
-            cache: Arc::new(BlockCache::new(options.cache_size)),
+            cache: memory.cache().clone(),
         };
         Tables {
             options,
+            memory,
             trash: Trash::new(env),
             open: BTreeMap::new(),
         }
@@ -60,7 +64,7 @@ pub(super) struct Opening {
     pub(super) catalog: Catalog,
     /// Where the catalog was read, and where it ends: what contradicts it is reported there.
     pub(super) source: (PathBuf, u64),
-    cache: Arc<BlockCache>,
+    memory: Arc<Memory>,
     trash: Arc<Trash>,
     pub(super) writes: WriteState,
     pub(super) replayed: u64,
@@ -96,19 +100,13 @@ impl Opening {
                 Vec::new(),
                 tree,
             );
-            active.insert(
-                *id,
-                ActiveTable {
-                    keyspace,
-                    table,
-                    min_seq: None,
-                },
-            );
+            active.insert(*id, ActiveTable::new(keyspace, table));
         }
         let writes = WriteState {
             next_seq: catalog.last_seq + 1,
             active,
             log_number: 0,
+            active_bytes: 0,
         };
         Ok(Opening {
             env,
@@ -116,7 +114,7 @@ impl Opening {
             options,
             catalog,
             source,
-            cache: known.options.cache.clone(),
+            memory: known.memory.clone(),
             trash: known.trash.clone(),
             writes,
             replayed: 0,
@@ -203,7 +201,7 @@ impl Opening {
             snapshots,
             keyspaces,
             manifest,
-            cache: self.cache,
+            memory: self.memory,
             trash: self.trash,
             lock,
             read_at,

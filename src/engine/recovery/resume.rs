@@ -158,6 +158,13 @@ impl Opening {
 
 /// Starts what was due when the database was closed, and the background sync.
 fn start(core: &Arc<Core>) {
+    {
+        let mut writes = core.writes.lock();
+        let ids: Vec<_> = writes.active.keys().copied().collect();
+        for id in ids {
+            writes.note_bytes(id);
+        }
+    }
     for keyspace in core.keyspace_cores() {
         core.update_pressure_of(&keyspace);
         if !keyspace.view().frozen.is_empty() {

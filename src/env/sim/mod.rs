@@ -135,6 +135,7 @@ impl SimEnv {
             scheduler: self.scheduler(),
             clock: Arc::clone(&self.0.clock) as Arc<dyn Clock>,
             entropy: Arc::clone(&self.0.entropy) as Arc<dyn Entropy>,
+            memory: 8 << 30,
         }
     }
 
