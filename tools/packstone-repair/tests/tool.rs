@@ -137,6 +137,9 @@ fn wrong_use_has_status_2() {
         assert_eq!((out.as_str(), status), ("", 2), "{args}");
         assert!(!err.is_empty(), "{args}");
     }
+    // What a killed repair has left is such a directory, too.
+    let (_, err, _) = run(dir.path(), "db other");
+    assert!(err.contains("not empty; choose a new directory"), "{err}");
     assert!(!dir.path().join("new").exists() && !dir.path().join("db/new").exists());
 }
 
