@@ -48,10 +48,9 @@ UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifes
 
 # What a mutant is run against: a test program, or tests of it. Left out are programs that run no engine (no_io_outside_env,
 # models_manifest), tree_store, which needs an example's program, and planted, which is soak and model again.
-QUICK = ("record_log:: wal:: manifest:: engine:: smoke regressions background bad_input recovery_modes soak facts files stress "
-         "metamorphic repair").split()
-THOROUGH = "model faults crash corruption limits replaced concurrency kill lib".split()
-ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in QUICK if name.endswith("::")}}
+STEPS = ("record_log:: wal:: manifest:: engine:: smoke background bad_input recovery_modes facts files metamorphic repair "
+         "regressions soak stress model faults crash corruption limits replaced concurrency kill lib").split()
+ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in STEPS if name.endswith("::")}}
 # A tenth of the histories finds what it can find in a tenth of the time.
 FEWER = {"tests/model.rs": ("SIM_HISTORIES: u64 = 2500", "SIM_HISTORIES: u64 = 250"),
          "tests/soak.rs": ("FIXED_SEEDS: u64 = 4000", "FIXED_SEEDS: u64 = 400")}
@@ -286,8 +285,11 @@ class Runner:
         return ("caught" if status else None), test if status else "", seconds
 
     def measure(self):
-        for step in QUICK + THOROUGH:
+        for step in STEPS:
+            start = time.monotonic()
             verdict, test, seconds = self.run(step, 0, 600)
+            # Some programs mostly wait for others.
+            seconds = max(seconds, (time.monotonic() - start) / 4)
             print(f"{step:16} {seconds:6.1f} s {verdict or 'passes'} {test}", flush=True)
             if verdict:
                 raise SystemExit("without a mutant, all must pass")
@@ -330,7 +332,7 @@ def run(arguments):
     state = json.loads((WORK / "built.json").read_text())
     shutil.rmtree(WORK / "tmp", ignore_errors=True)
     (WORK / "tmp").mkdir()
-    steps = QUICK if arguments.quick else QUICK + THOROUGH
+    steps = [step for step in STEPS if state["cost"][step] <= arguments.seconds]
     known = results()
     tried = {name: [] if arguments.again else result["tried"] for name, result in known.items()}
     queue = [m for m in state["mutants"] if m["placed"] and re.search(arguments.only, m["name"])
@@ -359,6 +361,63 @@ def run(arguments):
         thread.join()
 
 
+# ---- reporting ----
+
+def report(_):
+    state, known = json.loads((WORK / "built.json").read_text()), results()
+    columns = ["unviable", "not placed", "caught", "timeout", "survived", "passed some tests", "not run"]
+    print("| module | mutants | " + " | ".join(columns) + " |\n" + "| --- " * (len(columns) + 2) + "|")
+    counts, survivors = {}, []
+    for m in state["mutants"]:
+        result = known.get(m["name"])
+        if m["verdict"]:
+            verdict = m["verdict"]
+        elif not m["placed"] and not result:
+            verdict = "not placed"
+        else:
+            verdict = result["verdict"] if result else "not run"
+        if verdict == "survived":
+            verdict = verdict if set(STEPS) <= set(result["tried"]) else columns[5]
+            survivors.append(m["name"] + ("" if verdict == "survived" else " (passed some tests, others not run)"))
+        for row in (m["module"], "all"):
+            counts.setdefault(row, {}).setdefault(verdict, []).append(m["name"])
+    for row in [*filter(counts.get, MODULES), "all"]:
+        numbers = [len(counts[row].get(column, [])) for column in columns]
+        print(f"| {row} | {sum(numbers)} | " + " | ".join(map(str, numbers)) + " |")
+    print("\nSurvivors:", *survivors, sep="\n")
+
+
+def check(arguments):
+    """Has cargo-mutants judge what could not be placed, and a sample of what could: the same, or it is said."""
+    state, known = json.loads((WORK / "built.json").read_text()), results()
+    judged = sorted(name for name, result in known.items() if result["tried"] and "caught" in result["verdict"])
+    survived = sorted(name for name, result in known.items() if result["tried"] and result["verdict"] == "survived")
+    unviable = [m["name"] for m in state["mutants"] if m["verdict"] == "unviable"]
+    chosen = [names[at * len(names) // count] for names, count in
+              ((judged, arguments.sample), (survived, arguments.sample // 2), (unviable, arguments.sample // 4))
+              for at in range(min(count, len(names)))]
+    if arguments.placed_not:
+        chosen = [m["name"] for m in state["mutants"] if not m["placed"] and not m["verdict"]]
+    programs = [argument for name in STEPS[4:STEPS.index("soak")] for argument in ("--test", name)]
+    config = (ROOT / ".cargo/mutants.toml").read_text()
+    config = re.sub(r"additional_cargo_test_args = \[.*?\]",
+                    f"additional_cargo_test_args = {json.dumps(['--lib', *programs])}", config, flags=re.S)
+    (WORK / "check.toml").write_text(config)
+    patterns = [argument for name in chosen for argument in ("--re", f"^{re.escape(name)}$")]
+    subprocess.run(["cargo", "mutants", "--config", WORK / "check.toml", "--output", WORK, "--baseline", "skip",
+                    "--timeout", "300", *patterns], cwd=ROOT)
+    outcomes = json.loads((WORK / "mutants.out/outcomes.json").read_text())["outcomes"]
+    names = {"CaughtMutant": "caught", "MissedMutant": "survived", "Timeout": "timeout", "Unviable": "unviable"}
+    for outcome in outcomes:
+        if isinstance(outcome["scenario"], dict):
+            name, verdict = outcome["scenario"]["Mutant"]["name"], names[outcome["summary"]]
+            here = known[name]["verdict"] if name in known else "unviable" if name in unviable else "not placed"
+            print(f"{'same' if here == verdict else 'DIFFERS'}: cargo-mutants {verdict}, here {here}: {name}")
+            if here == "not placed":
+                known[name] = {"verdict": verdict, "tried": []}
+    (WORK / "results.json").write_text(json.dumps(known, indent=1))
+
+
 # ---- main ----
 
 def main():
@@ -370,8 +429,13 @@ def main():
     one.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
     one.add_argument("--only", default="", help="regular expression that the mutant's name must match")
     one.add_argument("--again", action="store_true", help="also those that have a verdict")
-    one.add_argument("--quick", action="store_true", help="the quick tests only; without it, survivors see all")
+    one.add_argument("--seconds", type=float, default=600, help="only test programs that take no longer")
     one.set_defaults(run=run)
+    commands.add_parser("report").set_defaults(run=report)
+    one = commands.add_parser("check")
+    one.add_argument("--sample", type=int, default=12, help="caught ones to check; half as many survivors (default 12)")
+    one.add_argument("--not-placed", action="store_true", dest="placed_not", help="instead, all that could not be placed")
+    one.set_defaults(run=check)
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     arguments.run(arguments)

@@ -1,5 +1,7 @@
 //! Promises of record logs, on the simulated disk.
 
+mod damage_tests;
+
 use std::io::ErrorKind;
 use std::path::Path;
 
