@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::*;
 use crate::env::Env;
 use crate::env::sim::{CrashStyle, Effect, Op as Io, SimEnv};
-use crate::record_log::{HEADER_LEN, LogKind, LogWriter, RecoveryMode};
+use crate::record_log::{FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogWriter, RecoveryMode};
 use crate::{Error, Result, SeqNo};
 
+mod border_tests;
 mod chain_tests;
 mod crash_tests;
 mod payload_tests;

@@ -89,8 +89,15 @@ fn salvage_loses_the_frames_in_an_unreadable_place_and_no_others() {
     let found: Vec<u8> = frames.iter().map(|(_, payload)| payload[0]).collect();
     let lost: Vec<u8> = (0..100).filter(|i| !found.contains(i)).collect();
     assert!(lost.contains(&41), "{lost:?}");
-    assert!(lost.len() <= 6 && lost.windows(2).all(|two| two[1] == two[0] + 1), "{lost:?}");
-    assert!(frames.iter().all(|(at, payload)| starts[usize::from(payload[0])] == *at));
+    assert!(
+        lost.len() <= 6 && lost.windows(2).all(|two| two[1] == two[0] + 1),
+        "{lost:?}"
+    );
+    assert!(
+        frames
+            .iter()
+            .all(|(at, payload)| starts[usize::from(payload[0])] == *at)
+    );
 }
 
 #[test]
@@ -106,7 +113,10 @@ fn a_tear_right_behind_what_was_synced_is_a_torn_tail() {
     };
     let (frames, outcome) = read_with(&env, &options(synced)).unwrap();
     assert_eq!((frames.len(), outcome.end), (1, synced));
-    assert_eq!(damage_at(&read_with(&env, &options(synced + 1)).unwrap_err()), synced);
+    assert_eq!(
+        damage_at(&read_with(&env, &options(synced + 1)).unwrap_err()),
+        synced
+    );
 }
 
 #[test]
@@ -140,4 +150,72 @@ fn a_marker_is_found_wherever_the_read_buffer_ends() {
         sim.flip_bit(PATH, 1000, 0).unwrap();
         assert_eq!(damage_at(&read_all(&env).unwrap_err()), HEADER_LEN);
     }
+}
+
+#[test]
+fn a_frame_without_payload_is_read_at_the_very_end_too() {
+    let (_sim, env) = machine();
+    let mut log = writer(&env);
+    log.append(b"").unwrap();
+    assert_eq!(read_all(&env).unwrap().0, [(HEADER_LEN, Vec::new())]);
+}
+
+#[test]
+fn a_header_is_damaged_however_far_behind_it_something_stands() {
+    for distance in [0, 5000, 300_000, 600_000] {
+        let (sim, env) = machine();
+        let mut bytes = vec![0; HEADER_LEN as usize + distance];
+        let unborn = |bytes: &[u8]| {
+            sim.write_file(PATH, bytes).unwrap();
+            let outcome = read_header(&*env.fs, Path::new(PATH), LogKind::Wal).unwrap();
+            matches!(outcome, HeaderOutcome::Unborn)
+        };
+        assert!(unborn(&bytes));
+        bytes.push(1);
+        assert!(!unborn(&bytes), "{distance}");
+    }
+}
+
+/// What salvaging gives: the frames' first bytes, and the parts that were stepped over.
+fn salvage(env: &Env) -> (Vec<u8>, Vec<(u64, u64)>) {
+    let options = ReadOptions {
+        mode: RecoveryMode::Salvage,
+        ..ReadOptions::default()
+    };
+    let (mut frames, mut skipped) = (Vec::new(), Vec::new());
+    walk(&*env.fs, Path::new(PATH), LogKind::Wal, &options, &mut |event| {
+        match event {
+            Event::Data { payload, .. } => frames.push(payload[0]),
+            Event::Skipped(part) => skipped.push((part.from, part.to)),
+            Event::Header(_) | Event::Marker { .. } => {}
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })
+    .unwrap();
+    (frames, skipped)
+}
+
+#[test]
+fn salvage_steps_over_damage_that_is_longer_than_the_read_buffer() {
+    let (sim, env) = machine();
+    let mut log = writer(&env);
+    let ends = [(1, 10), (2, 700_000), (3, 10), (4, 300_000), (5, 10)]
+        .map(|(byte, len)| log.append(&vec![byte; len]).unwrap());
+    sim.flip_bit(PATH, ends[0] + 100, 0).unwrap();
+    sim.flip_bit(PATH, ends[2] + 100, 0).unwrap();
+    assert_eq!(
+        salvage(&env),
+        (vec![1, 3, 5], vec![(ends[0], ends[1]), (ends[2], ends[3])])
+    );
+}
+
+#[test]
+fn salvage_goes_on_at_a_marker_too() {
+    let (sim, env) = machine();
+    let mut log = writer(&env);
+    let end = log.append(&[1; 10]).unwrap();
+    log.mark(7, end).unwrap();
+    log.append(&[2; 10]).unwrap();
+    sim.flip_bit(PATH, end - 1, 0).unwrap();
+    assert_eq!(salvage(&env), (vec![2], vec![(HEADER_LEN, end)]));
 }

@@ -126,3 +126,22 @@ fn an_unknown_operation_is_named_by_its_place() {
     let error = parse(&bytes).unwrap_err();
     assert!(error.to_string().contains("operation 2 of the batch"), "{error}");
 }
+
+#[test]
+fn a_payload_claims_as_many_operations_as_can_be_in_it_and_no_more() {
+    let mut builder = PayloadBuilder::new();
+    builder.delete(1, b"");
+    builder.delete(2, b"");
+    builder.set_first_seq(1);
+    assert_eq!(
+        parse(builder.as_bytes()).unwrap().len(),
+        2,
+        "the shortest operations"
+    );
+    let mut bytes = builder.as_bytes().to_vec();
+    bytes[8] = 3;
+    assert!(
+        Payload::parse(Path::new("log"), 0, &bytes).is_err(),
+        "before any is decoded"
+    );
+}
