@@ -154,18 +154,30 @@ def switched(text, group):
 
 # ---- building ----
 
-def copy_tree():
+def copy_tree(but):
     names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\0")
-    shutil.rmtree(TREE, ignore_errors=True)
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, TREE / name)
-    for path, (old, new) in FEWER.items():
-        text = (TREE / path).read_text()
-        assert old in text, (path, old)
-        (TREE / path).write_text(text.replace(old, new))
+    names = [name for name in names if name and (ROOT / name).is_file()]
+    for file in [file for file in TREE.rglob("*") if file.is_file() and str(file.relative_to(TREE)) not in names]:
+        file.unlink()
+    for name in names:
+        data = (ROOT / name).read_bytes()
+        if name in FEWER:
+            old, new = (text.encode() for text in FEWER[name])
+            assert old in data, (name, old)
+            data = data.replace(old, new)
+        if name == "src/lib.rs":
+            data += SWITCH.encode()
+        if name not in but:
+            put(name, data)
+
+
+def put(name, data):
+    """Writes a file of the copy, if that changes it: what stays as it is is not compiled again."""
+    file = TREE / name
+    if not file.is_file() or file.read_bytes() != data:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
 def cargo(*arguments):
@@ -186,18 +198,19 @@ def programs():
 
 
 def build(_):
-    copy_tree()
     found, sources = mutants()
-    placed = {m["number"]: m for m in found if m["fn"]}
-    verdicts = {}
+    copy_tree(but=sources)
+    # What the compiler refused when the mutants were the same, it will refuse again.
+    before = json.loads((WORK / "built.json").read_text())["mutants"] if (WORK / "built.json").exists() else []
+    same = [m["name"] for m in before] == [m["name"] for m in found]
+    verdicts = {m["number"]: m["verdict"] for m in before if same and m["verdict"]}
+    placed = {m["number"]: m for m in found if m["fn"] and m["number"] not in verdicts}
     while True:
         maps = {}
         for path, source in sources.items():
             group = [m for m in placed.values() if m["file"] == path]
             text, maps[path] = switched(source.text, group)
-            (TREE / path).write_text(text)
-        lib = (ROOT / "src/lib.rs").read_text()
-        (TREE / "src/lib.rs").write_text(lib + SWITCH)
+            put(path, text.encode())
         messages, done = cargo("check", "--lib")
         wrong = set()
         for message in messages:
@@ -334,7 +347,7 @@ def run(arguments):
     (WORK / "tmp").mkdir()
     steps = [step for step in STEPS if state["cost"][step] <= arguments.seconds]
     known = results()
-    tried = {name: [] if arguments.again else result["tried"] for name, result in known.items()}
+    tried = {name: result["tried"] for name, result in known.items() if not arguments.again and not arguments.retry}
     queue = [m for m in state["mutants"] if m["placed"] and re.search(arguments.only, m["name"])
              and (arguments.again or known.get(m["name"], {"verdict": "survived"})["verdict"] == "survived")
              and not set(steps) <= set(tried.get(m["name"], []))]
@@ -429,6 +442,7 @@ def main():
     one.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
     one.add_argument("--only", default="", help="regular expression that the mutant's name must match")
     one.add_argument("--again", action="store_true", help="also those that have a verdict")
+    one.add_argument("--retry", action="store_true", help="survivors once more, because there are new tests")
     one.add_argument("--seconds", type=float, default=600, help="only test programs that take no longer")
     one.set_defaults(run=run)
     commands.add_parser("report").set_defaults(run=report)

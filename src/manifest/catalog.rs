@@ -311,4 +311,25 @@ mod tests {
             );
         }
     }
+    #[test]
+    fn ends_of_logs_go_with_the_floor_and_the_last_word_on_a_log_counts() {
+        let mut catalog = Catalog::new([0; 16]);
+        let end = |number, offset| LogEnd {
+            number,
+            identity: [1; 16],
+            offset,
+            last_seq: 5,
+        };
+        let ends = [end(3, 10), end(1, 10), end(2, 10), end(2, 20)];
+        catalog.apply(&edit(ends.map(Record::LogEnd).to_vec())).unwrap();
+        assert_eq!(catalog.log_ends, [end(1, 10), end(2, 20), end(3, 10)]);
+        catalog.apply(&edit(vec![Record::LogFloor(2)])).unwrap();
+        assert_eq!(catalog.log_ends, [end(2, 20), end(3, 10)]);
+        catalog.apply(&edit(vec![Record::LogFloor(1)])).unwrap();
+        assert_eq!(
+            (catalog.log_floor, catalog.log_ends.len()),
+            (2, 2),
+            "floors do not sink"
+        );
+    }
 }

@@ -149,4 +149,23 @@ mod tests {
             Err(Error::NewerFormat { .. })
         ));
     }
+
+    #[test]
+    fn what_can_not_be_opened_is_not_taken_for_missing_and_what_is_too_long_is_not_read() {
+        use crate::env::sim::{Effect, Op, SimEnv};
+        let sim = SimEnv::new(1);
+        let (env, dir) = (sim.env(), Path::new("/db"));
+        env.fs.create_dir_all(dir).unwrap();
+        assert_eq!(read(&*env.fs, dir).unwrap(), None);
+        write(&*env.fs, dir, 3).unwrap();
+        let kind = std::io::ErrorKind::PermissionDenied;
+        sim.fail_matching(Some(Op::Open), "CURRENT", 1, kind, Effect::Nothing);
+        assert!(matches!(read(&*env.fs, dir), Err(Error::Io { .. })));
+        assert_eq!(read(&*env.fs, dir).unwrap(), Some(3));
+
+        sim.write_file("/db/CURRENT", &[b' '; 129]).unwrap();
+        let before = sim.stats().count(Op::Read);
+        assert!(matches!(read(&*env.fs, dir), Err(Error::Corruption { .. })));
+        assert_eq!(sim.stats().count(Op::Read), before);
+    }
 }

@@ -45,6 +45,8 @@ mod beside;
 mod directory;
 mod opening;
 mod resume;
+#[cfg(test)]
+mod tests;
 
 /// What was found on the way in, for `metrics`.
 #[derive(Clone, Debug, Default)]
