@@ -1,6 +1,7 @@
 //! Background work that fails: who learns of it, who waits for it, and who must not.
 
 use std::io;
+use std::time::Duration;
 
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{Error, Options, RecoveryMode, Result};
@@ -248,4 +249,48 @@ fn a_new_manifest_whose_sync_fails_costs_nothing_and_a_failed_sync_of_the_direct
     assert!(matches!(db.keyspace("b"), Err(Error::Poisoned { .. })));
     assert!(matches!(a.put("k", "v"), Err(Error::Poisoned { .. })));
     Ok(())
+}
+
+#[test]
+fn a_failed_flush_is_tried_again_after_a_tenth_of_a_second_and_then_after_twice_as_long_each_time()
+-> Result<()> {
+    let sim = SimEnv::new(10);
+    let db = tiny(&sim).open("/db")?;
+    let a = db.keyspace("a")?;
+    a.put("k", "v")?;
+    sim.fail_matching(
+        Some(Op::Create),
+        ".sst",
+        u64::MAX,
+        io::ErrorKind::Other,
+        Effect::Nothing,
+    );
+    assert!(db.flush().is_err());
+    let (mut failures, mut times) = (sim.failures(), Vec::new());
+    for now in (10..40_000).step_by(10) {
+        sim.advance(Duration::from_millis(10));
+        sim.run_until_idle();
+        if sim.failures() > failures {
+            (failures, _) = (sim.failures(), times.push(now));
+        }
+    }
+    let doubled = [100, 300, 700, 1500, 3100, 6300, 12_700, 22_700, 32_700];
+    assert_eq!(times, doubled, "milliseconds; ten seconds are the longest pause");
+    // Who asks for a flush does not wait for the next attempt.
+    sim.clear_faults();
+    let before = sim.env().clock.now();
+    db.flush()?;
+    assert_eq!(sim.env().clock.now(), before);
+    db.close()
+}
+
+#[test]
+fn the_time_that_a_flush_takes_is_measured() -> Result<()> {
+    let sim = SimEnv::new(11);
+    let db = tiny(&sim).open("/db")?;
+    db.keyspace("a")?.put("k", "v")?;
+    sim.set_slow(Duration::from_millis(1));
+    db.flush()?;
+    assert!(db.metrics().keyspaces[0].levels[0].nanos > 0);
+    db.close()
 }

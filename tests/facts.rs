@@ -374,3 +374,26 @@ fn an_idle_open_database_with_synced_log_does_nothing() -> Result<()> {
     assert_eq!(later, [], "and then left alone");
     Ok(())
 }
+
+#[test]
+fn files_are_cut_at_their_limit_and_one_key_may_overrun_it_once() -> Result<()> {
+    // Entries of a kilobyte, each seen by a snapshot, under a limit of 16 KiB.
+    let files = |count: u32, distinct: bool| -> Result<u64> {
+        let sim = SimEnv::new(1);
+        let db = uncached(&sim).max_file_size(16 << 10).open("/db")?;
+        let options = KeyspaceOptions::new().compression(Compression::None);
+        let keyspace = db.keyspace_with("k", options)?;
+        let mut held = Vec::new();
+        for i in 0..count {
+            keyspace.put(key(if distinct { i } else { 0 }), [i as u8; 1000])?;
+            held.push(db.snapshot());
+        }
+        db.flush()?;
+        let metrics = db.metrics();
+        assert_eq!(metrics.keyspaces[0].levels[0].entries, u64::from(count));
+        Ok(metrics.keyspaces[0].levels[0].files)
+    };
+    assert_eq!((files(12, true)?, files(24, true)?), (1, 2));
+    assert_eq!((files(24, false)?, files(40, false)?), (1, 2));
+    Ok(())
+}
