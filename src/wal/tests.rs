@@ -14,6 +14,7 @@ mod border_tests;
 mod chain_tests;
 mod crash_tests;
 mod payload_tests;
+mod salvage_tests;
 mod sync_tests;
 
 const OPTIONS: WalOptions = WalOptions {

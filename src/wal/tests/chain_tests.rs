@@ -3,7 +3,7 @@
 use super::*;
 
 /// Files 1 to `files`, one write each, not closed. With `synced`, markers say that all are synced but the last.
-fn chain(files: u64, synced: bool) -> (SimEnv, Env) {
+pub(super) fn chain(files: u64, synced: bool) -> (SimEnv, Env) {
     let (sim, env) = machine();
     let wal = new_wal(&env, TINY);
     for seq in 1..=files {
@@ -18,7 +18,7 @@ fn chain(files: u64, synced: bool) -> (SimEnv, Env) {
     (sim, env)
 }
 
-fn in_mode(mode: RecoveryMode) -> ReplayOptions {
+pub(super) fn in_mode(mode: RecoveryMode) -> ReplayOptions {
     ReplayOptions {
         floor: 1,
         mode,
