@@ -26,6 +26,8 @@ run() {
 
 quick_or_all() {
     if [ "$extent" = all ]; then
+        # The program that tests/tree_store.rs runs: built there, it would be built for the host.
+        cargo build --target "$triple" -p packstone --example tree_store
         run --lib --tests -- ${TEST_ARGS:-}
     else
         run --lib -- ${TEST_ARGS:-} env:: memtable:: wal:: engine::
