@@ -256,10 +256,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::Background { cause } => {
-                write!(
-                    f,
-                    "writes are stopped because background work keeps failing: {cause}"
-                )
+                write!(f, "writes are stopped because background work fails: {cause}")
             }
         }
     }

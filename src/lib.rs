@@ -73,8 +73,8 @@ mod types;
 mod wal;
 
 pub use api::{
-    AsOf, Batch, CheckpointReport, Cursor, Db, Keys, Keyspace, KeyspaceMetrics, LevelMetrics, MemoryMetrics,
-    Metrics, Range, Snapshot, SstFile,
+    Activity, AsOf, Batch, CheckpointReport, Cursor, Db, Health, Keys, Keyspace, KeyspaceMetrics,
+    LevelMetrics, MemoryMetrics, Metrics, Range, Snapshot, SstFile,
 };
 pub use error::{Error, Result};
 pub use options::{Durability, KeyspaceOptions, Options};

@@ -65,13 +65,13 @@ pub enum Bug {
     MarkerTooFar,
     /// 23: after a failed write the log goes on behind the torn frame.
     WrittenBehindTornFrame,
-    /// 24: a checkpoint's log is copied up to its end of then, and not up to that of the checkpoint's number.
+    /// 27: a checkpoint's log is copied up to its end of then, and not up to that of the checkpoint's number.
     CheckpointLogBeyond,
-    /// 24: a checkpoint's log is copied up to where it has been synced.
+    /// 27: a checkpoint's log is copied up to where it has been synced.
     CheckpointLogBelow,
-    /// 25: a checkpoint's SSTs are linked when its `CURRENT` is there already, and their names are not synced.
+    /// 28: a checkpoint's SSTs are linked when its `CURRENT` is there already, and their names are not synced.
     CheckpointLinkedLate,
-    /// 26: a read-only opening does not look again when it has replayed the logs.
+    /// 29: a read-only opening does not look again when it has replayed the logs.
     ReaderNotRechecked,
     /// 24: a file is moved into a level that has files which it overlaps.
     MovedAcrossOverlap,
@@ -79,6 +79,8 @@ pub enum Bug {
     WithinLevelZeroWithGaps,
     /// 26: a file of tombstones is deleted while older versions lie below.
     DeletedWhileHiding,
+    /// 30: a failed sync of the manifest counts as one that can be tried again.
+    ManifestSyncRetried,
 }
 
 /// A moment at which a test can step in.
@@ -113,7 +115,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 31] = [
+        pub const ALL: [Bug; 32] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -145,6 +147,7 @@ mod switch {
             Bug::MovedAcrossOverlap,
             Bug::WithinLevelZeroWithGaps,
             Bug::DeletedWhileHiding,
+            Bug::ManifestSyncRetried,
         ];
     }
 

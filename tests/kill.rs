@@ -6,6 +6,8 @@
 //! Every write of a thread follows from the thread's number and a counter, so the whole state follows from two counters.
 //! The child notes in a file, after each acknowledgement, how many writes of a thread have been acknowledged; one more may
 //! have happened. `PACKSTONE_KILL_ROUNDS=100 cargo test --test kill` does more rounds than the dozen of every day.
+//!
+//! The same child writes while a reader beside it opens the database again and again (`PACKSTONE_READERS=1000`).
 #![cfg(unix)]
 #![allow(
     clippy::disallowed_methods,
@@ -29,6 +31,11 @@ use support::rng::mix;
 const DIR_VARIABLE: &str = "PACKSTONE_KILL_DIR";
 const ROUNDS_VARIABLE: &str = "PACKSTONE_KILL_ROUNDS";
 const ROUNDS: u64 = 12;
+const READERS_VARIABLE: &str = "PACKSTONE_READERS";
+/// How often the reader opens the database.
+const READERS: u64 = 60;
+/// And until it has seen so many SSTs of a keyspace, so that the writer has compacted meanwhile.
+const SSTS_SEEN: usize = 10;
 const THREADS: u8 = 2;
 const KEYSPACES: [&str; 2] = ["left", "right"];
 /// Keys of one thread in one keyspace: few enough that most writes replace or delete something.
@@ -115,6 +122,7 @@ fn progress_path(dir: &Path, thread: u8) -> PathBuf {
 }
 
 fn keyspaces(db: &Db) -> [Keyspace; 2] {
+    // Read-only, none is created.
     KEYSPACES.map(|name| db.keyspace(name).unwrap())
 }
 
@@ -311,34 +319,118 @@ fn finish(db: Db, dir: &Path, round: u64) {
     }
 }
 
-/// Kills a child at a random moment after `least` writes of each thread have been acknowledged.
-fn run_and_kill(dir: &Path, round: u64, least: &[u64]) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+/// Starts the child, on a database that it opens or creates.
+fn start(dir: &Path) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
         .env(DIR_VARIABLE, dir)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-    while !has_written(dir, least) && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::thread::sleep(Duration::from_millis(3 + mix(nanos) % 297));
+        .unwrap()
+}
+
+fn kill(mut child: std::process::Child, what: &str) {
     child.kill().unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         output.status.signal(),
         Some(SIGKILL),
-        "the child died by itself in round {round}: {}",
+        "the child died by itself, {what}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Kills a child at a random moment after `least` writes of each thread have been acknowledged.
+fn run_and_kill(dir: &Path, round: u64, least: &[u64]) {
+    let mut child = start(dir);
+    let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    while !has_written(dir, least) && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(3 + mix(nanos) % 297));
+    kill(child, &format!("in round {round}"));
 }
 
 fn has_written(dir: &Path, least: &[u64]) -> bool {
     (0..THREADS)
         .zip(least)
         .all(|(thread, least)| read_progress(&File::open(progress_path(dir, thread)).unwrap()) >= *least)
+}
+
+/// Another process writes, flushes, compacts and deletes logs; this one opens the database again and again meanwhile.
+#[test]
+fn a_reader_beside_a_writer_sees_all_that_was_acknowledged_and_a_prefix_of_the_rest() {
+    let rounds: u64 = std::env::var(READERS_VARIABLE).map_or(READERS, |text| text.parse().unwrap());
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    for thread in 0..THREADS {
+        std::fs::write(progress_path(&dir, thread), 0u64.to_le_bytes()).unwrap();
+    }
+    let progress = || [0, 1].map(|thread| read_progress(&File::open(progress_path(&dir, thread)).unwrap()));
+    let mut child = start(&dir);
+    while progress().contains(&0) {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut models = [Model::default(), Model::default()];
+    let (mut seq, mut files) = (0, std::collections::BTreeSet::new());
+    let (began, mut round) = (Instant::now(), 0);
+    // Longer on a machine that is busy with other things.
+    while round < rounds || files.len() <= SSTS_SEEN && began.elapsed() < ORPHAN_LIFE / 2 {
+        round += 1;
+        let access = if round % 2 == 0 {
+            Access::Mapped
+        } else {
+            Access::Pread
+        };
+        let before = progress();
+        let db = options(access).open_read_only(&dir).unwrap();
+        let after = progress();
+        let found = read_all(&db);
+        for (thread, model) in models.iter_mut().enumerate() {
+            while model.done < before[thread] {
+                model.advance(thread as u8);
+            }
+            // The count is noted behind the acknowledgement: one more may have been there.
+            while let Some(difference) = model.difference(&found[thread]) {
+                assert!(
+                    model.done <= after[thread] + 1,
+                    "round {round}, thread {thread}, {} to {} acknowledged: no prefix; against the last: {difference}",
+                    before[thread],
+                    after[thread]
+                );
+                model.advance(thread as u8);
+            }
+        }
+        // What it sees stays, whatever the writer does to the files.
+        assert!(read_all(&db) == found);
+        let now = db.as_of();
+        assert!(
+            now.seq >= seq && now.age < Duration::from_secs(60),
+            "{now:?} after {seq}"
+        );
+        seq = now.seq;
+        files.extend(
+            db.open_keyspace("left")
+                .unwrap()
+                .files()
+                .into_iter()
+                .map(|file| file.path),
+        );
+        let second = options(access).open(&dir).err();
+        assert!(
+            matches!(second, Some(packstone::Error::Locked { .. })),
+            "{second:?}"
+        );
+    }
+    kill(child, "beside the reader");
+    println!(
+        "{round} readers, the last one as of {seq}, {} SSTs seen",
+        files.len()
+    );
+    assert!(models.iter().all(|model| model.done > 10));
+    assert!(files.len() > SSTS_SEEN, "the writer has compacted meanwhile");
 }
 
 /// What each thread's keys hold in each keyspace; read forward, backward and by key.

@@ -190,4 +190,5 @@ hunts! {
     a_move_across_an_overlap: MovedAcrossOverlap by Model;
     a_gap_within_level_zero: WithinLevelZeroWithGaps by Model;
     a_deletion_of_what_hides: DeletedWhileHiding by Model;
+    a_failed_sync_of_the_manifest_tried_again: ManifestSyncRetried by Faults;
 }

@@ -7,6 +7,7 @@ mod cursor;
 mod db;
 mod files;
 mod handle;
+mod health;
 mod keyspace;
 mod limits;
 mod metrics;
@@ -14,6 +15,7 @@ mod range;
 mod snapshot;
 
 pub use crate::engine::checkpoint::CheckpointReport;
+pub use crate::engine::health::{Activity, Health};
 pub use batch::Batch;
 pub use cursor::Cursor;
 pub use db::{AsOf, Db};

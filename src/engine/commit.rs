@@ -41,6 +41,7 @@ impl Core {
     pub(crate) fn commit(self: &Arc<Self>, request: Request, durability: Durability) -> Result<()> {
         self.check_open()?;
         let wal = self.wal()?;
+        self.check_writable()?;
         if request.payload.is_empty() {
             return match durability {
                 Durability::Buffered => Ok(()),
@@ -171,6 +172,7 @@ impl Core {
             return outcomes;
         }
         let appended = self.wal().and_then(|wal| wal.append(&frames));
+        self.note_log(&appended);
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         let frame_count = frames.len();
         drop(frames);

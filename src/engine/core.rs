@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keyspace::{KeyspaceCore, Work};
+use super::health::Failures;
+use super::keyspace::KeyspaceCore;
 use super::memory::Memory;
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
@@ -48,8 +49,7 @@ pub(crate) struct Core {
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
-    pub(super) background_errors: Mutex<BTreeMap<(KeyspaceId, Work), Error>>,
-    pub(super) failures: AtomicU64,
+    pub(super) health: Failures,
     pub(super) running_jobs: AtomicUsize,
     pub(super) closed: AtomicBool,
     closing: Mutex<()>,
@@ -177,8 +177,7 @@ impl Core {
             pressure: Pressure::default(),
             progress: Event::default(),
             counters: Counters::default(),
-            background_errors: Mutex::new(BTreeMap::new()),
-            failures: AtomicU64::new(0),
+            health: Failures::default(),
             running_jobs: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),

@@ -6,7 +6,6 @@
 //! with the marker of the edit that raised the floor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::compaction::rules::Retention;
 use super::core::Core;
@@ -22,12 +21,6 @@ use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
 use crate::types::EntryKind;
 use crate::{Error, Result};
-
-/// The first retry after a failure comes after this many milliseconds, each further one after twice as many: soon enough
-/// for a hiccup, and no storm of attempts where the disk stays full.
-const FIRST_RETRY_MS: u64 = 100;
-/// The longest time between retries, in milliseconds.
-const LAST_RETRY_MS: u64 = 10_000;
 
 impl Core {
     /// Sees to it that the keyspace's frozen memtables get flushed.
@@ -61,25 +54,6 @@ impl Core {
             }
         }
         self.progress.notify();
-    }
-
-    /// Tries again later, unless nothing may be written any more.
-    pub(crate) fn retry(
-        self: &Arc<Self>,
-        keyspace: &Arc<KeyspaceCore>,
-        work: Work,
-        again: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
-    ) {
-        if self.is_closed() || self.poisoned().is_some() || keyspace.is_dropped() {
-            return;
-        }
-        let delay = {
-            let mut jobs = keyspace.jobs.lock();
-            let delay = jobs.retry_ms.entry(work).or_insert(0);
-            *delay = (*delay * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
-            Duration::from_millis(*delay)
-        };
-        self.spawn_after(delay, Priority::High, keyspace, again);
     }
 
     fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
@@ -249,17 +223,5 @@ impl Core {
             keyspace.is_dropped() || keyspace.view().frozen.iter().all(|frozen| frozen.upto > upto)
         });
         if done { Ok(()) } else { outcome }
-    }
-
-    /// An error when the database is closed or poisoned, or background work has failed since there were `failures`.
-    pub(crate) fn background_outcome(&self, failures: u64) -> Result<()> {
-        if let Some(error) = self.poisoned() {
-            return Err(error);
-        }
-        self.check_open()?;
-        match self.background_error() {
-            Some(error) if self.failures() > failures => Err(error),
-            _ => Ok(()),
-        }
     }
 }

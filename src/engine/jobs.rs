@@ -93,7 +93,10 @@ impl Core {
         let failures = self.failures();
         let mut outcome = Ok(());
         self.wait(&mut || {
-            outcome = self.background_outcome(failures);
+            // What has met damage is due for ever.
+            outcome = self
+                .background_outcome(failures)
+                .and(self.hopeless().map_or(Ok(()), Err));
             // Work that is due and not queued has failed, and is tried again after a while.
             let settled =
                 |keyspace: &Arc<KeyspaceCore>| keyspace.is_settled() && !self.compaction_is_due(keyspace);

@@ -1,6 +1,5 @@
 //! [`KeyspaceCore`]: the state of one keyspace in memory, and [`View`], what a reader pins of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,8 +104,6 @@ pub(crate) struct Jobs {
     pub(crate) ranges_waiting: usize,
     /// By level, where compactions have come to, see `compaction::picker`.
     pub(crate) cursors: [Vec<u8>; LEVELS],
-    /// The delay before the last retry of each kind of work that has failed, in milliseconds.
-    pub(crate) retry_ms: BTreeMap<Work, u64>,
 }
 
 /// A memtable that takes no more writes.

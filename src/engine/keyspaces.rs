@@ -97,9 +97,7 @@ impl Core {
             self.commit_edit(&mut state, edit, &tables, |_| {
                 self.note_drop(&keyspace);
                 self.keyspaces.write().remove(&keyspace.id);
-                self.background_errors
-                    .lock()
-                    .retain(|(id, _), _| *id != keyspace.id);
+                self.forget_failures_of(keyspace.id);
             })
         });
         if result.is_err() {

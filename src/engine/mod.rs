@@ -23,7 +23,7 @@ pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;
 mod flush;
-mod health;
+pub(crate) mod health;
 mod jobs;
 pub(crate) mod keyspace;
 mod keyspaces;

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::table::Table;
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
 use crate::{Error, Result};
@@ -75,6 +76,7 @@ impl Core {
         let committed = match manifest.commit(&edit, &next) {
             Ok(committed) => committed,
             Err(CommitError::Write(error)) => return Err(error),
+            Err(CommitError::Sync(error)) if planted::is(Bug::ManifestSyncRetried) => return Err(error),
             Err(CommitError::Sync(error)) => return Err(self.poison(error)),
         };
         state.catalog = next;
@@ -90,17 +92,6 @@ impl Core {
             self.trash.throw_away(path);
         }
         Ok(committed.marked)
-    }
-
-    /// Stops all writing for good: what the disk holds is unknown.
-    pub(crate) fn poison(&self, cause: Error) -> Error {
-        if let Some(wal) = &self.wal {
-            wal.poison(cause.clone());
-        }
-        self.progress.notify();
-        self.poisoned().unwrap_or(Error::Poisoned {
-            cause: Arc::new(cause),
-        })
     }
 
     /// Makes everything in the log so far durable: before any edit that depends on it.

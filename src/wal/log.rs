@@ -59,18 +59,18 @@ pub(super) struct State {
     /// The last sequence number before the current file.
     before_seq: SeqNo,
     /// Whether nothing more may be written to the current file (invariant 5).
-    retired: bool,
+    pub(super) retired: bool,
     /// Files before the current one, oldest first.
     pub(super) older: Vec<OlderLog>,
     next_number: u64,
     /// Everything below is known to be synced.
-    synced: LogPosition,
+    pub(super) synced: LogPosition,
     /// Behind `synced` and below this there is at most a marker, which nobody waits for. Without this an idle log that is
     /// synced at intervals would grow by a marker each time.
-    settled: LogPosition,
+    pub(super) settled: LogPosition,
     sync_running: bool,
-    poison: Option<Error>,
-    closed: bool,
+    pub(super) poison: Option<Error>,
+    pub(super) closed: bool,
     pub(super) pins: Pins,
 }
 
@@ -178,11 +178,16 @@ impl Wal {
 
     /// Makes everything below `upto` durable; callers share syncs. Fails with [`Error::Poisoned`] once a sync failed.
     pub(crate) fn sync(&self, upto: LogPosition) -> Result<()> {
+        self.sync_until(upto, |state| state.settled)
+    }
+
+    /// The same, with what counts as done.
+    pub(super) fn sync_until(&self, upto: LogPosition, done: fn(&State) -> LogPosition) -> Result<()> {
         let mut state = self.state.lock();
         let upto = upto.min(state.end());
         loop {
             state.check_poison()?;
-            if state.settled >= upto {
+            if done(&state) >= upto {
                 return Ok(());
             }
             if !state.sync_running {
@@ -191,7 +196,7 @@ impl Wal {
             drop(state);
             self.env.scheduler.wait(&self.sync_ended, &mut || {
                 let state = self.state.lock();
-                !state.sync_running || state.settled >= upto || state.poison.is_some()
+                !state.sync_running || done(&state) >= upto || state.poison.is_some()
             });
             state = self.state.lock();
         }
@@ -320,44 +325,8 @@ impl Wal {
         self.state.lock().writer.header().number
     }
 
-    /// Ends the log in order: syncs everything, then seals. Appends from now on get [`Error::Closed`]. If sealing fails,
-    /// what was synced stays so, and the next open sees a log that was not closed in order.
-    pub(crate) fn close(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Ok(());
-        }
-        state.closed = true;
-        // Where a write has failed, only a successor can say where the good part of the file ends.
-        let begun = if state.retired {
-            self.begin_file(&mut state)
-        } else {
-            Ok(())
-        };
-        let begun = self.note_sync_failure(&mut state, begun);
-        let end = state.end();
-        drop(state);
-        self.sync(end)?;
-        begun?;
-        let mut state = self.state.lock();
-        state.check_poison()?;
-        let sealed = state.writer.seal();
-        self.note_sync_failure(&mut state, sealed)?;
-        state.synced = state.end();
-        state.settled = state.synced;
-        Ok(())
-    }
-
-    /// Where a log that was closed in order ends, seal included.
-    pub(crate) fn closed_end(&self) -> Option<LogEnd> {
-        let state = self.state.lock();
-        let sealed = state.closed && !state.retired && state.synced == state.end();
-        (sealed && state.poison.is_none())
-            .then(|| state.writer.header().ended(state.writer.end(), state.last_seq))
-    }
-
     /// Makes the next file the current one. The old one is not synced here: the next sync covers it first.
-    fn begin_file(&self, state: &mut State) -> Result<()> {
+    pub(super) fn begin_file(&self, state: &mut State) -> Result<()> {
         // From here on a successor may exist on disk that names the present end, even if creating it seems to fail.
         state.retired = true;
         let end = state.writer.header().ended(state.writer.end(), state.last_seq);
@@ -378,6 +347,9 @@ impl Wal {
             offset: end.offset,
         };
         let unsynced = (state.synced < reached).then(|| old.medium());
+        if state.settled >= reached {
+            state.settled = state.end(); // the header is durable, and nobody waits for more
+        }
         let log = LiveLog {
             bytes: end.offset,
             before_seq: state.before_seq,
@@ -391,7 +363,7 @@ impl Wal {
     }
 
     /// Passes the result on; poisons the log first if it is that of a failed sync.
-    fn note_sync_failure(&self, state: &mut State, result: Result<()>) -> Result<()> {
+    pub(super) fn note_sync_failure(&self, state: &mut State, result: Result<()>) -> Result<()> {
         match result {
             Err(error) if is_sync_failure(&error) => {
                 state.poison.get_or_insert(error);
@@ -403,21 +375,21 @@ impl Wal {
     }
 }
 
+impl OlderLog {
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced.is_some()
+    }
+}
+
 impl State {
-    fn end(&self) -> LogPosition {
+    pub(super) fn end(&self) -> LogPosition {
         LogPosition {
             number: self.writer.header().number,
             offset: self.writer.end(),
         }
     }
 
-    /// Up to where the current file is known to be synced.
-    pub(super) fn synced_end(&self) -> u64 {
-        let here = self.synced.number == self.writer.header().number;
-        if here { self.synced.offset } else { HEADER_LEN }
-    }
-
-    fn check_poison(&self) -> Result<()> {
+    pub(super) fn check_poison(&self) -> Result<()> {
         match &self.poison {
             Some(cause) => Err(Error::Poisoned {
                 cause: Arc::new(cause.clone()),
@@ -426,7 +398,7 @@ impl State {
         }
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         self.check_poison()?;
         if self.closed { Err(Error::Closed) } else { Ok(()) }
     }

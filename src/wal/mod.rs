@@ -29,6 +29,7 @@ use crate::SeqNo;
 use crate::record_log::LogEnd;
 
 mod chain;
+mod ends;
 mod log;
 mod payload;
 mod pin;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::log::Wal;
 use crate::planted::{self, Bug};
-use crate::record_log::LogEnd;
+use crate::record_log::{HEADER_LEN, LogEnd};
 
 /// Who keeps old files, and which ones would have gone without them.
 #[derive(Debug, Default)]
@@ -49,7 +49,9 @@ impl Wal {
             end: log.end.clone(),
         });
         let end = if planted::is(Bug::CheckpointLogBelow) {
-            state.synced_end()
+            // Up to where it has been synced.
+            let here = state.synced.number == state.writer.header().number;
+            if here { state.synced.offset } else { HEADER_LEN }
         } else {
             state.writer.end()
         };

@@ -10,6 +10,7 @@ use crate::env::sim::{CrashStyle, Effect, Op as Io, SimEnv};
 use crate::record_log::{FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogWriter, RecoveryMode};
 use crate::{Error, Result, SeqNo};
 
+mod beside_tests;
 mod border_tests;
 mod chain_tests;
 mod crash_tests;

@@ -7,7 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use packstone::env::Env;
@@ -16,6 +16,7 @@ use packstone::{Access, Db, Durability, Keys, Keyspace, KeyspaceOptions, Options
 
 use crate::stress_support::data::{self, Bytes, NAMES};
 use crate::stress_support::steps::{End, History, Id, Item, Move, Span, Step};
+use crate::support::hooked;
 use crate::support::rng::Rng;
 
 /// Whose disk it is.
@@ -107,6 +108,8 @@ struct Run<'h> {
     snapshots: BTreeMap<Id, (Snapshot, BTreeMap<Id, Keyspace>)>,
     keyspaces: BTreeMap<Id, Keyspace>,
     db: Option<Db>,
+    /// Checkpoints made.
+    made: u64,
     answer: Vec<u8>,
 }
 
@@ -127,6 +130,7 @@ pub(crate) fn answers(history: &History, set: &OptionSet) -> Answers {
         snapshots: BTreeMap::new(),
         keyspaces: BTreeMap::new(),
         db: None,
+        made: 0,
         answer: Vec::new(),
     };
     run.open();
@@ -147,17 +151,20 @@ impl Run<'_> {
             Some(_) => draw_options(&mut self.rng),
             None => self.set.options.clone(),
         };
-        let env = match self.set.disk {
-            Disk::Simulated => self.sim.env(),
-            Disk::Real => Env::real(self.set.threads),
-        };
-        let db = options.env(env).open(&self.dir).expect("opens");
+        let db = options.env(self.env()).open(&self.dir).expect("opens");
         for name in db.keyspaces() {
             let id = NAMES.iter().position(|known| *known == name).unwrap();
             self.keyspaces.insert(id as Id, db.open_keyspace(&name).unwrap());
             self.put(name.as_bytes());
         }
         self.db = Some(db);
+    }
+
+    fn env(&self) -> Env {
+        hooked::hooked(match self.set.disk {
+            Disk::Simulated => self.sim.env(),
+            Disk::Real => Env::real(self.set.threads),
+        })
     }
 
     fn db(&self) -> &Db {
@@ -241,6 +248,8 @@ impl Run<'_> {
             Step::Verify => _ = self.db().verify().unwrap(),
             Step::Compact(id, span) => self.compact(*id, span),
             Step::Check | Step::ReadOnly => self.everything(),
+            Step::Beside => self.beside(),
+            Step::Checkpoint(no_links) => self.checkpoint(*no_links),
             Step::Close => {
                 self.db.take().unwrap().close().unwrap();
                 self.open();
@@ -444,5 +453,48 @@ impl Run<'_> {
                 self.put_entry(Some(entry.unwrap()));
             }
         }
+    }
+
+    /// What another opening of a directory sees.
+    fn reader(&mut self, dir: &Path) -> Db {
+        let options = match self.set.changing {
+            Some(_) => draw_options(&mut self.rng),
+            None => self.set.options.clone(),
+        };
+        options
+            .env(self.env())
+            .open_read_only(dir)
+            .expect("opens for reading")
+    }
+
+    fn contents(&mut self, db: &Db) {
+        self.put(&db.as_of().seq.to_le_bytes());
+        for name in db.keyspaces() {
+            self.put(name.as_bytes());
+            for entry in db.open_keyspace(&name).unwrap().iter() {
+                self.put_entry(Some(entry.unwrap()));
+            }
+        }
+    }
+
+    fn beside(&mut self) {
+        let reader = self.reader(&self.dir.clone());
+        self.contents(&reader);
+    }
+
+    fn checkpoint(&mut self, no_links: bool) {
+        self.made += 1;
+        let dir = self.dir.with_extension(format!("checkpoint-{}", self.made));
+        let report = hooked::without_links(no_links, || self.db().checkpoint(&dir).unwrap());
+        assert!(
+            if no_links {
+                report.linked_files
+            } else {
+                report.copied_files
+            } == 0
+        );
+        self.put(&report.seq.to_le_bytes());
+        let reader = self.reader(&dir);
+        self.contents(&reader);
     }
 }

@@ -1,5 +1,6 @@
 //! A read-only opening changes nothing.
 
+use super::support::hooked;
 use super::*;
 
 /// Every file below a directory: contents, and when it was last changed.
@@ -104,4 +105,135 @@ fn a_read_only_opening_of_nothing_is_an_error_and_creates_nothing() {
         .unwrap_err();
     assert!(matches!(error, Error::NotADatabase { .. }), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// A machine with a database that has SSTs and logs, and its writer.
+fn written(seed: u64) -> Result<(SimEnv, Db, Keyspace)> {
+    let sim = SimEnv::new(seed);
+    let db = on(&sim).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    fill(&keyspace, 0..600, 50)?;
+    db.wait_for_background()?;
+    fill(&keyspace, 600..650, 50)?;
+    Ok((sim, db, keyspace))
+}
+
+fn beside(sim: &SimEnv) -> Options {
+    tiny().env(hooked::hooked(sim.env()))
+}
+
+#[test]
+fn files_that_vanish_between_the_manifest_and_their_opening_make_a_reader_start_over() -> Result<()> {
+    // The writer compacts, flushes and deletes before the reader's first, second ... call.
+    for at in 0..60 {
+        let (sim, _db, keyspace) = written(17)?;
+        let (machine, writer) = (sim.clone(), keyspace.clone());
+        let busy = move |call| {
+            if call == at {
+                fill(&writer, 300..400, 60).unwrap();
+                writer.compact_range::<&[u8], _>(..).unwrap();
+                machine.run_until_idle();
+            }
+        };
+        let reader = hooked::during(Path::new("/db"), busy, || beside(&sim).open_read_only("/db"))?;
+        let found = reader.open_keyspace("a")?;
+        assert_eq!(found.iter().count(), 650, "before call {at}");
+        // What was written meanwhile is seen as a prefix.
+        let new: Vec<bool> = (300..400)
+            .map(|n| found.get(key(n)).unwrap().unwrap().len() == 60)
+            .collect();
+        assert!(
+            new.is_sorted_by(|before, after| before >= after),
+            "before call {at}: {new:?}"
+        );
+        assert_eq!(found.iter().rev().count(), 650);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_drop_and_a_write_behind_it_are_never_seen_the_wrong_way_round() -> Result<()> {
+    let mut dropped = 0;
+    for at in 0..60 {
+        let (sim, db, keyspace) = written(18)?;
+        let other = db.keyspace("b")?;
+        other.put("k", "v")?;
+        drop(other);
+        let writer = keyspace.clone();
+        let busy = move |call| {
+            if call == at {
+                db.drop_keyspace("b").unwrap();
+                writer.put("behind", "the drop").unwrap();
+            }
+        };
+        let reader = hooked::during(Path::new("/db"), busy, || beside(&sim).open_read_only("/db"))?;
+        let behind = reader.open_keyspace("a")?.get("behind")?.is_some();
+        let is_there = reader.keyspaces().contains(&"b".to_owned());
+        assert!(!(behind && is_there), "before call {at}");
+        dropped += u32::from(behind);
+    }
+    assert!((1..60).contains(&dropped), "{dropped}");
+    Ok(())
+}
+
+#[test]
+fn a_writer_that_never_leaves_time_to_read_is_a_clear_error_and_no_endless_loop() -> Result<()> {
+    let (sim, db, _keyspace) = written(19)?;
+    let busy = move |call: u64| {
+        let name = format!("{call}");
+        db.keyspace(&name).unwrap();
+        db.drop_keyspace(&name).unwrap();
+        db.keyspace("stays").unwrap();
+        if call % 2 == 0 {
+            db.drop_keyspace("stays").unwrap();
+        }
+    };
+    let error = hooked::during(Path::new("/db"), busy, || beside(&sim).open_read_only("/db")).unwrap_err();
+    assert!(matches!(error, Error::Changing { attempts: 64, .. }), "{error}");
+    assert!(error.to_string().contains("open it again"));
+    Ok(())
+}
+
+#[test]
+fn a_reader_says_what_it_shows_and_how_old_that_is() -> Result<()> {
+    let (sim, db, keyspace) = written(20)?;
+    assert_eq!((db.as_of().seq, db.as_of().age), (650, Duration::ZERO));
+    let reader = on(&sim).open_read_only("/db")?;
+    keyspace.put("more", "1")?;
+    sim.advance(Duration::from_secs(7));
+    assert_eq!(
+        (reader.as_of().seq, reader.as_of().age),
+        (650, Duration::from_secs(7))
+    );
+    let newer = on(&sim).open_read_only("/db")?;
+    assert_eq!((newer.as_of().seq, newer.as_of().age), (651, Duration::ZERO));
+    assert_eq!(db.as_of().seq, 651);
+    Ok(())
+}
+
+#[test]
+fn damage_beside_a_busy_writer_is_reported_as_damage() -> Result<()> {
+    let (sim, db, keyspace) = written(21)?;
+    let file = keyspace.files().pop().unwrap().path;
+    let footer = sim.file_len(&file).unwrap() - 40;
+    sim.flip_bit(&file, footer, 1).unwrap();
+    let error = on(&sim).open_read_only("/db").unwrap_err();
+    assert!(
+        matches!(&error, Error::Corruption { path, .. } if *path == file),
+        "{error}"
+    );
+    // The same where something changes each time.
+    let mut n = 0;
+    let busy = move |call: u64| {
+        if call % 10 == 0 {
+            n += 1;
+            db.keyspace(&format!("{n}")).unwrap();
+        }
+    };
+    let error = hooked::during(Path::new("/db"), busy, || beside(&sim).open_read_only("/db")).unwrap_err();
+    assert!(
+        matches!(&error, Error::Corruption { path, .. } if *path == file),
+        "{error}"
+    );
+    Ok(())
 }

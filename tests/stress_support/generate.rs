@@ -268,6 +268,8 @@ impl Generator {
             882..886 => Step::Options(self.opts()),
             886..980 => Step::Jobs(self.rng.between(1, 3)),
             980..984 => Step::Idle,
+            984..987 => Step::Checkpoint(self.rng.one_in(3)),
+            987..991 => Step::Beside,
             _ => Step::Advance(self.rng.between(1, 100)),
         }
     }

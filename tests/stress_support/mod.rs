@@ -5,7 +5,8 @@
 //!
 //! * `steps`: histories as data, and as text;
 //! * `generate`: histories drawn from a seed; `data`: keys and values from numbers;
-//! * `oracle`: what the database must hold; `world`, `writing`, `reading`, `checks`: runs steps and compares;
+//! * `oracle`: what the database must hold; `world`, `writing`, `reading`, `beside`, `checks`: runs steps and compares; `explain`: which
+//!   errors the faults explain;
 //! * `shrink`: shortens what fails; `report`: what was done.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(
@@ -19,9 +20,11 @@
     reason = "campaigns are spread over threads and look at the clock"
 )]
 
+mod beside;
 mod checks;
 mod cursors;
 pub(crate) mod data;
+mod explain;
 pub(crate) mod generate;
 mod oracle;
 mod reading;

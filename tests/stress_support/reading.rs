@@ -8,7 +8,7 @@ use packstone::{Error, Keys, Range, Slice};
 use super::data::Bytes;
 use super::oracle::{Map, show};
 use super::steps::{End, Id, Span, Step};
-use super::world::{Checked, DIR, HeldSnapshot, World, found_in};
+use super::world::{Checked, DIR, HeldSnapshot, World};
 
 /// A range in the middle of being read.
 enum Cursor {
@@ -159,6 +159,8 @@ impl World {
             Step::Verify => self.verify(),
             Step::Check => self.check_everything(),
             Step::ReadOnly => self.read_only(),
+            Step::Checkpoint(no_links) => self.checkpoint(*no_links),
+            Step::Beside => self.beside(),
             other => Err(format!("{other} is not handled")),
         }
     }
@@ -394,18 +396,11 @@ impl World {
         let (before, since) = (self.sim.list(), self.failures());
         let read = || -> packstone::Result<_> {
             let db = self.options().open_read_only(DIR)?;
-            let mut found = std::collections::BTreeMap::new();
-            for name in db.keyspaces() {
-                let id = super::data::NAMES.iter().position(|known| *known == name);
-                found.insert(
-                    id.expect("histories create no others") as Id,
-                    db.open_keyspace(&name)?,
-                );
-            }
-            if let Some(Ok(())) = found.values().next().map(|keyspace| keyspace.put("k", "v")) {
+            let first = db.keyspaces().first().map(|name| db.open_keyspace(name));
+            if let Some(Ok(())) = first.transpose()?.map(|keyspace| keyspace.put("k", "v")) {
                 return Ok(Err("a read-only database accepts a write".to_owned()));
             }
-            found_in(&found).map(Ok)
+            self.found_beside(&db).map(Ok)
         };
         match read() {
             Ok(found) => {

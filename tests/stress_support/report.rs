@@ -58,6 +58,11 @@ counts!(
     compactions,
     replayed,
     stalls,
+    checkpoints,
+    readers,
+    retrying,
+    read_only,
+    poisoned,
 );
 
 impl Report {

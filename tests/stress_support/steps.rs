@@ -129,6 +129,10 @@ pub(crate) enum Step {
     /// All that can be read, the files, and the account of space.
     Check,
     ReadOnly,
+    /// A checkpoint, while jobs run; with `true` on a disk without links.
+    Checkpoint(bool),
+    /// A read-only opening while jobs run.
+    Beside,
     Close,
     /// Drops all handles.
     Abandon,
@@ -170,6 +174,7 @@ const ERRORS: [(&str, i32); 3] = [("EIO", EIO), ("ENOSPC", ENOSPC), ("EMFILE", E
 const ENDS: [(&str, End); 3] = [("front", End::Front), ("back", End::Back), ("both", End::Both)];
 const WHAT: [(&str, bool); 2] = [("entries", false), ("keys", true)];
 const EFFECTS: [(&str, bool); 2] = [("before", false), ("half", true)];
+const LINKS: [(&str, bool); 2] = [("linked", false), ("copied", true)];
 const SYNCED: [(&str, bool); 2] = [("buffered", false), ("synced", true)];
 pub(crate) const OPS: [(&str, Option<Op>); 16] = [
     ("any", None),
@@ -328,6 +333,8 @@ impl Display for Step {
             Step::Verify => f.write_str("verify"),
             Step::Check => f.write_str("check"),
             Step::ReadOnly => f.write_str("read-only"),
+            Step::Checkpoint(no_links) => write!(f, "checkpoint {}", name_of(&LINKS, no_links)),
+            Step::Beside => f.write_str("beside"),
             Step::Close => f.write_str("close"),
             Step::Abandon => f.write_str("abandon"),
         }
@@ -484,6 +491,8 @@ impl FromStr for Step {
             "verify" => Step::Verify,
             "check" => Step::Check,
             "read-only" => Step::ReadOnly,
+            "checkpoint" => Step::Checkpoint(w.one_of(&LINKS)?),
+            "beside" => Step::Beside,
             "close" => Step::Close,
             "abandon" => Step::Abandon,
             other => return Err(format!("{other:?} is no step")),

@@ -14,12 +14,15 @@ use std::time::Duration;
 use packstone::env::sim::{Chance, CrashStyle, Effect, Fault, SimEnv};
 use packstone::{Access, Db, Error, Keyspace, KeyspaceOptions, Options, RecoveryMode, Snapshot};
 
+use super::beside::Kept;
 use super::cursors::HeldCursor;
 use super::data::{self, Bytes, NAMES};
+use super::explain::is_damage;
 use super::oracle::{Found, Incarnation, Loss, Map, Oracle};
 use super::reading::HeldRange;
 use super::report::Report;
 use super::steps::{History, Id, Opts, Step};
+use crate::support::hooked::hooked;
 
 pub(crate) const DIR: &str = "/data/db";
 /// After so many openings in a row that have failed, faults and the shortage of room end.
@@ -59,6 +62,12 @@ pub(crate) struct World {
     pub(crate) keyspaces: BTreeMap<Id, Keyspace>,
     pub(crate) layouts: BTreeMap<Id, KeyspaceOptions>,
     db: Option<Db>,
+    pub(crate) kept: Option<Kept>,
+    /// Checkpoints begun.
+    pub(crate) made: u64,
+    /// The last error of the present step, and whether it has written something.
+    pub(crate) last_error: Option<Error>,
+    pub(crate) wrote: bool,
     /// What may have been lost since the last opening that succeeded.
     loss: Loss,
     /// How the machine stops when the power goes off by itself.
@@ -130,6 +139,10 @@ impl World {
             keyspaces: BTreeMap::new(),
             layouts: BTreeMap::new(),
             db: None,
+            kept: None,
+            made: 0,
+            last_error: None,
+            wrote: false,
             loss: Loss::Nothing,
             style: CrashStyle::Random,
             chances: Vec::new(),
@@ -144,7 +157,11 @@ impl World {
     }
 
     pub(crate) fn options(&self) -> Options {
-        options(&self.opts).env(self.sim.env())
+        options(&self.opts).env(hooked(self.sim.env()))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -175,7 +192,9 @@ impl World {
             return Ok(());
         }
         self.report.operations += 1;
+        (self.last_error, self.wrote) = (None, false);
         self.operate(step)?;
+        self.check_health(step)?;
         if self.sim.is_off() {
             self.crash(self.style);
         } else if self.poisoned_for > POISONED_STEPS {
@@ -187,6 +206,7 @@ impl World {
     /// All faults end, and everything is still right; twice, with an orderly close between.
     pub(crate) fn finish(&mut self) -> Checked {
         self.calm();
+        self.heals()?;
         for _ in 0..2 {
             if self.over || !self.is_open_now()? {
                 break;
@@ -388,6 +408,7 @@ impl World {
             .recovered(&found, self.loss)
             .map_err(|what| format!("after opening: {what}"))?;
         self.opened();
+        self.look_at_kept()?;
         if self.sim.is_off() {
             return Ok(false);
         }
@@ -455,47 +476,4 @@ pub(crate) fn found_in(keyspaces: &BTreeMap<Id, Keyspace>) -> packstone::Result<
         found.insert(*id, map);
     }
     Ok(found)
-}
-
-/// What explains an error.
-impl World {
-    pub(crate) fn is_damaged(&self) -> bool {
-        !self.flipped.is_empty()
-    }
-
-    /// Takes an error for what it may be: the effect of calls that have been made to fail after the first `since`, of the
-    /// missing room, of the missing power, of flipped bits.
-    pub(crate) fn tolerate(&mut self, what: &str, error: &Error, since: u64) -> Checked {
-        self.report.errors += 1;
-        self.report.damage_found += u64::from(is_damage(error));
-        if self.explains(error, since) {
-            return Ok(());
-        }
-        Err(format!("{what}: nothing explains this error: {error}"))
-    }
-
-    fn explains(&self, error: &Error, since: u64) -> bool {
-        match error {
-            Error::Io { source, .. } => {
-                let full = source.kind() == std::io::ErrorKind::StorageFull && self.short_of_room;
-                full || self.failures() > since || self.sim.is_off()
-            }
-            Error::Poisoned { cause } | Error::Background { cause } => {
-                self.explains(cause, self.failures_at_open)
-            }
-            Error::Corruption { path, .. }
-            | Error::NewerFormat { path, .. }
-            | Error::NotADatabase { path, .. } => self.is_damaged() && path.starts_with(Path::new(DIR)),
-            _ => false,
-        }
-    }
-}
-
-/// Whether it says that bytes are not what was written.
-pub(crate) fn is_damage(error: &Error) -> bool {
-    match error {
-        Error::Corruption { .. } | Error::NewerFormat { .. } | Error::NotADatabase { .. } => true,
-        Error::Poisoned { cause } | Error::Background { cause } => is_damage(cause),
-        _ => false,
-    }
 }

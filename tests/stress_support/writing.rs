@@ -78,7 +78,7 @@ impl World {
         Ok(())
     }
 
-    fn note_poison(&mut self, error: &Error) {
+    pub(crate) fn note_poison(&mut self, error: &Error) {
         if matches!(error, Error::Poisoned { .. }) {
             self.poisoned_for += 1;
         }
@@ -165,6 +165,7 @@ impl World {
             .collect();
         match result {
             Ok(()) => {
+                self.wrote = true;
                 self.report.writes += writes.len() as u64;
                 self.oracle.commit(ops, true, sync);
                 Ok(())

@@ -76,8 +76,8 @@ fn attempt(
     tables: &mut Tables,
 ) -> Result<Option<(Arc<Core>, RecoveryReport)>> {
     let began = env.clock.now();
+    let names = list(env, dir)?;
     let Some(loaded) = manifest::load(&*env.fs, dir)? else {
-        let names = list(env, dir)?;
         return fresh(env, dir, options, true, &names).map(|_| None);
     };
     let first = Look::of(&loaded);

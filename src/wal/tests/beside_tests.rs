@@ -1,0 +1,93 @@
+//! Promises to those who are beside the writer: copies of the log, and readers of it.
+
+use super::*;
+
+fn end_of(wal: &Wal) -> crate::record_log::LogEnd {
+    wal.pin(0).files.pop().unwrap().end
+}
+
+#[test]
+fn a_pinned_log_stays_until_the_last_pin_goes() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, TINY);
+    (1..=5).for_each(|seq| _ = append(&wal, seq).unwrap());
+    let (first, second) = (wal.pin(2), wal.pin(0));
+    let numbers = |pin: &PinnedLog<'_>| pin.files.iter().map(|file| file.end.number).collect::<Vec<_>>();
+    assert_eq!(
+        (numbers(&first), numbers(&second)),
+        (vec![2, 3, 4, 5], vec![1, 2, 3, 4, 5])
+    );
+    let last = first.files.last().unwrap();
+    assert_eq!((last.end.last_seq, last.end.offset), (5, wal.end().offset));
+    // What is appended later is none of it.
+    append(&wal, 6).unwrap();
+    assert_eq!(first.files.len(), 4);
+    wal.remove_below(4).unwrap();
+    assert_eq!(sim.list().len(), 6);
+    drop(second);
+    assert_eq!(sim.list().len(), 6);
+    drop(first);
+    assert_eq!(sim.list().len(), 3, "{:?}", sim.list());
+    wal.remove_below(5).unwrap();
+    assert_eq!(sim.list().len(), 2);
+}
+
+#[test]
+fn the_end_up_to_which_a_log_was_read_stands_until_a_successor_or_a_cut_says_otherwise() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, OPTIONS);
+    append(&wal, 1).unwrap();
+    let good = end_of(&wal);
+    let mut beyond = good.clone();
+    beyond.offset += 10;
+    let reaches = |end: &crate::record_log::LogEnd| still_reaches(&*env.fs, db(), end).unwrap();
+    assert!(reaches(&good));
+    assert!(!reaches(&beyond), "cut off");
+    // A group fails, and its frames can't be cut off.
+    sim.fail_matching(Some(Io::SetLen), ".log", 1, ErrorKind::Other, Effect::Nothing);
+    sim.fail_matching(Some(Io::Write), ".log", 1, ErrorKind::Other, Effect::Partial);
+    assert!(append(&wal, 2).is_err());
+    beyond.offset = sim.file_len(log_path(1)).unwrap();
+    assert!(
+        beyond.offset > good.offset,
+        "the prefix that was written is not empty"
+    );
+    assert!(reaches(&beyond), "nobody can tell yet");
+    wal.revive().unwrap();
+    assert!(reaches(&good) && !reaches(&beyond), "the successor tells");
+    let mut other = good.clone();
+    other.identity[0] ^= 1;
+    assert!(!reaches(&other));
+    append(&wal, 3).unwrap();
+    assert!(reaches(&good) && reaches(&end_of(&wal)));
+    wal.remove_below(2).unwrap();
+    assert!(!reaches(&good), "it is gone, and nobody can tell any more");
+}
+
+#[test]
+fn a_log_revives_without_a_write_and_only_where_it_has_failed() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, OPTIONS);
+    append(&wal, 1).unwrap();
+    let calls = sim.io_count();
+    wal.revive().unwrap();
+    assert_eq!(sim.io_count(), calls);
+    sim.fail_matching(
+        Some(Io::Write),
+        ".log",
+        2,
+        ErrorKind::StorageFull,
+        Effect::Nothing,
+    );
+    assert!(append(&wal, 2).is_err());
+    assert!(wal.revive().unwrap_err().is_out_of_space());
+    wal.revive().unwrap();
+    let position = append(&wal, 3).unwrap();
+    assert_eq!(
+        position.number, 3,
+        "the number of the file that could not be begun stays unused"
+    );
+    sim.fail_matching(Some(Io::Sync), ".log", 1, ErrorKind::Other, Effect::Nothing);
+    assert!(wal.sync(wal.end()).is_err());
+    assert!(matches!(wal.revive(), Err(Error::Poisoned { .. })));
+}
