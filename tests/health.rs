@@ -101,11 +101,13 @@ fn a_flush_that_fails_is_tried_again_later_and_later_until_it_succeeds() -> Resu
 #[test]
 fn a_compaction_that_fails_is_tried_again_and_says_since_when() -> Result<()> {
     let (sim, db, keyspace) = open(2);
-    for round in 0..3u8 {
+    for round in 0..4u8 {
         overlapping(&keyspace, round)?;
         db.flush()?;
     }
-    overlapping(&keyspace, 3)?;
+    // The oldest file is moved; with the next one there is something to merge.
+    db.wait_for_background()?;
+    overlapping(&keyspace, 4)?;
     db.flush()?;
     sim.fail_matching(Some(Op::Create), ".sst", 3, ErrorKind::Other, Effect::Nothing);
     assert!(db.wait_for_background().is_err());
@@ -237,10 +239,12 @@ fn damage_in_the_way_of_a_compaction_makes_the_database_read_only_until_the_keys
     let plain = KeyspaceOptions::new().compression(Compression::None);
     let (keyspace, other) = (db.keyspace_with("a", plain)?, db.keyspace("b")?);
     other.put("k", "v")?;
-    for round in 0..3u8 {
+    for round in 0..4u8 {
         overlapping(&keyspace, round)?;
         db.flush()?;
     }
+    // The oldest file is moved; with the next one there is something to merge.
+    db.wait_for_background()?;
     // In the first block, which holds the value.
     for file in keyspace.files() {
         sim.flip_bit(&file.path, 600, 3).unwrap();
