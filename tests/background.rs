@@ -294,3 +294,20 @@ fn the_time_that_a_flush_takes_is_measured() -> Result<()> {
     assert!(db.metrics().keyspaces[0].levels[0].nanos > 0);
     db.close()
 }
+
+#[test]
+fn a_flush_that_was_due_when_the_process_died_is_done_after_the_opening() -> Result<()> {
+    let sim = SimEnv::new(12);
+    let db = tiny(&sim).write_buffer_size(1 << 20).open("/db")?;
+    let a = db.keyspace("a")?;
+    for i in 0..50u32 {
+        a.put(i.to_be_bytes(), [7; 1000])?;
+    }
+    sim.crash(CrashStyle::KeepAll);
+    drop((a, db));
+    let db = tiny(&sim).open("/db")?;
+    assert!(db.metrics().keyspaces[0].frozen_memtables > 0);
+    db.wait_for_background()?;
+    assert_eq!(db.metrics().keyspaces[0].frozen_memtables, 0);
+    db.close()
+}

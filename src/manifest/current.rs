@@ -141,6 +141,19 @@ mod tests {
     }
 
     #[test]
+    fn another_version_is_damage_if_it_is_not_newer_or_its_checksum_is_wrong() {
+        let with_sum = |text: &str| format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()));
+        for line in [
+            with_sum("packstone 0 MANIFEST-000007 "),
+            with_sum("packstone 01 MANIFEST-000007 "),
+            with_sum("packstone 1 MANIFEST-000007 ").replace(" 1 ", " 3 "),
+        ] {
+            let error = parse(Path::new("CURRENT"), line.as_bytes()).unwrap_err();
+            assert!(matches!(error, Error::Corruption { .. }), "{line}");
+        }
+    }
+
+    #[test]
     fn a_newer_version_is_news_not_damage() {
         let text = "packstone 2 MANIFEST-000007 ";
         let line = format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()));

@@ -395,4 +395,32 @@ mod tests {
         assert!(matches!(Edit::decode(&[2, 0]), Err(DecodeError::Newer(_))));
         assert!(matches!(Edit::decode(&[1, 1, 99, 0]), Err(DecodeError::Newer(_))));
     }
+
+    #[test]
+    fn a_file_whose_bounds_are_turned_round_or_whose_number_is_the_last_is_refused() {
+        let decodes = |change: &dyn Fn(&mut FileMeta)| {
+            let Some(Record::AddFile { mut file, .. }) = sample()
+                .records
+                .into_iter()
+                .find(|record| matches!(record, Record::AddFile { .. }))
+            else {
+                panic!("no file in the sample");
+            };
+            (file.min_key, file.max_key) = (Slice::from(&b"b"[..]), Slice::from(&b"b"[..]));
+            (file.min_seq, file.max_seq) = (5, 5);
+            change(&mut file);
+            let edit = Edit {
+                records: vec![Record::AddFile {
+                    keyspace: 1,
+                    level: 0,
+                    file,
+                }],
+            };
+            Edit::decode(&edit.encode()).is_ok()
+        };
+        assert!(decodes(&|file| file.number = MAX_NUMBER - 1));
+        assert!(!decodes(&|file| file.number = MAX_NUMBER));
+        assert!(!decodes(&|file| file.min_key = Slice::from(&b"c"[..])));
+        assert!(!decodes(&|file| file.min_seq = 6));
+    }
 }

@@ -171,7 +171,7 @@ fn a_tear_ends_the_log_though_a_later_file_is_damaged_too() {
     let (sim, env) = chain(4, true);
     let bytes = sim.read_file(log_path(1)).unwrap();
     sim.write_file(log_path(1), &bytes[..bytes.len() - 5]).unwrap();
-    sim.flip_bit(log_path(4), HEADER_LEN + 12, 0).unwrap();
+    sim.flip_bit(log_path(3), HEADER_LEN + 12, 0).unwrap();
     let (seqs, replayed) = recover_with(&env, &in_mode(RecoveryMode::PointInTime)).unwrap();
     assert_eq!((seqs, replayed.dropped.len()), (vec![], 1));
 }
