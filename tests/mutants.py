@@ -158,6 +158,7 @@ def copy_tree(but):
     names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\0")
     names = [name for name in names if name and (ROOT / name).is_file()]
+    (WORK / "tmp").mkdir(parents=True, exist_ok=True)
     for file in [file for file in TREE.rglob("*") if file.is_file() and str(file.relative_to(TREE)) not in names]:
         file.unlink()
     for name in names:
@@ -195,6 +196,11 @@ def programs():
         return None, done
     built = [m for m in messages if m.get("executable") and m["profile"]["test"]]
     return {"lib" if "lib" in m["target"]["kind"] else m["target"]["name"]: m["executable"] for m in built}, done
+
+
+def made(built):
+    """When the programs were made: whoever overwrites them makes verdicts worthless."""
+    return {name: Path(file).stat().st_mtime for name, file in built.items()}
 
 
 def build(_):
@@ -237,7 +243,7 @@ def build(_):
     for m in found:
         m["verdict"] = verdicts.get(m["number"])
         m["placed"] = m["number"] in placed
-    state = {"mutants": found, "programs": built, "cost": Runner(built, {}).measure()}
+    state = {"mutants": found, "programs": built, "made": made(built), "cost": Runner(built, {}).measure()}
     (WORK / "built.json").write_text(json.dumps(state))
     print(f"{len(found)} mutants: {len(placed)} placed, {len(verdicts)} unviable, {len(found) - len(placed) - len(verdicts)} not placed")
 
@@ -298,6 +304,7 @@ class Runner:
         return ("caught" if status else None), test if status else "", seconds
 
     def measure(self):
+        (WORK / "tmp").mkdir(exist_ok=True)
         for step in STEPS:
             start = time.monotonic()
             verdict, test, seconds = self.run(step, 0, 600)
@@ -343,6 +350,8 @@ def results():
 
 def run(arguments):
     state = json.loads((WORK / "built.json").read_text())
+    if made(state["programs"]) != state["made"]:
+        raise SystemExit("the test programs have been changed since: build again")
     shutil.rmtree(WORK / "tmp", ignore_errors=True)
     (WORK / "tmp").mkdir()
     steps = [step for step in STEPS if state["cost"][step] <= arguments.seconds]
@@ -362,6 +371,9 @@ def run(arguments):
                 m = queue.pop(0)
             result = runner.judge(m, lock, steps, tried.get(m["name"], []))
             with lock:
+                if made(state["programs"]) != state["made"]:
+                    queue.clear()
+                    raise SystemExit("the test programs have been changed meanwhile: build again")
                 known[m["name"]] = result
                 (WORK / "results.json").write_text(json.dumps(known, indent=1))
                 print(f"{total - len(queue)}/{total} {m['name']}: {result['verdict']} {result['tried'][-1]} "
