@@ -217,7 +217,7 @@ fn an_unfinished_checkpoint_is_refused_as_such_by_every_opening() -> Result<()> 
             tiny().env(sim.env()).create_if_missing(false).open("/copy"),
             tiny().env(sim.env()).open_read_only("/copy"),
         ] {
-            let error = result.err().expect("it is no database");
+            let error = result.expect_err("it is no database");
             let text = error.to_string();
             assert!(matches!(error, Error::NotADatabase { .. }), "{text}");
             assert!(text.contains("checkpoint that was not finished"), "{text}");

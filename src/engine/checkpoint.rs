@@ -309,8 +309,9 @@ impl<'c> Target<'c> {
         if current != [true; 2] || self.sync_dir().is_err() {
             return;
         }
-        let all_gone = self.made.iter().fold(true, |all, path| gone(path) && all);
-        if all_gone && self.sync_dir().is_ok() {
+        // Each of them is tried, whatever becomes of the others.
+        let left = self.made.iter().filter(|path| !gone(path)).count();
+        if left == 0 && self.sync_dir().is_ok() {
             gone(&self.mark());
         }
     }

@@ -184,7 +184,7 @@ fn a_writer_that_never_leaves_time_to_read_is_a_clear_error_and_no_endless_loop(
         db.keyspace(&name).unwrap();
         db.drop_keyspace(&name).unwrap();
         db.keyspace("stays").unwrap();
-        if call % 2 == 0 {
+        if call.is_multiple_of(2) {
             db.drop_keyspace("stays").unwrap();
         }
     };
@@ -225,7 +225,7 @@ fn damage_beside_a_busy_writer_is_reported_as_damage() -> Result<()> {
     // The same where something changes each time.
     let mut n = 0;
     let busy = move |call: u64| {
-        if call % 10 == 0 {
+        if call.is_multiple_of(10) {
             n += 1;
             db.keyspace(&format!("{n}")).unwrap();
         }
