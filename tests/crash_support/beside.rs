@@ -160,8 +160,9 @@ impl World {
                     contents: states.into_iter().map(|(_, content)| content).collect(),
                     complete: false,
                 };
-                // What fails removes what it has made; that may fail as well.
-                if once && !is_off && !left.is_empty() {
+                // What fails removes what it has made; that may fail as well. (A disk that is full by itself counts no failure, so the
+                // one that there was may have been of that.)
+                if once && !error.is_out_of_space() && !is_off && !left.is_empty() {
                     return Err(Stop::Broken(format!(
                         "a checkpoint that failed ({error}) has left {left:?}"
                     )));
