@@ -41,6 +41,7 @@ pub struct Options {
     pub(crate) max_log_size: u64,
     pub(crate) max_file_size: u64,
     pub(crate) background_threads: usize,
+    pub(crate) compaction_rate_limit: Option<u64>,
     pub(crate) access: Access,
     pub(crate) sync_interval: Option<Duration>,
     pub(crate) recovery_mode: RecoveryMode,
@@ -60,7 +61,8 @@ impl Default for Options {
             // Four write buffers: an idle keyspace is flushed when the log it pins has grown to this.
             max_log_size: 256 << 20,
             max_file_size: 64 << 20,
-            background_threads: 2,
+            background_threads: 3,
+            compaction_rate_limit: None,
             access: Access::Mapped,
             sync_interval: None,
             recovery_mode: RecoveryMode::TornTail,
@@ -135,9 +137,17 @@ impl Options {
         self
     }
 
-    /// Threads for flushes and compactions, 1 to 64. Default: 2.
+    /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes; the others compact, several
+    /// ranges of keys at once. Default: 3.
     pub fn background_threads(mut self, threads: usize) -> Self {
         self.background_threads = threads;
+        self
+    }
+
+    /// Bytes that compactions may write in a second, at least 4 KiB, or no limit. Flushes are exempt: writers wait for them. A limit
+    /// below what the load needs makes writers wait. Default: no limit.
+    pub fn compaction_rate_limit(mut self, bytes_a_second: Option<u64>) -> Self {
+        self.compaction_rate_limit = bytes_a_second;
         self
     }
 
@@ -182,6 +192,9 @@ impl Options {
         check("max_file_size", self.max_file_size, 4 << 10, 1 << 30)?;
         check("background_threads", self.background_threads as u64, 1, 64)?;
         check("manifest_roll_size", self.manifest_roll_size, 1 << 10, u64::MAX)?;
+        if let Some(limit) = self.compaction_rate_limit {
+            check("compaction_rate_limit", limit, 4 << 10, u64::MAX)?;
+        }
         match self.sync_interval {
             Some(interval) if interval < Duration::from_millis(1) => Err(Error::InvalidOption {
                 name: "sync_interval",

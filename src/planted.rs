@@ -81,6 +81,8 @@ pub enum Bug {
     DeletedWhileHiding,
     /// 30: a failed sync of the manifest counts as one that can be tried again.
     ManifestSyncRetried,
+    /// 31: two parts of a compaction are cut between the versions of a key.
+    PartsCutInsideKey,
 }
 
 /// A moment at which a test can step in.
@@ -115,7 +117,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 32] = [
+        pub const ALL: [Bug; 33] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -148,6 +150,7 @@ mod switch {
             Bug::WithinLevelZeroWithGaps,
             Bug::DeletedWhileHiding,
             Bug::ManifestSyncRetried,
+            Bug::PartsCutInsideKey,
         ];
     }
 

@@ -441,6 +441,10 @@ fn every_option_out_of_its_range_is_named_with_what_is_allowed() {
         ("background_threads", Options::new().background_threads(65)),
         ("manifest_roll_size", Options::new().manifest_roll_size(1023)),
         (
+            "compaction_rate_limit",
+            Options::new().compaction_rate_limit(Some(4095)),
+        ),
+        (
             "sync_interval",
             Options::new().sync_interval(Some(Duration::ZERO)),
         ),

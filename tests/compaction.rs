@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use packstone::env::sim::SimEnv;
 use packstone::{Db, Keyspace, Metrics, Options, Result};
 use support::rng::Rng;
@@ -201,5 +203,34 @@ fn a_file_of_tombstones_that_hide_nothing_is_deleted_unread() -> Result<()> {
     assert_eq!(after.compaction_bytes_read, before.compaction_bytes_read);
     assert!(after.deleted_files >= 1);
     assert_eq!(keyspace.iter().count(), 2_000);
+    Ok(())
+}
+
+#[test]
+fn compactions_keep_to_their_rate_and_flushes_do_not_wait_for_it() -> Result<()> {
+    const LIMIT: u64 = 64 << 10;
+    let sim = SimEnv::new(8);
+    let db = small(&sim).compaction_rate_limit(Some(LIMIT)).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    let mut rng = Rng::new(1);
+    let clock = sim.env().clock;
+    let start = clock.now();
+    for i in 0..3_000 {
+        keyspace.put(key(i), rng.fill(100))?;
+    }
+    db.flush()?;
+    let metrics = db.metrics();
+    assert_eq!(metrics.compaction_bytes_written, 0);
+    // At the limit it would take five seconds; writers have been slowed by level-0 files, no more.
+    assert!(metrics.flush_bytes > 4 * LIMIT);
+    assert!(clock.now() - start < Duration::from_millis(200));
+    let start = clock.now();
+    keyspace.compact_range::<&[u8], _>(..)?;
+    let written = db.metrics().compaction_bytes_written;
+    let seconds = (clock.now() - start).as_secs_f64();
+    let rate = written as f64 / seconds;
+    println!("{written} bytes in {seconds:.3} s of the simulator's time");
+    assert!(written > 3 * LIMIT);
+    assert!(rate <= LIMIT as f64 && rate > LIMIT as f64 * 0.8, "{rate}");
     Ok(())
 }

@@ -191,4 +191,5 @@ hunts! {
     a_gap_within_level_zero: WithinLevelZeroWithGaps by Model;
     a_deletion_of_what_hides: DeletedWhileHiding by Model;
     a_failed_sync_of_the_manifest_tried_again: ManifestSyncRetried by Faults;
+    parts_cut_inside_a_key: PartsCutInsideKey by Model;
 }

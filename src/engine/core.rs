@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compaction::pace::Pace;
 use super::health::Failures;
 use super::keyspace::KeyspaceCore;
 use super::memory::Memory;
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) memory: Arc<Memory>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) pressure: Pressure,
+    pub(crate) pace: Pace,
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
@@ -175,6 +177,7 @@ impl Core {
             memory: parts.memory,
             trash: parts.trash,
             pressure: Pressure::default(),
+            pace: Pace::default(),
             progress: Event::default(),
             counters: Counters::default(),
             health: Failures::default(),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::compaction::pace::PORTION;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::table::{Table, describe};
@@ -42,6 +43,15 @@ struct Begun {
 pub(crate) struct Written {
     finished: Vec<FileMeta>,
     last: Option<Begun>,
+}
+
+impl Written {
+    /// Gives up the file that is not finished; `Run::discard` removes all.
+    pub(crate) fn abandon(self) {
+        if let Some(Begun { builder, .. }) = self.last {
+            builder.abandon();
+        }
+    }
 }
 
 impl Run {
@@ -147,6 +157,8 @@ pub(crate) struct Cuts {
     /// `max_grandparents` bytes of them ends, and one that is half full ends with one of them.
     pub(crate) grandparents: Vec<Arc<Table>>,
     pub(crate) max_grandparents: u64,
+    /// Whether the bytes count for the limit that compactions have.
+    pub(crate) paced: bool,
 }
 
 impl Cuts {
@@ -172,6 +184,8 @@ pub(crate) struct Output<'a> {
     grandparent: usize,
     /// Bytes of the grandparents that the file being written has passed.
     passed_bytes: u64,
+    /// Bytes of the file being written that have been paid for, see `compaction::pace`.
+    paid_bytes: u64,
     finished: Vec<FileMeta>,
 }
 
@@ -186,6 +200,7 @@ impl<'a> Output<'a> {
             last_key: Vec::new(),
             grandparent: 0,
             passed_bytes: 0,
+            paid_bytes: 0,
             finished: Vec::new(),
         }
     }
@@ -204,7 +219,15 @@ impl<'a> Output<'a> {
             Some(begun) => begun,
             None => self.run.begin_file(self.core)?,
         };
-        self.builder.insert(begun).builder.add(key, seq, value)?;
+        let builder = &mut self.builder.insert(begun).builder;
+        builder.add(key, seq, value)?;
+        if self.cuts.paced {
+            let bytes = builder.estimated_size();
+            if bytes >= self.paid_bytes + PORTION {
+                self.core.keep_pace(bytes - self.paid_bytes);
+                self.paid_bytes = bytes;
+            }
+        }
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         Ok(())
@@ -246,8 +269,14 @@ impl<'a> Output<'a> {
         self.passed_bytes = 0;
         if let Some(Begun { builder, .. }) = self.builder.take() {
             let summary = builder.finish()?;
+            if self.cuts.paced {
+                self.core
+                    .keep_pace(summary.file_size.saturating_sub(self.paid_bytes));
+            }
             self.finished.push(describe(&summary));
         }
+        self.paid_bytes = 0;
+        self.core.env.scheduler.breathe();
         Ok(())
     }
 
@@ -259,11 +288,9 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Gives up the file being written; `Run::discard` removes it.
+    /// Gives up the file being written; `Run::discard` removes all.
     pub(crate) fn abandon(self) {
-        if let Some(Begun { builder, .. }) = self.builder {
-            builder.abandon();
-        }
+        self.end().abandon();
     }
 }
 

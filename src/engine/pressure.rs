@@ -1,18 +1,30 @@
 //! Back-pressure: writers are slowed by what flush and compaction still owe.
 //!
 //! ```text
-//!  delay
-//!  per KiB │                                 ·  stop: wait for progress
-//!          │                              ·
-//!          │                          ··
-//!          │                   ···
-//!          │ ············
-//!          └────────────────────────────────────  debt d
-//!            0        (d²/(1-d) · 100 µs)     1
+//!  delay per KiB (nanoseconds, and the rate that it leaves one writer)
+//!    2 ms │                                           *│   500 KB/s     d = 0.95
+//!         │                                          * │
+//!    1 ms │                                        *   │     1 MB/s     d = 0.91
+//!         │                                     *      │
+//!  100 us │                         *                  │    10 MB/s     d = 0.62
+//!   13 us │             *                              │    80 MB/s     d = 0.30
+//!    1 us │    *                                       │     1 GB/s     d = 0.10
+//!       0 *────────────────────────────────────────────┴────────────
+//!         0                 debt d                     1  stop: wait for progress
+//!
+//!  delay(d) = d^2 / (1 - d) * 100 us
 //! ```
 //!
-//! Debt is the greater of two fractions: level-0 SSTs between `SLOW_L0` and `STOP_L0`, and frozen memtables up to
-//! `STOP_FROZEN`. The curve starts flat, so that a normal backlog costs nothing, and has no step.
+//! Debt is the greatest of three fractions, each 0 where a busy database normally is:
+//!
+//! | of | from | to |
+//! | --- | --- | --- |
+//! | level-0 SSTs, each of which every read asks | `SLOW_L0` | `STOP_L0` |
+//! | frozen memtables, which are memory | 1 | `STOP_FROZEN` |
+//! | bytes that compaction has still to write until the tree has its shape (`Shape::owed`: level 0 times what the base makes of it, what is over a target times the overlap), in full levels 0 | `SLOW_OWED` | `FULL_OWED`, but at most `MOST_OWED` of the debt |
+//!
+//! The curve leaves zero flat, so that a normal backlog costs nothing, and has no step; bytes owed slow writers down to a trickle
+//! but never stop them: space is all that they cost. The stop is for what would break a bound: memory, and the files that a read asks.
 
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
@@ -23,6 +35,13 @@ pub(super) const SLOW_L0: usize = 8;
 const STOP_L0: usize = 20;
 /// Frozen memtables at which writers wait: it bounds the memory.
 const STOP_FROZEN: usize = 4;
+/// Bytes owed, in what level 0 hands down at once, up to which writers run free: four times what a full level 0 over a base about to be
+/// split owes. 16 GiB with the default write buffer.
+const SLOW_OWED: f64 = 64.0;
+/// Bytes owed at which writers are slowed the most: 64 GiB with the default write buffer.
+const FULL_OWED: f64 = 256.0;
+/// The debt that bytes owed make at most: they never stop writers.
+const MOST_OWED: f64 = 0.95;
 /// Nanoseconds for each KiB at the point of the curve where d²/(1-d) is one (d = 0.62): 10 MB/s.
 const SCALE_NANOS: f64 = 100_000.0;
 /// Delays are paid in sleeps of at least this long: shorter ones oversleep by their own length.
@@ -51,12 +70,13 @@ pub(super) fn delay(debt: f64) -> u64 {
     (SCALE_NANOS * debt * debt / (1.0 - debt)) as u64
 }
 
-/// The debt of a keyspace: 0 is none, 1 stops.
-pub(super) fn debt(level_0: usize, frozen: usize) -> f64 {
+/// The debt of a keyspace: 0 is none, 1 stops. `owed`: bytes owed for each byte that level 0 hands down at once.
+pub(super) fn debt(level_0: usize, frozen: usize, owed: f64) -> f64 {
     let by_level_0 = level_0.saturating_sub(SLOW_L0) as f64 / (STOP_L0 - SLOW_L0) as f64;
     // One frozen memtable is the normal state of a busy writer.
     let by_frozen = frozen.saturating_sub(1) as f64 / (STOP_FROZEN - 1) as f64;
-    by_level_0.max(by_frozen)
+    let by_owed = ((owed - SLOW_OWED) / (FULL_OWED - SLOW_OWED)).min(MOST_OWED);
+    by_level_0.max(by_frozen).max(by_owed)
 }
 
 #[cfg(test)]
@@ -66,11 +86,13 @@ mod tests {
     #[test]
     fn delay_grows_smoothly_from_nothing_to_a_stop() {
         assert_eq!(
-            delay(debt(4, 1)),
+            delay(debt(4, 1, 4.0)),
             0,
             "a compaction about to start and one flush running cost nothing"
         );
-        let delays: Vec<u64> = (SLOW_L0..=STOP_L0).map(|files| delay(debt(files, 0))).collect();
+        let delays: Vec<u64> = (SLOW_L0..=STOP_L0)
+            .map(|files| delay(debt(files, 0, 0.0)))
+            .collect();
         assert!(delays.is_sorted());
         assert_eq!(delays[0], 0);
         assert_eq!(delays[delays.len() - 1], STOP);
@@ -78,6 +100,25 @@ mod tests {
         for pair in delays[1..delays.len() - 1].windows(2) {
             assert!(pair[1] <= pair[0] * 8, "{pair:?}");
         }
-        assert_eq!(delay(debt(0, STOP_FROZEN)), STOP);
+        assert_eq!(delay(debt(0, STOP_FROZEN, 0.0)), STOP);
+    }
+
+    #[test]
+    fn bytes_owed_slow_writers_smoothly_and_never_stop_them() {
+        let delays: Vec<u64> = (0..1000).map(|owed| delay(debt(0, 0, f64::from(owed)))).collect();
+        assert!(delays.is_sorted());
+        assert_eq!(delays[64], 0);
+        assert!(delays[70] > 0 && delays[999] < STOP);
+        // A hundredth more debt costs at most a tenth more and a microsecond: half a megabyte a second at the end.
+        for pair in delays[64..].windows(2) {
+            assert!(pair[1] <= pair[0] + pair[0] / 4 + 1_000, "{pair:?}");
+        }
+        assert_eq!(delays[999], 1_805_000);
+    }
+
+    #[test]
+    fn the_curve_is_as_drawn() {
+        let micros = [0.1, 0.3, 0.62, 0.91, 0.95].map(|debt| delay(debt) / 1000);
+        assert_eq!(micros, [1, 12, 101, 920, 1805]);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compaction::picker::pending_bytes;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::pressure::{LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
@@ -14,7 +15,9 @@ impl Core {
     pub(crate) fn update_pressure_of(&self, keyspace: &Arc<KeyspaceCore>) {
         let _looking = self.pressure.looking.lock();
         let view = keyspace.view();
-        let debt = debt(view.tree.level(0).len(), view.frozen.len());
+        let limits = self.compaction_limits();
+        let owed = pending_bytes(&view.tree, limits) as f64 / limits.handed_down().max(1) as f64;
+        let debt = debt(view.tree.level(0).len(), view.frozen.len(), owed);
         keyspace.nanos_per_kib.store(delay(debt), Ordering::Relaxed);
         keyspace.holdings.note(&view);
         self.pass_on_pressure();

@@ -173,6 +173,9 @@ pub trait Scheduler: Send + Sync {
     /// Returns once `ready` says true. `event` is notified whenever the answer may have changed. The caller holds no
     /// lock that a job or `ready` may want. In the simulator this is where background jobs run.
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool);
+    /// A place in a long job where others may run, called with no lock held. Threads run side by side anyhow, so there it does
+    /// nothing; the simulator runs another job here now and then, so that jobs interleave.
+    fn breathe(&self) {}
 }
 
 /// Something that happens again and again, and that can be waited for through [`Scheduler::wait`].

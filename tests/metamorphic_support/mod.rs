@@ -85,6 +85,7 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .max_file_size(rng.pick(&[4 << 10, 8 << 10, 64 << 10, 64 << 20]))
         .manifest_roll_size(rng.pick(&[1 << 10, 4 << 10, 1 << 20]))
         .cache_size(rng.pick(&[0, 1 << 10, 64 << 10, 1 << 30]))
+        .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
 }
@@ -150,6 +151,11 @@ impl Run<'_> {
         let options = match self.set.changing {
             Some(_) => draw_options(&mut self.rng),
             None => self.set.options.clone(),
+        };
+        let options = match self.set.disk {
+            Disk::Simulated => options,
+            // There it would take the time that it says.
+            Disk::Real => options.compaction_rate_limit(None),
         };
         let db = options.env(self.env()).open(&self.dir).expect("opens");
         for name in db.keyspaces() {

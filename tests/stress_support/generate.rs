@@ -104,6 +104,7 @@ impl Generator {
             mapped: rng.one_in(2),
             // What it goes on without can't be judged where bits flip.
             point_in_time: !self.plan.flips && rng.one_in(6),
+            compaction_rate: rng.pick(&[0, 0, 16 << 10, 1 << 20]),
         }
     }
 

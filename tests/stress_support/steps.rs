@@ -68,6 +68,8 @@ pub(crate) struct Opts {
     pub(crate) sync_interval: u64,
     pub(crate) mapped: bool,
     pub(crate) point_in_time: bool,
+    /// Bytes a second; 0 means no limit.
+    pub(crate) compaction_rate: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +250,7 @@ impl Display for Opts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} {} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {} {} {}",
             self.write_buffer,
             self.max_log,
             self.max_file,
@@ -257,7 +259,8 @@ impl Display for Opts {
             self.threads,
             self.sync_interval,
             u8::from(self.mapped),
-            u8::from(self.point_in_time)
+            u8::from(self.point_in_time),
+            self.compaction_rate
         )
     }
 }
@@ -418,6 +421,7 @@ impl Words<'_> {
             sync_interval: self.get()?,
             mapped: self.flag()?,
             point_in_time: self.flag()?,
+            compaction_rate: self.get()?,
         })
     }
 }

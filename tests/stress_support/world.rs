@@ -97,6 +97,7 @@ pub(crate) const FIRST_OPTIONS: Opts = Opts {
     sync_interval: 0,
     mapped: false,
     point_in_time: false,
+    compaction_rate: 0,
 };
 
 pub(crate) fn options(opts: &Opts) -> Options {
@@ -108,6 +109,7 @@ pub(crate) fn options(opts: &Opts) -> Options {
         .manifest_roll_size(opts.manifest_roll)
         .cache_size(opts.cache)
         .background_threads(opts.threads as usize)
+        .compaction_rate_limit((opts.compaction_rate > 0).then_some(opts.compaction_rate))
         .sync_interval(interval)
         .access(if opts.mapped {
             Access::Mapped

@@ -44,6 +44,7 @@ struct Limits {
     manifest_roll_size: u64,
     cache_size: u64,
     threads: usize,
+    compaction_rate_limit: Option<u64>,
     sync_interval: Option<Duration>,
 }
 
@@ -56,6 +57,7 @@ impl Limits {
             manifest_roll_size: rng.pick(&[1, 1, 4, 1024]) << 10,
             cache_size: rng.pick(&[0, 4 << 10, 64 << 10, 8 << 20]),
             threads: rng.pick(&[1, 2, 4]),
+            compaction_rate_limit: rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]),
             sync_interval: rng.one_in(8).then(|| Duration::from_millis(rng.between(1, 50))),
         }
     }
@@ -172,6 +174,11 @@ impl History {
 
     fn options(&mut self) -> Options {
         let access = self.rng.pick(&[Access::Mapped, Access::Pread]);
+        let limit = match &self.world {
+            World::Sim(_) => self.limits.compaction_rate_limit,
+            // There it would take the time that it says.
+            World::Real(_) => None,
+        };
         Options::new()
             .write_buffer_size(self.limits.write_buffer_size)
             .max_log_size(self.limits.max_log_size)
@@ -179,6 +186,7 @@ impl History {
             .manifest_roll_size(self.limits.manifest_roll_size)
             .cache_size(self.limits.cache_size)
             .background_threads(self.limits.threads)
+            .compaction_rate_limit(limit)
             .sync_interval(self.limits.sync_interval)
             .access(access)
             .env(self.env())

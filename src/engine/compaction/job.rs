@@ -10,24 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::elision;
-use super::level_0::{MOST_WITHIN, most_within};
 use super::picker::{Limits, Picker};
 use super::plan::{Action, Plan};
 use super::range::plan_range;
-use super::rules::Retention;
 use crate::engine::core::Core;
 use crate::engine::keyspace::{JobWork, Jobs, KeyspaceCore, Work};
-use crate::engine::level_cursor::LevelCursor;
-use crate::engine::merge::{Direction, Merge, Source};
-use crate::engine::output::{Cuts, MAX_ENTRIES, Output, Run, discard_tables};
+use crate::engine::output::discard_tables;
 use crate::engine::table::Table;
 use crate::engine::tree::Tree;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
-use crate::planted::{self, Bug};
-use crate::sst::{CursorOptions, EntryValue};
 use crate::sync::atomic::Ordering;
-use crate::types::{EntryKind, ValuePlace};
 use crate::{Error, Result};
 
 /// A compaction that has been chosen and claimed.
@@ -47,7 +40,7 @@ impl Core {
     }
 
     /// Compactions of a keyspace that may run at once: one thread is left for flushes.
-    fn most_compactions(&self) -> usize {
+    pub(super) fn most_compactions(&self) -> usize {
         self.options.background_threads.saturating_sub(1).max(1)
     }
 
@@ -214,7 +207,7 @@ impl Core {
         permitted
     }
 
-    fn compact(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
+    fn compact(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
         let plan = &chosen.plan;
         if keyspace.is_dropped() {
             return Ok(());
@@ -235,9 +228,11 @@ impl Core {
         Ok(())
     }
 
-    fn merge(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
+    fn merge(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
         let start = self.env.clock.now();
-        let outputs = self.write_outputs(keyspace, chosen)?;
+        self.env.scheduler.breathe();
+        let outputs = self.write_outputs(keyspace, &chosen.plan, &chosen.tree)?;
+        self.env.scheduler.breathe();
         self.commit_compaction(keyspace, &chosen.plan, Some(&outputs))?;
         let time = self.env.clock.now().saturating_sub(start);
         self.note_compaction(keyspace, &chosen.plan, &outputs, time);
@@ -270,102 +265,6 @@ impl Core {
             .compaction_bytes_written
             .fetch_add(job.bytes_written, Ordering::Relaxed);
         keyspace.note_work(plan.output_level, job);
-    }
-
-    fn write_outputs(&self, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<Vec<Arc<Table>>> {
-        let Chosen { plan, tree, .. } = chosen;
-        // All inputs were published before they were flushed, so the sample comes after everything that is written here.
-        let retention = Retention::new(self.snapshots.sample());
-        let flushed = {
-            let state = self.manifest.lock();
-            let entry = state.catalog.keyspaces.get(&keyspace.id);
-            entry.map_or(0, |entry| entry.flushed)
-        };
-        let run = Run::new(keyspace.clone(), plan.numbers().collect(), flushed);
-        let mut output = Output::new(self, &run, self.cuts(plan, tree));
-        match self.merge_inputs(plan, tree, retention, &mut output) {
-            Ok(()) => run.finish(self, vec![output.end()]),
-            Err(e) => {
-                output.abandon();
-                run.discard(self);
-                Err(e)
-            }
-        }
-    }
-
-    /// How the outputs of a plan are cut.
-    fn cuts(&self, plan: &Plan, tree: &Tree) -> Cuts {
-        let (limits, level) = (self.compaction_limits(), plan.output_level);
-        if level == 0 {
-            // One file, however large: it is their number that counts here.
-            return Cuts {
-                max_bytes: most_within(limits).saturating_mul(2),
-                max_entries: MAX_ENTRIES.min(self.memory.building_entries()) * MOST_WITHIN,
-                ..Cuts::new(self)
-            };
-        }
-        let behind = tree.overlapping(level + 1, &plan.least, &plan.greatest);
-        Cuts {
-            grandparents: tree.level(level + 1).get(behind).unwrap_or_default().to_vec(),
-            max_grandparents: limits.max_grandparents(),
-            ..Cuts::new(self)
-        }
-    }
-
-    fn merge_inputs(
-        &self,
-        plan: &Plan,
-        tree: &Tree,
-        mut retention: Retention,
-        output: &mut Output<'_>,
-    ) -> Result<()> {
-        let mut merge = Merge::new(self.input_sources(plan), Direction::Forward, None)?;
-        while merge.valid() {
-            if self.is_closed() {
-                return Err(Error::Closed);
-            }
-            let (key, seq, value) = (merge.key(), merge.seq(), merge.value());
-            if retention.keeps(key, seq) {
-                // In the oldest stripe nothing older of the key is kept; if nothing lies below either, this is the
-                // oldest version that there is. Below level 0 there may be more of level 0.
-                let nothing_below = || plan.output_level > 0 && !tree.may_hold_below(plan.output_level, key);
-                let last = retention.is_oldest_stripe(seq) && nothing_below();
-                let zeroed = last || planted::is(Bug::ZeroedUnderSnapshot) && nothing_below();
-                let last = last || planted::is(Bug::TombstoneDropped) && retention.is_oldest_stripe(seq);
-                let seq = if zeroed { 0 } else { seq };
-                match (value.value.kind(), value.value.place) {
-                    (EntryKind::Tombstone, _) if last => {}
-                    (EntryKind::Tombstone, _) => output.add(key, seq, EntryValue::Tombstone)?,
-                    (EntryKind::Put, ValuePlace::Medium { .. }) => {
-                        // As stored: no decompression, no compression. Its checksum is verified on the way.
-                        let table = merge.table_of(value).ok_or(Error::Closed)?;
-                        let raw = table.sst.raw_block(value.value.place)?;
-                        output.add(key, seq, EntryValue::RawMedium(&raw))?;
-                    }
-                    (EntryKind::Put, _) => output.add(key, seq, EntryValue::Put(&merge.load(value)?))?,
-                }
-            }
-            merge.advance()?;
-        }
-        Ok(())
-    }
-
-    /// One source for each level-0 SST, newest first, and one for each deeper level.
-    fn input_sources(&self, plan: &Plan) -> Vec<Source> {
-        let options = CursorOptions {
-            access: Some(self.background_access()),
-            fill_cache: false,
-            read_ahead: true,
-        };
-        let level_0 = plan.level(0).into_iter().map(|table| {
-            let cursor = table.sst.cursor(options);
-            Source::Table(table, Box::new(cursor))
-        });
-        let deeper = (1..=plan.output_level)
-            .map(|level| plan.level(level))
-            .filter(|tables| !tables.is_empty())
-            .map(|tables| Source::Level(Box::new(LevelCursor::new(tables, options))));
-        level_0.chain(deeper).collect()
     }
 
     /// Makes a compaction durable and true. `outputs`: the files in place of the inputs; none: the inputs themselves, moved.

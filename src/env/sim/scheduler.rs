@@ -5,6 +5,7 @@
 //!    the simulator held. A job may spawn and wait; jobs that run in that wait are nested in it.
 //! 2. Any job that is due may be next, whatever its priority: the order is adversarial on purpose, because no thread
 //!    pool promises more.
+//!    Where a job breathes, another one may run, too.
 //! 3. Time moves on by itself only when nothing that is due is left, and then just far enough.
 //!
 //! Each boot of the machine has a scheduler of its own; a crash drops its queue.
@@ -46,6 +47,10 @@ impl Clock for SimClock {
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 3000;
 
+/// Where a job breathes, another one runs one time in so many, and no more than so many inside of each other.
+const BREATHES: u64 = 3;
+const NESTED: u32 = 3;
+
 /// How often waits on a crashed machine return unfinished before the loop around them is called endless.
 const FUTILE_WAITS: u32 = 1000;
 
@@ -59,6 +64,8 @@ struct Queue {
     rng: Rng,
     crashed: bool,
     futile_waits: u32,
+    /// How many jobs are being run in places where others breathe.
+    nested: u32,
 }
 
 pub(super) struct SimScheduler {
@@ -75,6 +82,7 @@ impl SimScheduler {
             rng,
             crashed: false,
             futile_waits: 0,
+            nested: 0,
         };
         SimScheduler {
             queue: Mutex::new(queue),
@@ -178,6 +186,18 @@ impl Scheduler for SimScheduler {
 
     fn spawn_after(&self, delay: Duration, _priority: Priority, job: Job) {
         self.push(delay, job);
+    }
+
+    fn breathe(&self) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.jobs.is_empty() || queue.nested >= NESTED || queue.rng.below(BREATHES) > 0 {
+                return;
+            }
+            queue.nested += 1;
+        }
+        self.run_one();
+        self.queue.lock().nested -= 1;
     }
 
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool) {
@@ -295,6 +315,27 @@ mod tests {
         );
         env.scheduler
             .wait(&Event::default(), &mut || done.load(Ordering::Relaxed) == 2);
+    }
+
+    #[test]
+    fn where_a_job_breathes_others_run_now_and_then() {
+        let count = |seed| {
+            let sim = SimEnv::new(seed);
+            let env = sim.env();
+            let inside = Arc::new(AtomicUsize::new(0));
+            for _ in 0..10 {
+                let inside = Arc::clone(&inside);
+                env.scheduler.spawn(
+                    Priority::Low,
+                    Box::new(move || _ = inside.fetch_add(1, Ordering::Relaxed)),
+                );
+            }
+            (0..10).for_each(|_| env.scheduler.breathe());
+            inside.load(Ordering::Relaxed)
+        };
+        assert_eq!(count(1), count(1));
+        assert!((0..10).map(count).all(|inside| inside < 10));
+        assert!((0..10).map(count).sum::<usize>() > 10);
     }
 
     #[test]
