@@ -38,6 +38,17 @@ impl Core {
         self.env.scheduler.spawn_after(delay, priority, job);
     }
 
+    /// Goes on with the rest of a job on a keyspace.
+    pub(crate) fn go_on(
+        self: &Arc<Self>,
+        priority: Priority,
+        keyspace: &Arc<KeyspaceCore>,
+        rest: impl FnOnce(&Arc<Core>, &Arc<KeyspaceCore>) + Send + 'static,
+    ) {
+        let rest = self.queued(of_keyspace(keyspace, rest));
+        self.env.scheduler.go_on(priority, rest);
+    }
+
     /// The same for a job that concerns the whole database.
     pub(crate) fn spawn_for_all_after(
         self: &Arc<Self>,

@@ -1,9 +1,11 @@
 //! [`KeyspaceCore`]: the state of one keyspace in memory, and [`View`], what a reader pins of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::compaction::claims::Claims;
+use super::compaction::job::Chosen;
 use super::memory::Holdings;
 use super::table::Table;
 use super::tree::Tree;
@@ -90,12 +92,14 @@ pub(crate) enum Work {
 }
 
 /// Which background jobs of a keyspace are queued or running.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Jobs {
     /// A flush; one at a time, so that flushes commit in order.
     pub(crate) flush: bool,
     /// The compactions that run.
     pub(crate) claims: Claims,
+    /// Those of them that have been chosen and not begun.
+    pub(crate) chosen: VecDeque<Chosen>,
     /// Compactions that are queued and have not chosen what to do.
     pub(crate) queued: usize,
     /// A compaction has failed: none starts before its retry.

@@ -176,6 +176,11 @@ pub trait Scheduler: Send + Sync {
     /// A place in a long job where others may run, called with no lock held. Threads run side by side anyhow, so there it does
     /// nothing; the simulator runs another job here now and then, so that jobs interleave.
     fn breathe(&self) {}
+    /// Goes on with the rest of a job: at once on a thread pool. The simulator may queue it, so that whatever may happen beside the job
+    /// does, calls of the program included.
+    fn go_on(&self, _priority: Priority, rest: Job) {
+        rest();
+    }
 }
 
 /// Something that happens again and again, and that can be waited for through [`Scheduler::wait`].

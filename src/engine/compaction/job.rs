@@ -24,7 +24,7 @@ use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
 /// A compaction that has been chosen and claimed.
-struct Chosen {
+pub(crate) struct Chosen {
     plan: Plan,
     claim: u64,
     /// The tree that the plan is of.
@@ -104,34 +104,43 @@ impl Core {
         let chosen = self.choose(keyspace);
         // There may be more to do beside it; and if nothing is left to do, something may wait for a snapshot to close.
         self.schedule_compaction(keyspace);
-        if let Some(chosen) = chosen {
-            match self.compact(keyspace, &chosen) {
-                Ok(()) => self.end_compaction(keyspace, chosen.claim),
-                Err(error) => {
-                    let mut jobs = keyspace.jobs.lock();
-                    jobs.claims.remove(chosen.claim);
-                    jobs.paused = true;
-                    drop(jobs);
-                    self.background_failed(keyspace.id, Work::Compaction, error);
-                    self.retry(keyspace, Work::Compaction, |core, keyspace| {
-                        keyspace.jobs.lock().paused = false;
-                        core.schedule_compaction(keyspace);
-                    });
-                }
+        if chosen {
+            self.go_on(Priority::Low, keyspace, Core::run_chosen);
+        }
+        self.progress.notify();
+    }
+
+    fn run_chosen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let chosen = keyspace.jobs.lock().chosen.pop_front();
+        let Some(chosen) = chosen else { return };
+        match self.compact(keyspace, &chosen) {
+            Ok(()) => self.end_compaction(keyspace, chosen.claim),
+            Err(error) => {
+                let mut jobs = keyspace.jobs.lock();
+                jobs.claims.remove(chosen.claim);
+                jobs.paused = true;
+                drop(jobs);
+                self.background_failed(keyspace.id, Work::Compaction, error);
+                self.retry(keyspace, Work::Compaction, |core, keyspace| {
+                    keyspace.jobs.lock().paused = false;
+                    core.schedule_compaction(keyspace);
+                });
             }
         }
         self.progress.notify();
     }
 
     /// Chooses what is most urgent now, and claims it.
-    fn choose(&self, keyspace: &Arc<KeyspaceCore>) -> Option<Chosen> {
+    fn choose(&self, keyspace: &Arc<KeyspaceCore>) -> bool {
         let mut jobs = keyspace.jobs.lock();
         jobs.queued -= 1;
         if jobs.paused || jobs.ranges_waiting > 0 || keyspace.is_dropped() {
-            return None;
+            return false;
         }
         let tree = keyspace.view().tree.clone();
-        let plan = self.picker(&tree, &jobs).pick()?;
+        let Some(plan) = self.picker(&tree, &jobs).pick() else {
+            return false;
+        };
         for (level, table) in &plan.inputs {
             if *level < plan.output_level
                 && let Some(cursor) = jobs.cursors.get_mut(*level)
@@ -140,7 +149,8 @@ impl Core {
             }
         }
         let claim = jobs.claims.add(&plan);
-        Some(Chosen { plan, claim, tree })
+        jobs.chosen.push_back(Chosen { plan, claim, tree });
+        true
     }
 
     /// Gives up a claim, and goes on with the next compaction that is due. One step under the lock: so a flush that finds no

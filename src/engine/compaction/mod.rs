@@ -3,7 +3,7 @@
 
 pub(crate) mod claims;
 pub(crate) mod elision;
-mod job;
+pub(crate) mod job;
 pub(crate) mod level_0;
 pub(crate) mod pace;
 mod parts;

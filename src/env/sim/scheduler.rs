@@ -200,6 +200,15 @@ impl Scheduler for SimScheduler {
         self.queue.lock().nested -= 1;
     }
 
+    fn go_on(&self, _priority: Priority, rest: Job) {
+        let at_once = self.queue.lock().rng.below(4) == 0;
+        if at_once {
+            rest();
+        } else {
+            self.push(Duration::ZERO, rest);
+        }
+    }
+
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool) {
         let mut looks = 0;
         loop {
