@@ -244,6 +244,10 @@ impl Core {
         }
         self.progress.notify();
         self.wait(&mut || self.running_jobs.load(Ordering::SeqCst) == 0);
+        // What has been chosen and not begun holds on to files.
+        for keyspace in self.keyspace_cores() {
+            keyspace.give_up_chosen();
+        }
         let mut result = Ok(());
         if let Some(wal) = &self.wal {
             result = wal.close();

@@ -229,6 +229,12 @@ impl KeyspaceCore {
         idle && self.view().frozen.is_empty()
     }
 
+    /// Forgets the compactions that have been chosen and not begun, in a keyspace in which none will run any more.
+    pub(crate) fn give_up_chosen(&self) {
+        let chosen = std::mem::take(&mut self.jobs.lock().chosen);
+        drop(chosen);
+    }
+
     /// Replaces the view by what `change` makes of it, in one step.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
         let changing = self.changing.lock();

@@ -124,6 +124,7 @@ impl Core {
         if let Some(active) = writes.active.remove(&keyspace.id) {
             writes.active_bytes -= active.noted_bytes;
         }
+        keyspace.give_up_chosen();
         let seq = writes.next_seq;
         keyspace.mark_dropped(seq);
         // Where nothing is written any more the numbers before this one may be missing, and it is not published.

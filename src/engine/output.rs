@@ -163,9 +163,13 @@ pub(crate) struct Cuts {
 
 impl Cuts {
     pub(crate) fn new(core: &Core) -> Self {
+        // What may be spent on building is for two files. A flush writes one; each thread that compacts has one in hand, and one that
+        // waits for the other parts.
+        let compacting = core.options.background_threads.saturating_sub(1).max(1) as u64;
+        let building = core.memory.building_entries() * 2 / (1 + 2 * compacting);
         Cuts {
             max_bytes: core.options.max_file_size,
-            max_entries: MAX_ENTRIES.min(core.memory.building_entries()),
+            max_entries: MAX_ENTRIES.min(building).max(1),
             ..Cuts::default()
         }
     }

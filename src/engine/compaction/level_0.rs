@@ -2,7 +2,7 @@
 //!
 //! Two rules keep the recency invariant:
 //! * Down goes, with each file, every older one of level 0 that overlaps it. Whole merges take the oldest files, up to the first that is
-//!   busy; a file that overlaps no older one may be moved on its own.
+//!   busy; a file that overlaps no older one, busy or not, may be moved on its own.
 //! * Within level 0 a run goes that is contiguous in age: no other file has numbers between those of the run.
 
 use super::picker::{COMPACT_L0, Limits, Picker};
@@ -28,7 +28,7 @@ pub(super) fn into_base<T: Filed>(picker: &Picker<'_, T>, base: usize) -> Option
     // Newest first: the oldest are at the end.
     let busy = tables.iter().rposition(|table| !picker.is_free(table));
     let oldest = tables.get(busy.map_or(0, |at| at + 1)..)?;
-    moves(picker, oldest, base).or_else(|| {
+    moves(picker, base).or_else(|| {
         let mut inputs: Vec<(usize, T)> = oldest.iter().map(|table| (0, table.clone())).collect();
         if planted::is(Bug::LevelZeroNotContiguous) {
             inputs = inputs.into_iter().step_by(2).collect();
@@ -42,13 +42,14 @@ pub(super) fn into_base<T: Filed>(picker: &Picker<'_, T>, base: usize) -> Option
 }
 
 /// Files that can lie in the base as they are: none overlaps an older one of level 0, so they do not overlap each other either.
-fn moves<T: Filed>(picker: &Picker<'_, T>, oldest: &[T], base: usize) -> Option<Plan<T>> {
+fn moves<T: Filed>(picker: &Picker<'_, T>, base: usize) -> Option<Plan<T>> {
+    let tables = picker.tree.level(0);
     let mut inputs = Vec::new();
-    for (at, table) in oldest.iter().enumerate() {
+    for (at, table) in tables.iter().enumerate() {
         let (least, greatest) = (&table.meta().min_key, &table.meta().max_key);
-        let older = oldest.get(at + 1..).unwrap_or_default();
+        let older = tables.get(at + 1..).unwrap_or_default();
         let over_older = older.iter().any(|older| overlaps(older, least, greatest));
-        if !over_older && picker.can_move(0, base, std::slice::from_ref(table)) {
+        if !over_older && picker.is_free(table) && picker.can_move(0, base, std::slice::from_ref(table)) {
             inputs.push((0, table.clone()));
         }
     }
@@ -82,12 +83,24 @@ pub(super) fn within<T: Filed>(picker: &Picker<'_, T>) -> Option<Plan<T>> {
         return None;
     }
     let run = tables.get(..taken)?;
+    if are_disjoint(run) {
+        return None;
+    }
     let mut inputs: Vec<(usize, T)> = run.iter().map(|table| (0, table.clone())).collect();
     if planted::is(Bug::WithinLevelZeroWithGaps) {
         inputs.remove(taken / 2);
     }
     let plan = Plan::new(Action::Merge, inputs, 0)?;
     picker.claims.permits(&plan).then_some(plan)
+}
+
+/// Whether no two of the tables overlap: a read asks one of them at most, however many there are.
+fn are_disjoint<T: Filed>(tables: &[T]) -> bool {
+    let mut sorted: Vec<_> = tables.iter().map(Filed::meta).collect();
+    sorted.sort_by(|a, b| a.min_key.cmp(&b.min_key));
+    sorted
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.max_key < b.min_key))
 }
 
 /// Bytes of the file that a compaction within level 0 writes, at most.
