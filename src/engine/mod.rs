@@ -35,8 +35,6 @@ mod pressure;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;
-#[cfg(test)]
-mod recovery_tests;
 pub(crate) mod run;
 pub(crate) mod snapshots;
 pub(crate) mod table;
