@@ -12,8 +12,8 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use packstone::env::{Env, FileSystem};
 use packstone::sst::{
-    Access, BlockCache, Cursor, CursorOptions, EntryValue, Sst, SstBuilder, SstIdentity, SstOptions,
-    SstReadOptions, hash_key,
+    Access, BlockCache, Cursor, CursorOptions, EntryValue, SortOrder, Sst, SstBuilder, SstIdentity,
+    SstOptions, SstReadOptions,
 };
 use packstone::{Compression, MAX_SEQ};
 
@@ -109,7 +109,7 @@ fn sst_benches(c: &mut Criterion) {
             b.iter(|| {
                 at = (at + 7_919_777) % keys.len();
                 let key = keys[at].as_bytes();
-                black_box(sst.get(key, hash_key(key), MAX_SEQ).unwrap())
+                black_box(sst.get(key, SortOrder::Key.hash(key), MAX_SEQ).unwrap())
             });
         });
         group.bench_function("get absent", |b| {
@@ -117,7 +117,7 @@ fn sst_benches(c: &mut Criterion) {
                 at = (at + 7_919_777) % keys.len();
                 let mut key = keys[at].clone().into_bytes();
                 key[15] ^= 1;
-                black_box(sst.get(&key, hash_key(&key), MAX_SEQ).unwrap())
+                black_box(sst.get(&key, SortOrder::Key.hash(&key), MAX_SEQ).unwrap())
             });
         });
         group.finish();

@@ -97,6 +97,11 @@ pub enum Error {
         /// The name it had.
         name: String,
     },
+    /// A range, a prefix, a first or last entry was asked of a keyspace in hash order, which has none.
+    HashOrder {
+        /// The keyspace's name.
+        keyspace: String,
+    },
     /// A handle, batch or snapshot was used with a database that it does not belong to.
     WrongDatabase,
     /// The database was opened read-only.
@@ -237,6 +242,11 @@ impl fmt::Display for Error {
             Error::KeyspaceDropped { name } => write!(
                 f,
                 "the keyspace {name:?} has been dropped; Db::keyspace creates a new one"
+            ),
+            Error::HashOrder { keyspace } => write!(
+                f,
+                "the keyspace {keyspace:?} is in hash order, where entries can be looked up and not iterated over; \
+                 for ranges create one in key order (KeyspaceOptions::order)"
             ),
             Error::WrongDatabase => {
                 write!(

@@ -77,7 +77,7 @@ pub use api::{
     LevelMetrics, MemoryMetrics, Metrics, Range, Snapshot, SstFile,
 };
 pub use error::{Error, Result};
-pub use options::{Durability, KeyspaceOptions, Options};
+pub use options::{Durability, KeyspaceOptions, Options, Order};
 pub use record_log::RecoveryMode;
 pub use slice::Slice;
 pub use sst::{Access, Compression};

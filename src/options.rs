@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::coding::{Decoder, put_varint};
 use crate::env::Env;
 use crate::record_log::RecoveryMode;
-use crate::sst::{Access, Compression, SstOptions};
+use crate::sst::{Access, Compression, SortOrder, SstOptions};
 use crate::{Error, Result};
 
 /// The least [`Options::memory_limit`], in bytes: below it the fixed costs of a few keyspaces and one compaction don't fit.
@@ -215,6 +215,18 @@ fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
     })
 }
 
+/// What the entries of a keyspace are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By key: look-ups, ranges, prefixes, both directions.
+    #[default]
+    Key,
+    /// By a hash of the key: look-ups only, and those as fast as a hash table on disk can be. There is no first key and no next
+    /// one: ranges are refused with [`Error::HashOrder`]. For keyspaces that nobody ever iterates over: objects by
+    /// content id, caches, indexes from id to place. Keys are at most 65,527 bytes.
+    Hash,
+}
+
 /// How a keyspace is laid out on disk. Chosen when it is created, stored with it, and the same ever after.
 ///
 /// ```
@@ -227,10 +239,22 @@ fn check(name: &'static str, given: u64, least: u64, most: u64) -> Result<()> {
 /// # db.close()
 /// # }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct KeyspaceOptions {
     sst: SstOptions,
+    /// It has been chosen, and is not the order's default.
+    compression_given: bool,
 }
+
+/// Equal are those that a caller could tell apart by no getter: the seed of hash order does not count.
+impl PartialEq for KeyspaceOptions {
+    fn eq(&self, other: &Self) -> bool {
+        let seedless = |options: &Self| options.clone().order(options.get_order()).sst;
+        seedless(self) == seedless(other)
+    }
+}
+
+impl Eq for KeyspaceOptions {}
 
 impl KeyspaceOptions {
     /// The defaults.
@@ -238,15 +262,65 @@ impl KeyspaceOptions {
         Self::default()
     }
 
-    /// How blocks are compressed, each only where it saves an eighth. Default: [`Compression::Lz4`].
+    /// How blocks are compressed, each only where it saves an eighth. Default: [`Compression::Lz4`]; in hash order
+    /// [`Compression::None`], with which small values lie beside their keys: several times faster to look up, and as much larger as the values
+    /// would compress.
     pub fn compression(mut self, compression: Compression) -> Self {
-        self.sst.compression = compression;
+        (self.sst.compression, self.compression_given) = (compression, true);
         self
     }
 
     /// How blocks are compressed.
     pub fn get_compression(&self) -> Compression {
         self.sst.compression
+    }
+
+    /// What entries are sorted by. Default: [`Order::Key`].
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// use packstone::{Error, KeyspaceOptions, Order};
+    /// let places = db.keyspace_with("places", KeyspaceOptions::new().order(Order::Hash))?;
+    /// places.put("a1b2", "pack 7, offset 4096")?;
+    /// assert_eq!(places.get("a1b2")?.unwrap(), b"pack 7, offset 4096");
+    /// assert!(matches!(places.iter().next(), Some(Err(Error::HashOrder { .. }))));
+    /// # db.close()
+    /// # }
+    /// ```
+    pub fn order(mut self, order: Order) -> Self {
+        self.set_order(match order {
+            Order::Key => SortOrder::Key,
+            // The seed is given when the keyspace is created.
+            Order::Hash => SortOrder::Hash { seed: 0 },
+        });
+        self
+    }
+
+    /// What entries are sorted by.
+    pub fn get_order(&self) -> Order {
+        match self.sst.order {
+            SortOrder::Key => Order::Key,
+            SortOrder::Hash { .. } => Order::Hash,
+        }
+    }
+
+    /// The same with a seed.
+    pub(crate) fn set_order(&mut self, order: SortOrder) {
+        self.sst.order = order;
+        if !self.compression_given {
+            self.sst.compression = match order {
+                SortOrder::Key => Compression::Lz4,
+                SortOrder::Hash { .. } => Compression::None,
+            };
+        }
+    }
+
+    pub(crate) fn set_seed(&mut self, new: u64) {
+        if let SortOrder::Hash { seed } = &mut self.sst.order {
+            *seed = new;
+        }
     }
 
     /// Bytes of small values that share a block, 64 B to 1 MiB: larger compresses better, smaller is read faster.
@@ -297,7 +371,7 @@ impl KeyspaceOptions {
         check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
     }
 
-    /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tags are never used again for something
+    /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tag 5, the seed, stands for hash order. Tags are never used again for something
     /// else.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let compression = match self.sst.compression {
@@ -310,8 +384,12 @@ impl KeyspaceOptions {
             (3, u64::from(self.sst.key_block_size)),
             (4, u64::from(self.sst.filter)),
         ];
-        put_varint(out, fields.len() as u64);
-        for (tag, value) in fields {
+        let order = match self.sst.order {
+            SortOrder::Key => None,
+            SortOrder::Hash { seed } => Some((5, seed)),
+        };
+        put_varint(out, (fields.len() + usize::from(order.is_some())) as u64);
+        for (tag, value) in fields.into_iter().chain(order) {
             put_varint(out, tag);
             put_varint(out, value);
         }
@@ -329,11 +407,12 @@ impl KeyspaceOptions {
             }
             last_tag = tag;
             match (tag, value) {
-                (1, 0) => options.sst.compression = Compression::None,
-                (1, 1) => options.sst.compression = Compression::Lz4,
+                (1, 0) => options = options.compression(Compression::None),
+                (1, 1) => options = options.compression(Compression::Lz4),
                 (2, size) => options.sst.value_block_size = u32::try_from(size).ok()?,
                 (3, size) => options.sst.key_block_size = u32::try_from(size).ok()?,
                 (4, 0 | 1) => options.sst.filter = value == 1,
+                (5, seed) => options.set_order(SortOrder::Hash { seed }),
                 _ => return None,
             }
         }
@@ -366,6 +445,20 @@ mod tests {
             decode(&[0]),
             Some(KeyspaceOptions::default()),
             "what is left out has its default"
+        );
+        let mut hashed = KeyspaceOptions::new().order(Order::Hash);
+        hashed.set_seed(300);
+        let mut bytes = Vec::new();
+        hashed.encode(&mut bytes);
+        assert_eq!(bytes, [5, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2]);
+        let decoded = decode(&bytes).unwrap();
+        assert_eq!(decoded.sst(), hashed.sst());
+        let compressed = KeyspaceOptions::new().compression(Compression::Lz4);
+        assert_eq!(
+            compressed.order(Order::Hash),
+            KeyspaceOptions::new()
+                .order(Order::Hash)
+                .compression(Compression::Lz4)
         );
     }
 

@@ -83,6 +83,12 @@ pub enum Bug {
     ManifestSyncRetried,
     /// 31: two parts of a compaction are cut between the versions of a key.
     PartsCutInsideKey,
+    /// 24: in hash order, an entry of the hash that is sought is taken for the key that is sought.
+    EqualHashesEqualKeys,
+    /// 25: interpolation search never comes to the last block of a file.
+    LastBlockMissed,
+    /// 26: a file is written in the default order, whatever its keyspace's is.
+    OrderNotTheKeyspaces,
 }
 
 /// A moment at which a test can step in.
@@ -117,7 +123,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 33] = [
+        pub const ALL: [Bug; 36] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -151,6 +157,9 @@ mod switch {
             Bug::DeletedWhileHiding,
             Bug::ManifestSyncRetried,
             Bug::PartsCutInsideKey,
+            Bug::EqualHashesEqualKeys,
+            Bug::LastBlockMissed,
+            Bug::OrderNotTheKeyspaces,
         ];
     }
 

@@ -24,7 +24,7 @@ pub const MAX_VALUE_LEN: usize = 64 << 20;
 /// The most bytes of a batch: 1 GiB. It is in memory twice while it is written, and one frame of the log.
 pub const MAX_BATCH_LEN: usize = 1 << 30;
 
-/// Values of at most this many bytes are stored beside their key.
+/// Values of at most this many bytes are stored beside their key. In hash order without compression small ones are, too.
 pub const MAX_INLINE_LEN: usize = 8;
 
 /// Values above [`MAX_INLINE_LEN`] and of at most this many bytes share value blocks with their neighbours; longer
@@ -76,6 +76,15 @@ pub enum ValuePlace {
     Memory {
         /// Meaningful to the memtable only.
         handle: u64,
+    },
+    /// In a key block of an SST in hash order, behind its key.
+    InKeyBlock {
+        /// Block number.
+        block: u32,
+        /// First byte within the uncompressed block.
+        offset: u32,
+        /// Length in bytes.
+        len: u32,
     },
     /// In a shared value block of an SST.
     Small {

@@ -192,4 +192,7 @@ hunts! {
     a_deletion_of_what_hides: DeletedWhileHiding by Model;
     a_failed_sync_of_the_manifest_tried_again: ManifestSyncRetried by Faults;
     parts_cut_inside_a_key: PartsCutInsideKey by Model;
+    equal_hashes_taken_for_equal_keys: EqualHashesEqualKeys by Model;
+    a_last_block_that_is_missed: LastBlockMissed by Model;
+    an_order_that_is_not_the_keyspaces: OrderNotTheKeyspaces by Model;
 }

@@ -7,7 +7,7 @@
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::fuzzing::{encode_keyspace_options, keyspace_options};
-use packstone::{Compression, KeyspaceOptions, Options};
+use packstone::{Compression, KeyspaceOptions, Options, Order};
 
 use crate::flags;
 use crate::support::{Input, put_varint};
@@ -79,6 +79,7 @@ fn written(input: &mut Input<'_>) {
         } else {
             Compression::None
         })
+        .order(if how & 128 != 0 { Order::Hash } else { Order::Key })
         .filter(how & 2 != 0)
         .value_block_size(input.u64() as u32 >> (how >> 2 & 31))
         .key_block_size(input.u64() as u32 >> (how >> 2 & 31));

@@ -12,13 +12,13 @@ use crate::support::{Input, mix, repair_sst};
 use packstone::env::sim::SimEnv;
 use packstone::sst::{
     Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, Sst, SstIdentity, SstOptions,
-    SstReadOptions, hash_key, write_sorted,
+    SortKeyBuffer, SortOrder, SstReadOptions, write_sorted,
 };
 use packstone::{MAX_SEQ, Result};
 
 const PATH: &str = "/f.sst";
 
-/// Value (`None`: tombstone) by key and, newest first, number.
+/// Value (`None`: tombstone) by sort key and, newest first, number.
 type Entries = BTreeMap<(Vec<u8>, Reverse<u64>), Option<Vec<u8>>>;
 
 /// One run on the fuzzer's bytes.
@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
     let mut bytes = if raw {
         input.bytes(usize::MAX).to_vec()
     } else {
-        entries = decode_entries(&mut input);
+        entries = sorted(decode_entries(&mut input), order_of(flags));
         build(&sim, flags, &entries)
     };
     while !input.is_empty() {
@@ -74,6 +74,27 @@ fn decode_entries(input: &mut Input<'_>) -> Entries {
     entries
 }
 
+/// Key order, hash order, and hash order with so weak a hash that many keys share one.
+fn order_of(flags: u8) -> SortOrder {
+    match flags >> 5 & 3 {
+        0 | 1 => SortOrder::Key,
+        2 => SortOrder::Hash { seed: 7 },
+        _ => SortOrder::Hash { seed: 4 },
+    }
+}
+
+fn sort_key(key: &[u8], order: SortOrder) -> Vec<u8> {
+    let mut room = SortKeyBuffer::default();
+    order.sort_key(key, order.hash(key), &mut room).to_vec()
+}
+
+fn sorted(entries: Entries, order: SortOrder) -> Entries {
+    let sorted = entries.into_iter();
+    sorted
+        .map(|((key, seq), value)| ((sort_key(&key, order), seq), value))
+        .collect()
+}
+
 fn build(sim: &SimEnv, flags: u8, entries: &Entries) -> Vec<u8> {
     let options = SstOptions {
         key_block_size: 200,
@@ -84,6 +105,7 @@ fn build(sim: &SimEnv, flags: u8, entries: &Entries) -> Vec<u8> {
             Compression::None
         },
         filter: flags & 2 != 0,
+        order: order_of(flags),
     };
     let identity = SstIdentity {
         keyspace: 1,
@@ -131,7 +153,8 @@ fn points(sst: &Sst, entries: &Entries, exact: bool) -> Result<()> {
     let mut result = Ok(());
     for (key, seq) in entries.keys() {
         for snapshot in [seq.0, MAX_SEQ, seq.0 + 1] {
-            let found = sst.get(key, hash_key(key), snapshot);
+            let user_key = sst.order().key_of(key);
+            let found = sst.get(user_key, sst.order().hash(user_key), snapshot);
             let wanted = entries.range((key.clone(), Reverse(snapshot))..).next();
             match found {
                 Ok(found) if exact => {

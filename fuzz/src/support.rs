@@ -115,7 +115,7 @@ pub fn repair_end(bytes: &mut [u8]) {
 
 /// Makes all checksums of an SST right again, as far as its places make sense.
 pub fn repair_sst(bytes: &mut [u8]) {
-    const HEADER: usize = 40;
+    const HEADER: usize = 52;
     const FOOTER: usize = 128;
     if bytes.len() < HEADER + FOOTER {
         return;

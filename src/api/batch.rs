@@ -59,7 +59,7 @@ impl Batch {
     /// Sets the value of a key. What is wrong with it, if anything, is reported by `commit`, which then writes nothing.
     pub fn put(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (key, value) = (key.as_ref(), value.as_ref());
-        let checked = check_key(key).and_then(|()| check_value(value));
+        let checked = check_key(key, keyspace.core.order()).and_then(|()| check_value(value));
         if self.accepts(keyspace, checked, key.len() + value.len()) {
             self.payload.put(keyspace.core.id, key, value);
         }
@@ -68,7 +68,7 @@ impl Batch {
     /// Removes a key.
     pub fn delete(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        if self.accepts(keyspace, check_key(key), key.len()) {
+        if self.accepts(keyspace, check_key(key, keyspace.core.order()), key.len()) {
             self.payload.delete(keyspace.core.id, key);
         }
     }

@@ -21,7 +21,7 @@ pub struct SstFile {
     pub entries: u64,
     /// Tombstones.
     pub tombstones: u64,
-    /// The least key.
+    /// The least key. In hash order, here and below, eight bytes of hash come first.
     pub min_key: Slice,
     /// The greatest key.
     pub max_key: Slice,

@@ -63,7 +63,7 @@ impl Keyspace {
     /// Sets the value of a key, with [`Durability::Buffered`].
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] for a key above 65,535 bytes or a value above 64 MiB; [`Error::KeyspaceDropped`];
+    /// [`Error::LimitExceeded`] for a key above 65,535 bytes (65,527 in hash order) or a value above 64 MiB; [`Error::KeyspaceDropped`];
     /// [`Error::ReadOnly`]; an I/O error, after which the write has not happened (a failed write to the log may
     /// nevertheless be found there after a crash that follows at once).
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
@@ -78,7 +78,7 @@ impl Keyspace {
         durability: Durability,
     ) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
-        check_key(key)?;
+        check_key(key, self.core.order())?;
         check_value(value)?;
         let mut payload = PayloadBuilder::new();
         payload.put(self.core.id, key, value);
@@ -93,7 +93,7 @@ impl Keyspace {
     /// Removes a key; no error if there is none.
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
         let key = key.as_ref();
-        check_key(key)?;
+        check_key(key, self.core.order())?;
         let mut payload = PayloadBuilder::new();
         payload.delete(self.core.id, key);
         self.commit(payload, durability)
@@ -168,6 +168,7 @@ impl Keyspace {
     pub fn cursor(&self) -> Result<Cursor> {
         self.handle.core.check_open()?;
         self.core.check_alive()?;
+        self.core.check_iterable()?;
         let snapshot = self.handle.core.snapshots.register();
         Ok(Cursor::new(self.handle.clone(), &self.core, snapshot))
     }
@@ -179,7 +180,8 @@ impl Keyspace {
 
     /// Whether there is no entry at all.
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.iter().keys().next().transpose()?.is_none())
+        let all = bounds::of_range::<&[u8]>(&..);
+        Ok(self.run(all, Ok(())).keys().next().transpose()?.is_none())
     }
 
     /// The entry of the least key.
@@ -192,7 +194,8 @@ impl Keyspace {
         self.iter().next_back().transpose()
     }
 
-    /// All entries in key order, as they are at this moment.
+    /// All entries in key order, as they are at this moment. In hash order the first item, and of `range` and `prefix` as well, is
+    /// [`Error::HashOrder`].
     pub fn iter(&self) -> Range {
         self.range::<&[u8], _>(..)
     }
@@ -208,17 +211,22 @@ impl Keyspace {
     }
 
     fn bounded(&self, bounds: Bounds) -> Range {
+        self.run(bounds, self.core.check_iterable())
+    }
+
+    fn run(&self, bounds: Bounds, allowed: Result<()>) -> Range {
         let alive = self
             .handle
             .core
             .check_open()
-            .and_then(|()| self.core.check_alive());
+            .and_then(|()| self.core.check_alive())
+            .and(allowed);
         let snapshot = self.handle.core.snapshots.register();
         Range::new(self.handle.clone(), &self.core, snapshot, bounds, alive)
     }
 
     /// Merges all SSTs that hold keys of a range, tombstones and old versions dropped as far as no snapshot needs them.
-    /// Flushes first. For after mass deletes; ordinary work needs no such call.
+    /// Flushes first. For after mass deletes; ordinary work needs no such call. In hash order any range stands for all keys.
     ///
     /// It is one job: it needs room on the disk for as many bytes as it merges, and other compactions of this keyspace wait
     /// for it.
@@ -227,7 +235,11 @@ impl Keyspace {
     /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::KeyspaceDropped`], and what kept the flush or the merge from being
     /// done; nothing is lost then.
     pub fn compact_range<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, bounds: R) -> Result<()> {
-        let bounds = bounds::of_range(&bounds);
+        let mut bounds = bounds::of_range(&bounds);
+        if self.core.order().is_hash() {
+            // The keys of a range lie everywhere.
+            bounds = bounds::of_range::<&[u8]>(&..);
+        }
         self.handle
             .core
             .compact_range(&self.core, &bounds.lower, bounds.upper.as_deref())

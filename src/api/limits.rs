@@ -1,11 +1,13 @@
 //! The limits of keys and values, checked before anything is written.
 
-use crate::types::{MAX_KEY_LEN, MAX_VALUE_LEN};
+use crate::sst::SortOrder;
+use crate::types::MAX_VALUE_LEN;
 use crate::{Error, Result};
 
-pub(super) fn check_key(key: &[u8]) -> Result<()> {
-    if key.len() > MAX_KEY_LEN {
-        let (size, limit) = (key.len() as u64, MAX_KEY_LEN as u64);
+pub(super) fn check_key(key: &[u8], order: SortOrder) -> Result<()> {
+    let limit = order.max_key_len();
+    if key.len() > limit {
+        let (size, limit) = (key.len() as u64, limit as u64);
         return Err(Error::LimitExceeded {
             what: "key",
             size,

@@ -84,6 +84,7 @@ impl Snapshot {
     /// A cursor over the entries of that moment. It stands nowhere until it is moved.
     pub fn cursor(&self, keyspace: &Keyspace) -> Result<Cursor> {
         self.check(keyspace)?;
+        keyspace.core.check_iterable()?;
         Ok(Cursor::new(
             self.handle.clone(),
             &keyspace.core,
@@ -109,7 +110,7 @@ impl Snapshot {
         self.iter(keyspace).next_back().transpose()
     }
 
-    /// All entries in key order.
+    /// All entries in key order; in hash order [`Error::HashOrder`], as for all of the following.
     pub fn iter(&self, keyspace: &Keyspace) -> Range {
         self.range::<&[u8], _>(keyspace, ..)
     }
@@ -125,7 +126,7 @@ impl Snapshot {
     }
 
     fn bounded(&self, keyspace: &Keyspace, bounds: Bounds) -> Range {
-        let checked = self.check(keyspace);
+        let checked = self.check(keyspace).and_then(|()| keyspace.core.check_iterable());
         Range::new(
             self.handle.clone(),
             &keyspace.core,

@@ -19,11 +19,13 @@
 use std::sync::Arc;
 
 use super::core::{Core, WriteState};
+use super::keyspace::Sought;
 use super::queue::{Failure, Follower, Outcome, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
 use crate::options::Durability;
 use crate::planted::{self, Bug};
+use crate::sst::SortKeyBuffer;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::{EntryKind, KeyspaceId, MAX_SEQ, SeqNo};
@@ -350,6 +352,7 @@ pub(crate) fn apply_ops(
     ops: Ops<'_>,
     mut wanted: impl FnMut(KeyspaceId, SeqNo) -> bool,
 ) -> Result<()> {
+    let mut room = SortKeyBuffer::default();
     for (seq, op) in (first_seq..).zip(ops) {
         let (keyspace, key, kind, value) = match op? {
             Op::Put { keyspace, key, value } => (keyspace, key, EntryKind::Put, value),
@@ -358,7 +361,8 @@ pub(crate) fn apply_ops(
         if wanted(keyspace, seq)
             && let Some(active) = writes.active.get_mut(&keyspace)
         {
-            active.table.insert(key, seq, kind, value)?;
+            let sought = Sought::new(key, active.keyspace.order(), &mut room);
+            active.table.insert(sought.sort_key, seq, kind, value)?;
             active.min_seq.get_or_insert(seq);
         }
     }

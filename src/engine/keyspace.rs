@@ -12,7 +12,7 @@ use super::tree::Tree;
 use crate::manifest::LEVELS;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
-use crate::sst::hash_key;
+use crate::sst::{SortKeyBuffer, SortOrder};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, Pinned, Swap};
 use crate::types::{KeyspaceId, SeqNo, ValuePlace};
@@ -156,18 +156,41 @@ impl Located<'_> {
     }
 }
 
+/// A key that is looked for: hashed once, for memtables, bounds and filters alike.
+pub(crate) struct Sought<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) hash: u64,
+    /// What memtables and files are sorted by.
+    pub(crate) sort_key: &'a [u8],
+}
+
+impl<'a> Sought<'a> {
+    #[inline]
+    pub(crate) fn new(key: &'a [u8], order: SortOrder, room: &'a mut SortKeyBuffer) -> Self {
+        let hash = order.hash(key);
+        Sought {
+            key,
+            hash,
+            sort_key: order.sort_key(key, hash, room),
+        }
+    }
+}
+
 impl View {
     /// Where the value of `key` lies that a snapshot at `snapshot` sees; `None`: it has none. Newer sources first, the first
     /// that has a version decides. Reads no value from a file.
-    pub(crate) fn find(&self, key: &[u8], snapshot: SeqNo) -> Result<Option<Located<'_>>> {
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8], order: SortOrder, snapshot: SeqNo) -> Result<Option<Located<'_>>> {
+        let mut room = SortKeyBuffer::default();
+        let sought = Sought::new(key, order, &mut room);
         let frozen = self.frozen.iter().map(|frozen| &frozen.table);
         let in_memory = std::iter::once(&self.active)
             .chain(frozen)
-            .find_map(|table| table.find(key, snapshot));
+            .find_map(|table| table.find(sought.sort_key, snapshot));
         if let Some((_, value)) = in_memory {
             return Ok(value.map(Located::Memory));
         }
-        Ok(match self.tree.find(key, hash_key(key), snapshot)? {
+        Ok(match self.tree.find(&sought, snapshot)? {
             Some((_, ValuePlace::Tombstone)) | None => None,
             Some((table, place)) => Some(Located::Table(table, place)),
         })
@@ -201,6 +224,22 @@ impl KeyspaceCore {
             holdings: Holdings::default(),
             work: Default::default(),
         })
+    }
+
+    /// What its entries are sorted by.
+    #[inline]
+    pub(crate) fn order(&self) -> SortOrder {
+        self.options.sst().order
+    }
+
+    /// An error if it has no order that a caller could iterate in.
+    pub(crate) fn check_iterable(&self) -> Result<()> {
+        if self.order().is_hash() {
+            return Err(Error::HashOrder {
+                keyspace: self.name.to_string(),
+            });
+        }
+        Ok(())
     }
 
     /// Pins the present state for as long as the caller likes: for ranges and jobs, which register a snapshot first.

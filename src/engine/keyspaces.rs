@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::core::{ActiveTable, Core};
 use super::keyspace::KeyspaceCore;
 use super::table::Table;
+use crate::coding::u64_at;
 use crate::manifest::{Edit, Record};
 use crate::memtable::{Memtable, SortedTable};
-use crate::options::KeyspaceOptions;
+use crate::options::{KeyspaceOptions, Order};
 use crate::types::{KeyspaceId, MAX_SEQ};
 use crate::{Error, Result};
 
@@ -27,8 +28,13 @@ impl Core {
                 name: name.to_owned(),
             });
         }
-        let options = options.unwrap_or_default();
+        let mut options = options.unwrap_or_default();
         options.validate()?;
+        if options.get_order() == Order::Hash {
+            let random = self.env.entropy.identity();
+            let random = random.map_err(|e| Error::io("create a keyspace in", &self.dir, e))?;
+            options.set_seed(u64_at(&random, 0).unwrap_or_default());
+        }
         let mut state = self.manifest.lock();
         if let Some(found) = self.find_keyspace(name) {
             return Ok(found);

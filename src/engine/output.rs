@@ -13,7 +13,7 @@ use super::table::{Table, describe};
 use crate::manifest::FileMeta;
 use crate::names;
 use crate::planted::{self, Bug};
-use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOrigin};
+use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOptions, SstOrigin};
 use crate::sync::Mutex;
 use crate::types::SeqNo;
 use crate::{Error, Result};
@@ -81,7 +81,11 @@ impl Run {
             identity,
             replaces: self.replaces.clone(),
         };
-        let mut builder = SstBuilder::new(file, &path, self.keyspace.options.sst(), identity)?;
+        let options = match planted::is(Bug::OrderNotTheKeyspaces) {
+            false => self.keyspace.options.sst(),
+            true => &SstOptions::default(),
+        };
+        let mut builder = SstBuilder::new(file, &path, options, identity)?;
         let mut keyspace_options = Vec::new();
         self.keyspace.options.encode(&mut keyspace_options);
         builder.set_origin(SstOrigin {
@@ -128,6 +132,7 @@ impl Run {
         if finished.is_empty() {
             return Ok(Vec::new());
         }
+        let order = self.keyspace.order();
         if !planted::is(Bug::SstNameNotSynced) {
             core.env
                 .fs
@@ -135,7 +140,10 @@ impl Run {
                 // Final, whoever asked: other names that were made meanwhile may be lost with ours.
                 .map_err(|e| core.poison(Error::io("sync", &core.dir, e)))?;
         }
-        finished.into_iter().map(|meta| core.open_table(meta)).collect()
+        finished
+            .into_iter()
+            .map(|meta| core.open_table(meta, order))
+            .collect()
     }
 
     /// Gives up: the files are in no version, and go. REQUIRES: nobody writes into the run any more.

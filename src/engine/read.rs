@@ -16,7 +16,7 @@ impl Core {
         snapshot: Option<SeqNo>,
     ) -> Result<bool> {
         let (view, seq) = self.pin(keyspace, snapshot)?;
-        Ok(view.find(key, seq)?.is_some())
+        Ok(view.find(key, keyspace.order(), seq)?.is_some())
     }
 
     /// The value of `key`, as a snapshot at `snapshot` sees it, or as it is now.
@@ -27,7 +27,9 @@ impl Core {
         snapshot: Option<SeqNo>,
     ) -> Result<Option<Slice>> {
         let (view, seq) = self.pin(keyspace, snapshot)?;
-        view.find(key, seq)?.map(|found| found.load()).transpose()
+        view.find(key, keyspace.order(), seq)?
+            .map(|found| found.load())
+            .transpose()
     }
 
     /// The same into the caller's buffer; whether there is a value. Without one the buffer stays as it is.
@@ -39,7 +41,7 @@ impl Core {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         let (view, seq) = self.pin(keyspace, snapshot)?;
-        match view.find(key, seq)? {
+        match view.find(key, keyspace.order(), seq)? {
             Some(found) => found.load_into(out).map(|()| true),
             None => Ok(false),
         }
@@ -59,7 +61,7 @@ impl Core {
         let view = keyspace.view();
         let mut values = vec![None; keys.len()];
         for i in order {
-            let found = view.find(key(i), seq)?;
+            let found = view.find(key(i), keyspace.order(), seq)?;
             if let (Some(found), Some(value)) = (found, values.get_mut(i)) {
                 *value = Some(found.load()?);
             }

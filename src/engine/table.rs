@@ -11,7 +11,7 @@ use crate::env::{Env, Priority};
 use crate::manifest::FileMeta;
 use crate::names;
 use crate::planted::{self, Bug};
-use crate::sst::{Sst, SstReadOptions, SstSummary};
+use crate::sst::{SortOrder, Sst, SstReadOptions, SstSummary};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Error, Result};
@@ -26,11 +26,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Opens the SST that `meta` describes, and checks that it is that one.
+    /// Opens the SST that `meta` describes, and checks that it is that one, in its keyspace's order.
     pub(crate) fn open(
         env: &Env,
         dir: &Path,
         meta: FileMeta,
+        order: SortOrder,
         options: &SstReadOptions,
         trash: &Arc<Trash>,
     ) -> Result<Arc<Table>> {
@@ -42,6 +43,13 @@ impl Table {
             return Err(Error::corruption(&path, size.min(meta.size), what));
         }
         let sst = Sst::open(file, &path, options)?;
+        if sst.order() != order {
+            return Err(Error::corruption(
+                &path,
+                0,
+                "it is sorted in another order than its keyspace",
+            ));
+        }
         if describe(sst.summary()) != meta {
             return Err(Error::corruption(
                 &path,

@@ -11,6 +11,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::keyspace::Sought;
 use super::table::Table;
 use crate::Result;
 use crate::manifest::{FileMeta, LEVELS};
@@ -166,14 +167,9 @@ impl<T: Filed> Tree<T> {
 }
 
 impl Tree {
-    /// The newest entry of `key` at or below `snapshot`: its table, and where its value lies. `hash` is the key's, see
-    /// `sst::hash_key`. Newer tables first, the first answer of those that may hold the key decides.
-    pub(crate) fn find(
-        &self,
-        key: &[u8],
-        hash: u64,
-        snapshot: SeqNo,
-    ) -> Result<Option<(&Table, ValuePlace)>> {
+    /// The newest entry of a key at or below `snapshot`: its table, and where its value lies. Newer tables first, the first answer of those that may hold the key decides.
+    pub(crate) fn find(&self, sought: &Sought<'_>, snapshot: SeqNo) -> Result<Option<(&Table, ValuePlace)>> {
+        let key = sought.sort_key;
         for (level, tables) in self.levels() {
             let candidates = match level {
                 0 => tables,
@@ -190,7 +186,7 @@ impl Tree {
                 if key > &meta.max_key[..] || meta.min_seq > snapshot {
                     continue;
                 }
-                if let Some((_, place)) = table.sst.find(key, hash, snapshot)? {
+                if let Some((_, place)) = table.sst.find(sought.key, sought.hash, snapshot)? {
                     return Ok(Some((table, place)));
                 }
             }

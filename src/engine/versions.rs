@@ -7,6 +7,7 @@ use super::keyspace::KeyspaceCore;
 use super::table::Table;
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
 use crate::planted::{self, Bug};
+use crate::sst::SortOrder;
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
 use crate::{Error, Result};
@@ -101,8 +102,9 @@ impl Core {
     }
 
     /// Opens a finished SST.
-    pub(crate) fn open_table(&self, meta: FileMeta) -> Result<Arc<Table>> {
-        Table::open(&self.env, &self.dir, meta, &self.read_options(), &self.trash)
+    pub(crate) fn open_table(&self, meta: FileMeta, order: SortOrder) -> Result<Arc<Table>> {
+        let options = self.read_options();
+        Table::open(&self.env, &self.dir, meta, order, &options, &self.trash)
     }
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.

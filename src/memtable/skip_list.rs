@@ -532,7 +532,9 @@ impl Cursor for SkipListCursor {
                 // read with Acquire.
                 Ok(Slice::from(unsafe { self.list.node(place) }.value()))
             }
-            ValuePlace::Small { .. } | ValuePlace::Medium { .. } => Err(entry::foreign(0)),
+            ValuePlace::InKeyBlock { .. } | ValuePlace::Small { .. } | ValuePlace::Medium { .. } => {
+                Err(entry::foreign(0))
+            }
         }
     }
 }

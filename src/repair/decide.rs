@@ -102,6 +102,7 @@ impl Plan {
                     };
                     if let Some(found) = self.ssts.get_mut(&meta.number).filter(wanted) {
                         found.keyspace = Some(*id);
+                        found.order.get_or_insert(entry.options.sst().order);
                         space.damaged |= matches!(found.condition, Condition::Damaged(_));
                         continue;
                     }
@@ -150,6 +151,9 @@ impl Plan {
             let Some(id) = found.keyspace else { continue };
             let space = self.spaces.entry(id).or_default();
             space.damaged |= matches!(found.condition, Condition::Damaged(_)) || self.any_lost;
+            if let Some(order) = found.order {
+                space.options.set_order(order);
+            }
             let Some(properties) = &found.properties else {
                 continue;
             };
@@ -158,6 +162,7 @@ impl Plan {
                 space.name = Some(origin.keyspace_name.clone());
                 let options = KeyspaceOptions::decode(&mut Decoder::new(&origin.keyspace_options));
                 space.options = options.unwrap_or_default();
+                space.options.set_order(properties.order);
             }
         }
     }
@@ -224,10 +229,13 @@ impl Plan {
                 continue;
             }
             let id = self.next_keyspace_id();
+            let mut options = KeyspaceOptions::default();
             if let Some(found) = self.ssts.get_mut(&number) {
                 found.keyspace = Some(id);
+                options.set_order(found.order.unwrap_or_default());
             }
             let space = Space {
+                options,
                 name: Some(format!("salvaged-{number:06}")),
                 unnamed: true,
                 damaged: true,

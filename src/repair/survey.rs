@@ -9,8 +9,8 @@ use crate::inspect::open_sst;
 use crate::manifest::{Catalog, DecodeError, Edit, current_number};
 use crate::names::{self, FileKind};
 use crate::record_log::{self, HeaderOutcome, LogKind, ReadOptions, RecoveryMode};
-use crate::sst::Properties;
 use crate::sst::salvage::Salvage;
+use crate::sst::{Properties, SortOrder};
 use crate::types::KeyspaceId;
 use crate::{Error, Result};
 
@@ -34,6 +34,8 @@ pub(super) struct Found {
     pub(super) properties: Option<Properties>,
     /// Where it is known.
     pub(super) keyspace: Option<KeyspaceId>,
+    /// What its entries are sorted by, where that is known.
+    pub(super) order: Option<SortOrder>,
 }
 
 impl Found {
@@ -41,7 +43,7 @@ impl Found {
     pub(super) fn salvage(&self, repair: &Repair<'_>) -> Result<Arc<Salvage>> {
         let file = repair.env.fs.open(&self.path);
         let file = file.map_err(|e| Error::io("open", &self.path, e))?;
-        Salvage::open(file, &self.path).map(Arc::new)
+        Salvage::open(file, &self.path, self.order).map(Arc::new)
     }
 }
 
@@ -209,6 +211,7 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
         condition: Condition::Whole,
         properties: None,
         keyspace: None,
+        order: None,
     };
     let opened = open_sst(&*repair.env.fs, path).and_then(|sst| sst.verify().map(|_| sst));
     let why = match opened {
@@ -216,6 +219,7 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
             found.properties = Some(sst.properties().clone());
             // The size above is for the progress only, and is 0 where it could not be read.
             found.size = sst.summary().file_size;
+            found.order = Some(sst.order());
             if sst.properties().file_number == number {
                 return Ok(Ok(found));
             }
@@ -231,6 +235,7 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
         Ok(salvage) => {
             found.properties.clone_from(&salvage.properties);
             found.keyspace = salvage.keyspace;
+            found.order = salvage.order;
             found.condition = Condition::Damaged(why);
             Ok(Ok(found))
         }

@@ -14,13 +14,14 @@ use super::place::{Placed, Unit, lay_out};
 use super::survey::{Condition, Found};
 use super::{Fate, Repair};
 use crate::cursor::Cursor;
+use crate::engine::keyspace::Sought;
 use crate::engine::table::describe as meta_of;
 use crate::env::Env;
 use crate::inspect::open_sst;
 use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Manifest};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names;
-use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOrigin};
+use crate::sst::{EntryValue, SortKeyBuffer, SstBuilder, SstIdentity, SstOrigin};
 use crate::types::{EntryKind, KeyspaceId, SeqNo};
 use crate::wal::Op;
 use crate::{Error, Result};
@@ -202,6 +203,7 @@ fn log_units(
 ) -> Result<BTreeMap<KeyspaceId, Vec<Unit>>> {
     let mut tables: BTreeMap<KeyspaceId, Arc<Memtable>> = BTreeMap::new();
     let mut units: BTreeMap<KeyspaceId, Vec<Unit>> = BTreeMap::new();
+    let mut room = SortKeyBuffer::default();
     logs::read(repair, plan, &mut |first, payload| {
         for (seq, op) in (first..).zip(payload.ops()) {
             let op = op?;
@@ -214,7 +216,9 @@ fn log_units(
                 Op::Delete { key, .. } => (key, EntryKind::Tombstone, &[][..]),
             };
             let table = tables.entry(id).or_insert_with(|| Arc::new(Memtable::new()));
-            table.insert(key, seq, kind, value)?;
+            let order = plan.spaces.get(&id).map(|space| space.options.sst().order);
+            let sought = Sought::new(key, order.unwrap_or_default(), &mut room);
+            table.insert(sought.sort_key, seq, kind, value)?;
             *counts.entry(id).or_default() += 1;
         }
         let used: usize = tables.values().map(|table| table.memory_usage()).sum();
@@ -265,6 +269,7 @@ fn write_tables(
                     condition: Condition::Whole,
                     properties: None,
                     keyspace: Some(id),
+                    order: None,
                 }],
             });
         }

@@ -12,11 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::filter::{self, hash_key};
-use super::footer::{self, BlockPlace, FOOTER_LEN, Footer, PLACE_LEN, SectionPlace};
+use super::filter;
+use super::footer::{self, BlockPlace, FOOTER_LEN, Footer, Header, PLACE_LEN, SectionPlace};
 use super::frame::{self, BlockKind, Codec, FRAME_LEN, Frame, MAX_BLOCK_TARGET, Seed};
+use super::index::IndexBuilder;
 use super::key_block::{BlockUse, ENTRY_OVERHEAD};
 use super::key_block_builder::{KeyBlockBuilder, separator};
+use super::order::{SortOrder, split};
 use super::properties::{BlockTotals, Properties, SstOrigin};
 use super::reader::{RawBlock, SstSummary};
 use crate::env::File;
@@ -60,6 +62,8 @@ pub struct SstOptions {
     pub compression: Compression,
     /// Whether the file gets a filter.
     pub filter: bool,
+    /// What its entries are sorted by.
+    pub order: SortOrder,
 }
 
 impl Default for SstOptions {
@@ -69,6 +73,7 @@ impl Default for SstOptions {
             value_block_size: 4 << 10,
             compression: Compression::Lz4,
             filter: true,
+            order: SortOrder::Key,
         }
     }
 }
@@ -117,7 +122,9 @@ pub struct SstBuilder {
     keys_number: u32,
     values: Vec<u8>,
     values_number: u32,
-    index: KeyBlockBuilder,
+    index: IndexBuilder,
+    /// The first sort key of the open key block.
+    first_key: Vec<u8>,
     /// One per distinct key; unused when there is no filter.
     hashes: Vec<u64>,
     last_key: Vec<u8>,
@@ -153,6 +160,7 @@ impl SstBuilder {
             min_seq: SeqNo::MAX,
             compression: u64::from(options.compression == Compression::Lz4),
             replaces: identity.replaces,
+            order: options.order,
             ..Properties::default()
         };
         Ok(SstBuilder {
@@ -162,14 +170,19 @@ impl SstBuilder {
             seed: Seed::new(&identity.identity),
             identity: identity.identity,
             properties,
-            pending: footer::encode_header(&identity.identity, identity.keyspace),
+            pending: footer::encode_header(&Header {
+                identity: identity.identity,
+                keyspace: identity.keyspace,
+                order: options.order,
+            }),
             written: 0,
             places: Vec::new(),
-            keys: KeyBlockBuilder::default(),
+            keys: KeyBlockBuilder::new(options.order),
             keys_number: 0,
             values: Vec::new(),
             values_number: 0,
-            index: KeyBlockBuilder::default(),
+            index: IndexBuilder::new(options.order),
+            first_key: Vec::new(),
             hashes: Vec::new(),
             last_key: Vec::new(),
             last_seq: 0,
@@ -190,27 +203,44 @@ impl SstBuilder {
         self.properties.origin.last = true;
     }
 
-    /// Adds an entry. REQUIRES: it comes after all earlier ones by key ascending, then by number descending; two entries
-    /// with the same key and number are refused as well.
+    /// Adds an entry, by its sort key (in key order the key). REQUIRES: it comes after all earlier ones by sort key ascending,
+    /// then by number descending; two entries with the same key and number are refused as well.
     ///
     /// Limits (65,535 bytes of key, 64 MiB of value, 4 GiB of file) and wrong order are errors that leave the file as
     /// it was; after a failed write the builder is of no further use.
     pub fn add(&mut self, key: &[u8], seq: SeqNo, value: EntryValue<'_>) -> Result<()> {
         self.check(key, seq, &value)?;
         let new_key = self.properties.entry_count == 0 || key != self.last_key.as_slice();
+        let in_row = self.row_value(&value);
+        let row_len = key.len() - self.options.order.hash_len() + in_row.len();
         if self.keys.count() > 0
-            && self.keys.weight() + key.len() + ENTRY_OVERHEAD > self.options.key_block_size as usize
+            && self.keys.weight() + row_len + ENTRY_OVERHEAD > self.options.key_block_size as usize
         {
             separator(&self.last_key, key, &mut self.separator);
             self.close_key_block()?;
         }
         if self.keys.count() == 0 {
             self.keys_number = self.reserve()?;
+            self.first_key.clear();
+            self.first_key.extend_from_slice(key);
         }
         let (place, value_len) = self.place_value(value)?;
-        self.keys.push(key, seq, &place);
+        self.keys.push(key, seq, &place, in_row);
         self.count(key, seq, &place, value_len, new_key);
         Ok(())
+    }
+
+    /// The value, if it goes into the key block behind its key (`key_block`).
+    fn row_value<'v>(&self, value: &EntryValue<'v>) -> &'v [u8] {
+        let longest = match (self.options.order, self.options.compression) {
+            (SortOrder::Key, _) => return &[],
+            (SortOrder::Hash { .. }, Compression::Lz4) => MAX_INLINE_LEN,
+            (SortOrder::Hash { .. }, Compression::None) => MAX_SMALL_LEN,
+        };
+        match value {
+            EntryValue::Put(value) if value.len() <= longest => value,
+            _ => &[],
+        }
     }
 
     fn check(&self, key: &[u8], seq: SeqNo, value: &EntryValue<'_>) -> Result<()> {
@@ -240,6 +270,9 @@ impl SstBuilder {
         if matches!(value, EntryValue::RawMedium(_)) && value_len <= MAX_SMALL_LEN {
             return Err(self.misuse("a raw medium block holds more than 4096 bytes"));
         }
+        if !self.options.order.is_sort_key(key) {
+            return Err(self.misuse("a sort key of hash order begins with the hash of its key"));
+        }
         let ascends = match self.last_key.as_slice().cmp(key) {
             std::cmp::Ordering::Less => true,
             std::cmp::Ordering::Equal => seq < self.last_seq,
@@ -263,6 +296,12 @@ impl SstBuilder {
                     ValuePlace::Inline {
                         len: len as u8,
                         bytes,
+                    }
+                } else if !self.row_value(&EntryValue::Put(value)).is_empty() {
+                    ValuePlace::InKeyBlock {
+                        block: self.keys_number,
+                        offset: 0, // the reader knows
+                        len,
                     }
                 } else if value.len() <= MAX_SMALL_LEN {
                     self.place_small(value)?
@@ -308,17 +347,25 @@ impl SstBuilder {
             self.last_key.clear();
             self.last_key.extend_from_slice(key);
             if self.options.filter {
-                self.hashes.push(hash_key(key));
+                let hash = match self.options.order {
+                    SortOrder::Key => SortOrder::Key.hash(key),
+                    SortOrder::Hash { .. } => split(key).0,
+                };
+                if self.hashes.last() != Some(&hash) {
+                    self.hashes.push(hash);
+                }
             }
         }
         self.last_seq = seq;
         p.entry_count += 1;
         p.min_seq = p.min_seq.min(seq);
         p.max_seq = p.max_seq.max(seq);
-        p.raw_key_bytes += key.len() as u64;
+        p.raw_key_bytes += (key.len() - self.options.order.hash_len()) as u64;
         p.raw_value_bytes += u64::from(value_len);
         match place {
-            ValuePlace::Inline { .. } | ValuePlace::Memory { .. } => p.inline_count += 1,
+            ValuePlace::Inline { .. } | ValuePlace::InKeyBlock { .. } | ValuePlace::Memory { .. } => {
+                p.inline_count += 1;
+            }
             ValuePlace::Small { .. } => p.small_count += 1,
             ValuePlace::Medium { .. } => p.medium_count += 1,
             ValuePlace::Tombstone => p.tombstone_count += 1,
@@ -352,7 +399,8 @@ impl SstBuilder {
         let written = self.write_block(BlockKind::Key, self.keys_number, &block, compress);
         self.block = block;
         self.keys.clear();
-        self.index.push_separator(&self.separator, self.keys_number);
+        self.index
+            .push(&self.first_key, &self.last_key, &self.separator, self.keys_number);
         written
     }
 
@@ -465,7 +513,7 @@ impl SstBuilder {
         self.keys.buffered() + self.values.len()
     }
 
-    /// The last key added; empty before the first.
+    /// The last sort key added; empty before the first.
     pub fn last_key(&self) -> &[u8] {
         &self.last_key
     }
@@ -499,12 +547,13 @@ impl SstBuilder {
         };
         let filter = self.write_section(&filter.unwrap_or_default())?;
         let mut index = Vec::new();
-        self.index.encode(BlockUse::Index, &mut index);
+        self.index.encode(&mut index);
         let index = self.write_section(&index)?;
         let properties = self.write_section(&self.properties.encode())?;
         let places = std::mem::take(&mut self.places);
         let offset_table = self.write_section(places.as_flattened())?;
         let footer = Footer {
+            hash_order: self.options.order.is_hash(),
             block_count: places.len() as u32,
             entry_count: self.properties.entry_count,
             identity: self.identity,

@@ -1,7 +1,7 @@
 //! [`SstCursor`]: a position in one file, moving in both directions.
 //!
-//! It keeps the key block that it stands in, parsed, and the key in a buffer of its own: the prefix is written once per
-//! block, the suffix at every step. Values are read when they are asked for; a scan of keys touches no value block. The
+//! Its keys are sort keys (`order`). It keeps the key block that it stands in, parsed, and the sort key in a buffer of its own:
+//! the prefix is written once per block, the suffix (and in hash order the hash) at every step. Values are read when they are asked for; a scan of keys touches no value block. The
 //! value block that was read last is kept, so that neighbouring small values cost one look-up together.
 //!
 //! With read-ahead (pread only) blocks are read through two windows of up to [`WINDOW`] bytes: a key block lies behind the
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::footer::{BlockPlace, HEADER_LEN};
 use super::frame::{BlockKind, FRAME_LEN};
-use super::key_block::{BlockUse, KeyBlock};
+use super::key_block::KeyBlock;
 use super::reader::{Access, BlockBytes, RawBlock, Sst};
 use crate::cursor::Cursor;
 use crate::types::{SeqNo, ValuePlace, ValueRef};
@@ -57,7 +57,6 @@ struct Loaded {
     number: u32,
     block: BlockBytes,
     keys: KeyBlock,
-    prefix_len: usize,
 }
 
 /// What `load`, which takes `&self`, remembers.
@@ -173,6 +172,21 @@ impl SstCursor {
         self.sst.decoded(number, frame, stored, self.fill_cache)
     }
 
+    /// A value in a key block: this cursor's, as a rule.
+    fn with_row<T>(&self, block: u32, offset: u32, len: u32, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        if let Some(loaded) = self.loaded.as_ref().filter(|loaded| loaded.number == block) {
+            let bytes = self.sst.bytes(&loaded.block);
+            return Ok(take(self.sst.small(bytes, block, offset, len)?));
+        }
+        let bytes = self.read_block(&mut self.reading.borrow_mut(), block, BlockKind::Key)?;
+        Ok(take(self.sst.small(
+            self.sst.bytes(&bytes),
+            block,
+            offset,
+            len,
+        )?))
+    }
+
     fn with_small<T>(&self, block: u32, offset: u32, len: u32, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let mut reading = self.reading.borrow_mut();
         if reading
@@ -213,19 +227,15 @@ impl SstCursor {
         self.loaded = None;
         let number = self.sst.index_child(at)?;
         let block = self.read_block(&mut self.reading.borrow_mut(), number, BlockKind::Key)?;
-        let damaged = || self.sst.block_damaged(number, "expected a key block");
         let bytes = self.sst.bytes(&block);
-        let keys = KeyBlock::parse(bytes, BlockUse::Keys).ok_or_else(damaged)?;
-        let prefix = keys.prefix(bytes).ok_or_else(damaged)?;
-        self.key.clear();
-        self.key.extend_from_slice(prefix);
-        let prefix_len = prefix.len();
+        let keys = self.sst.key_block(number, bytes)?;
+        keys.begin_key(bytes, &mut self.key)
+            .ok_or_else(|| self.sst.block_damaged(number, "expected a key block"))?;
         self.loaded = Some(Loaded {
             at,
             number,
             block,
             keys,
-            prefix_len,
         });
         Ok(())
     }
@@ -238,12 +248,10 @@ impl SstCursor {
             return Ok(());
         };
         let bytes = self.sst.bytes(&loaded.block);
-        let suffix = loaded.keys.suffix(bytes, i);
-        let entry = loaded.keys.entry(bytes, i);
-        match (suffix, entry) {
-            (Some(suffix), Ok((seq, place))) => {
-                self.key.truncate(loaded.prefix_len);
-                self.key.extend_from_slice(suffix);
+        let key = loaded.keys.sort_key(bytes, i, self.sst.order(), &mut self.key);
+        let entry = loaded.keys.entry(bytes, i, loaded.number);
+        match (key, entry) {
+            (Some(()), Ok((seq, place))) => {
                 (self.seq, self.place, self.i, self.valid) = (seq, place, i, true);
                 Ok(())
             }
@@ -269,12 +277,14 @@ impl SstCursor {
     /// Where (`key`, `seq`) would stand in the current block.
     fn lower_bound(&self, key: &[u8], seq: SeqNo) -> Result<u32> {
         let Some(loaded) = &self.loaded else { return Ok(0) };
-        let found = loaded.keys.lower_bound(self.sst.bytes(&loaded.block), key, seq);
+        let found = loaded
+            .keys
+            .lower_bound(self.sst.bytes(&loaded.block), key, seq, self.sst.order());
         found.ok_or_else(|| self.sst.block_damaged(loaded.number, "expected sorted keys"))
     }
 
     fn try_seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let mut at = self.sst.index_lower_bound(key)?;
+        let mut at = self.sst.index_lower_bound_of(key)?;
         while at < self.sst.index_count() {
             self.load_block(at)?;
             let i = self.lower_bound(key, seq)?;
@@ -289,7 +299,7 @@ impl SstCursor {
 
     fn try_seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         // The block of the last entry that is known to lie before the target, beginning with the whole blocks below `key`.
-        let mut at = self.sst.index_lower_bound(key)?;
+        let mut at = self.sst.index_lower_bound_of(key)?;
         let mut before = at.checked_sub(1);
         while at < self.sst.index_count() {
             self.load_block(at)?;
@@ -301,8 +311,8 @@ impl SstCursor {
                 break;
             }
             before = Some(at);
-            // Only versions of `key` itself can go on before the target in the next block.
-            if self.sst.index_separator(at)? != key {
+            // Only versions of `key` itself, or keys of its hash, can go on before the target in the next block.
+            if !self.sst.index_goes_on_of(at, key)? {
                 break;
             }
             at += 1;
@@ -431,6 +441,9 @@ impl Cursor for SstCursor {
 
     fn load(&self, value: ValueRef) -> Result<Slice> {
         match value.place {
+            ValuePlace::InKeyBlock { block, offset, len } => {
+                self.with_row(block, offset, len, |v| Slice::from(v))
+            }
             ValuePlace::Small { block, offset, len } => {
                 self.with_small(block, offset, len, |v| Slice::from(v))
             }
@@ -444,6 +457,10 @@ impl Cursor for SstCursor {
 
     fn load_into(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
         match value.place {
+            ValuePlace::InKeyBlock { block, offset, len } => {
+                out.clear();
+                self.with_row(block, offset, len, |value| out.extend_from_slice(value))
+            }
             ValuePlace::Small { block, offset, len } => {
                 out.clear();
                 self.with_small(block, offset, len, |value| out.extend_from_slice(value))

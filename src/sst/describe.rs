@@ -9,12 +9,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::frame::BlockKind;
-use super::key_block::{BlockUse, KeyBlock};
+use super::key_block::KeyBlock;
 use super::reader::{BlockInfo, Sst};
 use crate::Result;
 use crate::types::{SeqNo, ValuePlace};
 
-/// Who is told of a key block's entries: key, sequence number, place of the value.
+/// Who is told of a key block's entries: sort key, sequence number, place of the value.
 pub type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, ValuePlace) -> ControlFlow<()>;
 
 /// One block of an SST, read, verified and decompressed.
@@ -34,6 +34,8 @@ pub struct KeyLayout {
     pub count: u32,
     /// Bytes that all keys share, stored once.
     pub prefix_len: usize,
+    /// Of the hash, in hash order: 8 if it is stored, 2 for its place in the block; 0 in key order.
+    pub hash_width: u8,
     /// Of the offset where a key's suffix ends; 0: all suffixes have one length.
     pub end_width: u8,
     /// Of the entry's kind.
@@ -81,9 +83,7 @@ impl SstBlock {
         if self.info.kind != BlockKind::Key {
             return Ok(None);
         }
-        let keys = KeyBlock::parse(&self.bytes, BlockUse::Keys);
-        keys.map(Some)
-            .ok_or_else(|| sst.block_damaged(self.info.number, "expected a key block"))
+        sst.key_block(self.info.number, &self.bytes).map(Some)
     }
 
     /// How a key block's entries are laid out; `None` for a block of values.
@@ -99,6 +99,7 @@ impl SstBlock {
         Ok(Some(KeyLayout {
             count: keys.count(),
             prefix_len,
+            hash_width: keys.hash_width(),
             end_width,
             kind_width,
             seq_width,
@@ -108,7 +109,7 @@ impl SstBlock {
         }))
     }
 
-    /// Hands the entries of a key block to `sink`, in order: key, sequence number, place of the value. A block of values
+    /// Hands the entries of a key block to `sink`, in order: sort key, sequence number, place of the value. A block of values
     /// has none.
     ///
     /// # Errors
@@ -119,12 +120,12 @@ impl SstBlock {
             return Ok(());
         };
         let damaged = || sst.block_damaged(self.info.number, "expected an entry");
-        let mut key = keys.prefix(&self.bytes).ok_or_else(damaged)?.to_vec();
-        let prefix_len = key.len();
+        let mut key = Vec::new();
+        keys.begin_key(&self.bytes, &mut key).ok_or_else(damaged)?;
         for i in 0..keys.count() {
-            key.truncate(prefix_len);
-            key.extend_from_slice(keys.suffix(&self.bytes, i).ok_or_else(damaged)?);
-            let entry = keys.entry(&self.bytes, i);
+            keys.sort_key(&self.bytes, i, sst.order(), &mut key)
+                .ok_or_else(damaged)?;
+            let entry = keys.entry(&self.bytes, i, self.info.number);
             let (seq, place) = entry.map_err(|e| sst.entry_refused(self.info.number, e))?;
             if sink(&key, seq, place).is_break() {
                 break;
@@ -135,7 +136,8 @@ impl SstBlock {
 }
 
 impl Sst {
-    /// Hands the index to `sink`, in order: each separator and the number of its key block.
+    /// Hands the index to `sink`, in order: each separator (in hash order the last hash, big endian) and the number of
+    /// its key block.
     ///
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) with the index's offset.

@@ -1,6 +1,6 @@
 //! The filter: says of most absent keys that they are absent, without reading a block.
 //!
-//! A quotient filter (crate qfilter, 7 remainder bits, a false-positive rate of 0.74 % when full) over [`hash_key`].
+//! A quotient filter (crate qfilter, 7 remainder bits, a false-positive rate of 0.74 % when full) over the keys' hashes (`SortOrder::hash`).
 //! Its table is a power of two, so that it costs 9.6 bits a key when filled to 0.95 and twice that just past a power of
 //! two. A file's hashes are therefore cut by value into up to five ranges, each with a table of its own: all but the
 //! last are filled exactly (the cuts are quantiles of the hashes themselves, so nothing is left to chance), and the last
@@ -21,15 +21,8 @@
 //! Callers: `builder` builds; `reader` asks.
 
 use qfilter::{Builder, Filter as QuotientFilter};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::coding::{Decoder, array_at, u64_at};
-
-/// The hash that filters are asked with. One per look-up, whatever the number of files.
-#[inline]
-pub fn hash_key(key: &[u8]) -> u64 {
-    xxh3_64(key)
-}
 
 const VERSION: u16 = 1;
 /// The rate that qfilter is asked for; it rounds it to 7 remainder bits.
@@ -92,6 +85,11 @@ pub(crate) fn build(hashes: &mut [u64]) -> Option<Vec<u8>> {
             usize::try_from(keys).ok()?
         };
         let (here, next, next_first) = cut(rest, keys);
+        if here.is_empty() {
+            // The smallest of the rest are all equal: they stay together.
+            rest = next;
+            continue;
+        }
         partitions.push((first, table(here, bits)?));
         (rest, first) = (next, next_first);
     }
@@ -318,13 +316,24 @@ fn select(word: u64, n: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sst::SortOrder;
 
     fn hash(i: u64) -> u64 {
-        hash_key(&i.to_le_bytes())
+        SortOrder::Key.hash(&i.to_le_bytes())
     }
 
     fn built(keys: u64) -> Vec<u8> {
         build(&mut (0..keys).map(hash).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn equal_hashes_share_a_table_however_many_they_are() {
+        for different in [1, 2, 8, 1000] {
+            let mut hashes: Vec<u64> = (0..20_000).map(|i| hash(i % different)).collect();
+            let bytes = build(&mut hashes).unwrap();
+            let filter = Filter::parse(&bytes).expect("it can be read again");
+            assert!((0..different).all(|i| filter.may_contain(&bytes, hash(i))));
+        }
     }
 
     #[test]
@@ -409,8 +418,8 @@ mod tests {
 
     #[test]
     fn the_bytes_and_the_hash_are_pinned() {
-        assert_eq!(hash_key(b""), 0x2d06_8005_38d3_94c2);
-        assert_eq!(hash_key(b"packstone"), 18_209_290_989_552_344_858);
+        assert_eq!(SortOrder::Key.hash(b""), 0x2d06_8005_38d3_94c2);
+        assert_eq!(SortOrder::Key.hash(b"packstone"), 18_209_290_989_552_344_858);
         let bytes = built(3000);
         assert_eq!((bytes.len(), crc32fast::hash(&bytes)), (3734, 85_840_042));
         assert_eq!(bytes[..4], [1, 0, 3, 0], "version 1, three tables");

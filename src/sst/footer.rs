@@ -2,15 +2,15 @@
 //! where everything else lies.
 //!
 //! ```text
-//! header, 40 bytes:                        footer, the last 128 bytes:
+//! header, 52 bytes:                        footer, the last 128 bytes:
 //!   0  magic "PKSTSST\0"                     0  magic "PKSTFTR\0"
 //!   8  format version u32                    8  format version u32
 //!  12  feature bits u32                     12  feature bits u32
-//!  16  identity [u8; 16]                    16  order u8: 0 by key, 1 by hash (reserved); [u8; 3] = 0
+//!  16  identity [u8; 16]                    16  order u8: as the header's; [u8; 3] = 0
 //!  32  keyspace id u32                      20  blocks u32
-//!  36  crc32 of the 36 bytes above          24  entries u64
-//!                                           32  identity [u8; 16]
-//!                                           48  filter            \
+//!  36  order u32: 0 by key, 1 by hash       24  entries u64
+//!  40  seed u64: of hash order, else 0      32  identity [u8; 16]
+//!  48  crc32 of the 48 bytes above          48  filter            \
 //!                                           64  index              > offset u64, length u32,
 //!                                           80  properties         > seeded crc32
 //!                                           96  offset table      /
@@ -32,18 +32,19 @@
 //! Callers: `builder` writes; `reader` and `verify` read.
 
 use super::frame::{BlockKind, Codec};
+use super::order::SortOrder;
 use crate::KeyspaceId;
 use crate::coding::{Decoder, u32_at};
 
-pub(crate) const HEADER_LEN: usize = 40;
+pub(crate) const HEADER_LEN: usize = 52;
 pub(crate) const FOOTER_LEN: usize = 128;
 /// Bytes of one entry of the offset table.
 pub(crate) const PLACE_LEN: usize = 8;
 
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
-/// 2: the header and the properties say whose file it is. No release has written version 1, which is refused.
-pub(super) const VERSION: u32 = 2;
+/// 3: hash order. No release has written older versions, which are refused.
+pub(super) const VERSION: u32 = 3;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;
 const ORDER_KEY: u8 = 0;
@@ -69,6 +70,8 @@ pub(crate) struct SectionPlace {
 /// The footer's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
+    /// Whether entries are sorted by hash.
+    pub(crate) hash_order: bool,
     pub(crate) block_count: u32,
     pub(crate) entry_count: u64,
     pub(crate) identity: [u8; 16],
@@ -79,19 +82,33 @@ pub(crate) struct Footer {
     pub(crate) file_len: u64,
 }
 
-pub(crate) fn encode_header(identity: &[u8; 16], keyspace: KeyspaceId) -> Vec<u8> {
+/// The header's contents: what a file that has lost everything else still says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) identity: [u8; 16],
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) order: SortOrder,
+}
+
+pub(crate) fn encode_header(header: &Header) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_LEN);
     out.extend_from_slice(HEADER_MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
-    out.extend_from_slice(identity);
-    out.extend_from_slice(&keyspace.to_le_bytes());
+    out.extend_from_slice(&header.identity);
+    out.extend_from_slice(&header.keyspace.to_le_bytes());
+    let (order, seed) = match header.order {
+        SortOrder::Key => (ORDER_KEY, 0),
+        SortOrder::Hash { seed } => (ORDER_HASH, seed),
+    };
+    out.extend_from_slice(&u32::from(order).to_le_bytes());
+    out.extend_from_slice(&seed.to_le_bytes());
     append_crc(out)
 }
 
-/// The identity and the keyspace in a header. The keyspace is there for a file that has lost its properties.
-pub(crate) fn decode_header(bytes: &[u8]) -> Result<([u8; 16], KeyspaceId), Refusal> {
-    const SHORT: Refusal = Refusal::Damaged("an SST header of 40 bytes");
+/// The header that these bytes are.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<Header, Refusal> {
+    const SHORT: Refusal = Refusal::Damaged("an SST header of 52 bytes");
     let mut decoder = checked(
         bytes,
         HEADER_LEN,
@@ -101,7 +118,17 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<([u8; 16], KeyspaceId), Refu
     )?;
     let identity = decoder.array().ok_or(SHORT)?;
     let keyspace = decoder.u32().ok_or(SHORT)?;
-    Ok((identity, keyspace))
+    let (order, seed) = decoder.u32().zip(decoder.u64()).ok_or(SHORT)?;
+    let order = match (u8::try_from(order), seed) {
+        (Ok(ORDER_KEY), 0) => SortOrder::Key,
+        (Ok(ORDER_HASH), seed) => SortOrder::Hash { seed },
+        _ => return Err(Refusal::Damaged("a known order")),
+    };
+    Ok(Header {
+        identity,
+        keyspace,
+        order,
+    })
 }
 
 impl Footer {
@@ -110,7 +137,8 @@ impl Footer {
         out.extend_from_slice(FOOTER_MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
-        out.extend_from_slice(&[ORDER_KEY, 0, 0, 0]);
+        let order = if self.hash_order { ORDER_HASH } else { ORDER_KEY };
+        out.extend_from_slice(&[order, 0, 0, 0]);
         out.extend_from_slice(&self.block_count.to_le_bytes());
         out.extend_from_slice(&self.entry_count.to_le_bytes());
         out.extend_from_slice(&self.identity);
@@ -139,12 +167,13 @@ impl Footer {
             "an intact SST footer",
         )?;
         let order = decoder.array::<4>().unwrap_or_default();
-        match order {
-            [ORDER_KEY, 0, 0, 0] => {}
-            [ORDER_HASH, 0, 0, 0] => return Err(Refusal::Newer("the file is ordered by hash".into())),
+        let hash_order = match order {
+            [ORDER_KEY, 0, 0, 0] => false,
+            [ORDER_HASH, 0, 0, 0] => true,
             _ => return Err(Refusal::Damaged("a known order and zeros")),
-        }
-        let footer = Self::decode_fields(&mut decoder).ok_or(Refusal::Damaged("a footer of 128 bytes"))?;
+        };
+        let footer =
+            Self::decode_fields(&mut decoder, hash_order).ok_or(Refusal::Damaged("a footer of 128 bytes"))?;
         let mut at = footer.filter.offset;
         for section in footer.sections() {
             if section.offset != at {
@@ -162,7 +191,7 @@ impl Footer {
         Ok(footer)
     }
 
-    fn decode_fields(decoder: &mut Decoder<'_>) -> Option<Footer> {
+    fn decode_fields(decoder: &mut Decoder<'_>, hash_order: bool) -> Option<Footer> {
         let (block_count, entry_count, identity) = (decoder.u32()?, decoder.u64()?, decoder.array()?);
         let mut section = || {
             Some(SectionPlace {
@@ -174,6 +203,7 @@ impl Footer {
         let (filter, index, properties, offset_table) = (section()?, section()?, section()?, section()?);
         let (file_len, reserved) = (decoder.u64()?, decoder.u32()?);
         (reserved == 0).then_some(Footer {
+            hash_order,
             block_count,
             entry_count,
             identity,
@@ -255,9 +285,18 @@ impl BlockPlace {
 mod tests {
     use super::*;
 
+    fn header(order: SortOrder) -> Header {
+        Header {
+            identity: [9; 16],
+            keyspace: 7,
+            order,
+        }
+    }
+
     fn footer() -> Footer {
         let place = |offset, len| SectionPlace { offset, len, crc: 7 };
         Footer {
+            hash_order: false,
             block_count: 3,
             entry_count: 99,
             identity: [5; 16],
@@ -276,10 +315,20 @@ mod tests {
 
     #[test]
     fn header_and_footer_round_trip_and_notice_every_flip() {
-        assert_eq!(decode_header(&encode_header(&[9; 16], 7)), Ok(([9; 16], 7)));
+        for order in [SortOrder::Key, SortOrder::Hash { seed: u64::MAX - 1 }] {
+            let header = header(order);
+            let bytes = encode_header(&header);
+            assert_eq!(bytes.len(), HEADER_LEN);
+            assert_eq!(decode_header(&bytes), Ok(header));
+        }
         let bytes = footer().encode();
         assert_eq!(bytes.len(), FOOTER_LEN);
         assert_eq!(Footer::decode(&bytes), Ok(footer()));
+        let hashed = Footer {
+            hash_order: true,
+            ..footer()
+        };
+        assert_eq!(Footer::decode(&hashed.encode()), Ok(hashed));
         for bit in 0..FOOTER_LEN * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -289,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_newer_releases_write_is_named_as_newer() {
-        for (at, value) in [(8, 3), (12, 1), (16, 1)] {
+        for (at, value) in [(8, 4), (12, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
             assert!(
@@ -297,8 +346,8 @@ mod tests {
                 "byte {at}"
             );
         }
-        let mut header = encode_header(&[0; 16], 0);
-        header[8] = 3;
+        let mut header = encode_header(&header(SortOrder::Key));
+        header[8] = 4;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }
 

@@ -30,7 +30,7 @@ pub fn filter_answers(bytes: &[u8], hashes: &[u64]) -> Option<Vec<bool>> {
 pub fn sst_header(bytes: &[u8]) -> Option<Vec<u8>> {
     footer::decode_header(bytes)
         .ok()
-        .map(|(identity, keyspace)| footer::encode_header(&identity, keyspace))
+        .map(|header| footer::encode_header(&header))
 }
 
 /// The footer that these bytes are, encoded again.

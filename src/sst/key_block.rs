@@ -4,16 +4,19 @@
 //! endian; positions count from the block's first byte.
 //!
 //! ```text
-//!   0  type u8           1 variable keys, 2 keys of one length, 3 index; 4 to 7 reserved for hash order
+//!   0  type u8           key order: 1 variable keys, 2 keys of one length, 3 index; hash order: 4 variable keys, 5 keys of one length
 //!   1  end width u8      2 or 4: bytes of a suffix's end offset; 0 when all suffixes have one length
 //!   2  prefix length u16
 //!   4  count u32
 //!   8  suffix bytes u32  all suffixes together
 //!  12  stride u32        the length of every suffix, when they have one length; else 0
 //!  16  inline area u32   where it starts; it reaches to the block's end
-//!  20  reserved u32 = 0
-//!  24  5 column descriptors of 16 bytes: entry kind, sequence number, value block, value offset, value length
-//! 104  prefix            the bytes that all keys share, once
+//!  20  hash width u8     hash order: 2 or 8, see `hashes`; key order: 0
+//!  21  reserved [u8; 3] = 0
+//!  24  column descriptors of 16 bytes: entry kind, sequence number, value block, value offset, value length;
+//!      hash order: key length
+//! 104  hashes            hash order only (there at 120): what a search touches first, see `hashes`
+//!      prefix            the bytes that all keys share, once
 //!      end offsets       count x end width (only if the suffixes differ in length)
 //!      suffixes
 //!      column bodies     in the order of the descriptors
@@ -27,11 +30,19 @@
 //! | 2 | medium value | block number | - | bytes, uncompressed |
 //! | 3 | tombstone | - | - | - |
 //! | 4, 5, 6 | reserved: large value, range tombstone, merge operand | | | |
+//! | 7 | hash order: the value is what follows the key in its suffix | - | - | - |
+//!
+//! In hash order a suffix is a row: the rest of the key, and behind it the value, if that is at most 8 bytes long, or small and the
+//! file is written without compression. The key length (without the prefix) says where one ends and the other begins. A look-up then finds the
+//! value in the cache line, or at least the page, in which it has just compared the key: of a database larger than the processor's
+//! caches every other place is a miss of cache and TLB, and a look-up consists of those. (With compression a whole
+//! block of values would be decompressed for one; value blocks are smaller.)
 //!
 //! Columns that an entry does not use repeat their neighbour, so that they do not widen the column.
-//! In an index block a key is a separator, and the value block column holds the key block's number.
+//! In an index block a key is a separator, and the value block column holds the key block's number. (Hash order has an index of
+//! its own, see `index`.)
 //!
-//! Invariants: entries ascend by key, then descend by sequence number. [`KeyBlock::parse`] checks every region against
+//! Invariants: entries ascend by sort key (in hash order: by hash, then key), then descend by sequence number. [`KeyBlock::parse`] checks every region against
 //! the block's length; suffix ends are checked as they are used. A function that meets bytes that no writer writes
 //! answers `None` (or [`EntryError`]), never panics.
 //!
@@ -42,12 +53,16 @@ use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::column::{Column, DESCRIPTOR_LEN};
+use super::hashes::Hashes;
+use super::order::{HASH_LEN, SortOrder, split};
 use crate::coding::{array_at, u16_at, u32_at};
 use crate::types::{MAX_INLINE_LEN, MAX_SEQ, SeqNo, ValuePlace};
 
 pub(super) const TYPE_VARIABLE: u8 = 1;
 pub(super) const TYPE_FIXED: u8 = 2;
 pub(super) const TYPE_INDEX: u8 = 3;
+pub(super) const TYPE_HASHED_VARIABLE: u8 = 4;
+pub(super) const TYPE_HASHED_FIXED: u8 = 5;
 
 pub(super) const KIND_SMALL: u8 = 1;
 pub(super) const KIND_MEDIUM: u8 = 2;
@@ -55,13 +70,17 @@ pub(super) const KIND_TOMBSTONE: u8 = 3;
 /// Kinds from here to [`KIND_RESERVED_LAST`] are spoken for: large value, range tombstone, merge operand.
 const KIND_RESERVED_FIRST: u8 = 4;
 const KIND_RESERVED_LAST: u8 = 6;
+pub(super) const KIND_IN_ROW: u8 = 7;
 /// An inline value of `n` bytes has the kind `INLINE_MIN + n`.
 pub(super) const INLINE_MIN: u8 = 0x10;
 const INLINE_MAX: u8 = INLINE_MIN + MAX_INLINE_LEN as u8;
 
 pub(super) const COLUMNS: usize = 5;
-const DESCRIPTORS_AT: usize = 24;
+/// In hash order: key length.
+pub(super) const HASHED_COLUMNS: usize = COLUMNS + 1;
+pub(super) const DESCRIPTORS_AT: usize = 24;
 pub(super) const HEADER_LEN: usize = DESCRIPTORS_AT + COLUMNS * DESCRIPTOR_LEN;
+pub(super) const HASHED_HEADER_LEN: usize = DESCRIPTORS_AT + HASHED_COLUMNS * DESCRIPTOR_LEN;
 
 /// What an entry weighs in a key block besides its key, in bytes, when blocks are cut (spec/sst.md). It is close to
 /// the truth for wide columns and generous for narrow ones, and it bounds the count of entries in a block.
@@ -87,6 +106,8 @@ pub(crate) enum EntryError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyBlock {
     count: u32,
+    hashes: Option<Hashes>,
+    prefix_at: usize,
     prefix_len: usize,
     end_width: u8,
     ends_at: usize,
@@ -98,6 +119,8 @@ pub(crate) struct KeyBlock {
     value_block: Column,
     value_offset: Column,
     value_len: Column,
+    /// In hash order.
+    key_len: Column,
     inline_at: usize,
 }
 
@@ -111,14 +134,15 @@ impl KeyBlock {
         let suffixes_len = u32_at(header, 8)? as usize;
         let stride = u32_at(header, 12)? as usize;
         let inline_at = u32_at(header, 16)? as usize;
-        let type_fits = match usage {
-            BlockUse::Keys => {
-                (block_type == TYPE_VARIABLE && end_width != 0)
-                    || (block_type == TYPE_FIXED && end_width == 0)
-            }
-            BlockUse::Index => block_type == TYPE_INDEX,
+        let (hash_width, type_fits) = match (usage, block_type) {
+            (BlockUse::Keys, TYPE_VARIABLE) => (0, end_width != 0),
+            (BlockUse::Keys, TYPE_FIXED) => (0, end_width == 0),
+            (BlockUse::Keys, TYPE_HASHED_VARIABLE) => (header[20], end_width != 0),
+            (BlockUse::Keys, TYPE_HASHED_FIXED) => (header[20], end_width == 0),
+            (usage, block_type) => (0, usage == BlockUse::Index && block_type == TYPE_INDEX),
         };
-        if !type_fits || !matches!(end_width, 0 | 2 | 4) || u32_at(header, 20)? != 0 || count == 0 {
+        let zeros_behind = u32_at(header, 20)? == u32::from(hash_width);
+        if !type_fits || !matches!(end_width, 0 | 2 | 4) || !zeros_behind || count == 0 {
             return None;
         }
         if (end_width == 0 && count as usize * stride != suffixes_len) || (end_width > 0 && stride > 0) {
@@ -130,21 +154,31 @@ impl KeyBlock {
             return None;
         }
         // All of these are sums and products of u32s: no overflow in 64 bits.
-        let ends_at = HEADER_LEN + prefix_len;
+        let (hashes, prefix_at) = match block_type {
+            TYPE_HASHED_VARIABLE | TYPE_HASHED_FIXED => {
+                let (hashes, end) = Hashes::parse(bytes, HASHED_HEADER_LEN, hash_width, count)?;
+                (Some(hashes), end)
+            }
+            _ => (None, HEADER_LEN),
+        };
+        let ends_at = prefix_at + prefix_len;
         let suffixes_at = ends_at + count as usize * usize::from(end_width);
         let mut at = suffixes_at + suffixes_len;
-        let mut columns = [Column::default(); COLUMNS];
+        let mut columns = [Column::default(); HASHED_COLUMNS];
+        let used = if hashes.is_some() { HASHED_COLUMNS } else { COLUMNS };
         let mut descriptor = DESCRIPTORS_AT;
-        for column in &mut columns {
+        for column in columns.iter_mut().take(used) {
             (*column, at) = Column::parse(bytes, descriptor, at, count)?;
             descriptor += DESCRIPTOR_LEN;
         }
         if at != inline_at || inline_at > bytes.len() {
             return None;
         }
-        let [kind, seq, value_block, value_offset, value_len] = columns;
+        let [kind, seq, value_block, value_offset, value_len, key_len] = columns;
         Some(KeyBlock {
             count,
+            hashes,
+            prefix_at,
             prefix_len,
             end_width,
             ends_at,
@@ -156,6 +190,7 @@ impl KeyBlock {
             value_block,
             value_offset,
             value_len,
+            key_len,
             inline_at,
         })
     }
@@ -164,6 +199,11 @@ impl KeyBlock {
     #[inline]
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Bytes an entry of its hash, for descriptions; 0 in key order.
+    pub(crate) fn hash_width(&self) -> u8 {
+        self.hashes.as_ref().map_or(0, Hashes::width)
     }
 
     /// Bytes an entry in each part, for descriptions: suffix ends, then the columns in the order of the drawing.
@@ -181,7 +221,30 @@ impl KeyBlock {
     /// The bytes that all keys start with.
     #[inline]
     pub(crate) fn prefix<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        bytes.get(HEADER_LEN..self.ends_at)
+        bytes.get(self.prefix_at..self.ends_at)
+    }
+
+    #[inline]
+    pub(super) fn prefix_len(&self) -> usize {
+        self.prefix_len
+    }
+
+    /// In hash order the block's hashes.
+    #[inline]
+    pub(super) fn hashes(&self) -> Option<&Hashes> {
+        self.hashes.as_ref()
+    }
+
+    /// Bytes of a sort key in front of the key.
+    #[inline]
+    pub(super) fn hash_len(&self) -> usize {
+        if self.hashes.is_some() { HASH_LEN } else { 0 }
+    }
+
+    /// Whether the block is of this order.
+    #[inline]
+    pub(crate) fn is_of(&self, order: SortOrder) -> bool {
+        self.hashes.is_some() == order.is_hash()
     }
 
     /// What follows the prefix in key `i`.
@@ -192,6 +255,17 @@ impl KeyBlock {
 
     #[inline]
     fn suffix_range(&self, bytes: &[u8], i: u32) -> Option<Range<usize>> {
+        let row = self.row_range(bytes, i)?;
+        if self.hashes.is_none() {
+            return Some(row);
+        }
+        let len = usize::try_from(self.key_len.get(bytes, i)?).ok()?;
+        (len <= row.len()).then_some(row.start..row.start + len)
+    }
+
+    /// The suffix, and in hash order the value that may follow it.
+    #[inline]
+    fn row_range(&self, bytes: &[u8], i: u32) -> Option<Range<usize>> {
         let i = i as usize;
         let (start, end) = match self.end_width {
             0 => (i * self.stride, (i + 1) * self.stride),
@@ -206,7 +280,7 @@ impl KeyBlock {
                 (start as usize, u32_at(bytes, at)? as usize)
             }
         };
-        if end > self.suffixes_len {
+        if end > self.suffixes_len || start > end {
             return None;
         }
         Some(self.suffixes_at + start..self.suffixes_at + end)
@@ -235,9 +309,15 @@ impl KeyBlock {
         )
     }
 
-    /// The first entry at or after (`key`, `seq`) in the order of the block; `count` when all lie before it.
+    /// The first entry at or after (sort key `key`, `seq`) in the order of the block; `count` when all lie before it.
     #[inline]
-    pub(crate) fn lower_bound(&self, bytes: &[u8], key: &[u8], seq: SeqNo) -> Option<u32> {
+    pub(crate) fn lower_bound(&self, bytes: &[u8], key: &[u8], seq: SeqNo, order: SortOrder) -> Option<u32> {
+        if let Some(hashes) = &self.hashes {
+            // A bound that is shorter than a hash lies before everything that begins with it.
+            let seq = if key.len() < HASH_LEN { SeqNo::MAX } else { seq };
+            let (hash, key) = split(key);
+            return self.hashed_lower_bound(hashes, bytes, (hash, key, seq), order);
+        }
         let prefix = self.prefix(bytes)?;
         let shared = prefix.len().min(key.len());
         let (head, target) = key.split_at_checked(shared)?;
@@ -292,9 +372,9 @@ impl KeyBlock {
         Some((word, suffix))
     }
 
-    /// The sequence number of entry `i` and where its value lies.
+    /// The sequence number of entry `i` and where its value lies; `number` is the block's own.
     #[inline]
-    pub(crate) fn entry(&self, bytes: &[u8], i: u32) -> Result<(SeqNo, ValuePlace), EntryError> {
+    pub(crate) fn entry(&self, bytes: &[u8], i: u32, number: u32) -> Result<(SeqNo, ValuePlace), EntryError> {
         let seq = self
             .seq(bytes, i)
             .filter(|&seq| seq <= MAX_SEQ)
@@ -307,12 +387,12 @@ impl KeyBlock {
         if (KIND_RESERVED_FIRST..=KIND_RESERVED_LAST).contains(&kind) {
             return Err(EntryError::Newer(kind));
         }
-        let place = self.place(bytes, i, kind).ok_or(EntryError::Damaged)?;
+        let place = self.place(bytes, i, kind, number).ok_or(EntryError::Damaged)?;
         Ok((seq, place))
     }
 
     #[inline]
-    fn place(&self, bytes: &[u8], i: u32, kind: u8) -> Option<ValuePlace> {
+    fn place(&self, bytes: &[u8], i: u32, kind: u8, own: u32) -> Option<ValuePlace> {
         let number = |column: &Column| u32::try_from(column.get(bytes, i)?).ok();
         Some(match kind {
             KIND_SMALL => ValuePlace::Small {
@@ -328,14 +408,33 @@ impl KeyBlock {
             INLINE_MIN..=INLINE_MAX => {
                 let len = kind - INLINE_MIN;
                 let start = self.inline_at + number(&self.value_offset)? as usize;
-                let value = bytes.get(start..start + usize::from(len))?;
-                let mut inline = [0; MAX_INLINE_LEN];
-                inline.get_mut(..value.len())?.copy_from_slice(value);
-                ValuePlace::Inline { len, bytes: inline }
+                inline(bytes.get(start..start + usize::from(len))?)?
+            }
+            KIND_IN_ROW if self.hashes.is_some() => {
+                let (key, row) = (self.suffix_range(bytes, i)?, self.row_range(bytes, i)?);
+                match row.end - key.end {
+                    ..=MAX_INLINE_LEN => inline(bytes.get(key.end..row.end)?)?,
+                    len => ValuePlace::InKeyBlock {
+                        block: own,
+                        offset: key.end as u32,
+                        len: len as u32,
+                    },
+                }
             }
             _ => return None,
         })
     }
+}
+
+/// The place of a value of at most eight bytes.
+#[inline]
+fn inline(value: &[u8]) -> Option<ValuePlace> {
+    let mut bytes = [0; MAX_INLINE_LEN];
+    bytes.get_mut(..value.len())?.copy_from_slice(value);
+    Some(ValuePlace::Inline {
+        len: value.len() as u8,
+        bytes,
+    })
 }
 
 /// The first eight bytes as a number that orders as they do; zeros stand for missing ones.
@@ -344,154 +443,4 @@ fn leading(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     u64::from_be_bytes(word)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sst::key_block_builder::KeyBlockBuilder;
-
-    fn block(entries: &[(&[u8], SeqNo, ValuePlace)]) -> Vec<u8> {
-        let mut builder = KeyBlockBuilder::default();
-        for (key, seq, place) in entries {
-            builder.push(key, *seq, place);
-        }
-        let mut out = Vec::new();
-        builder.encode(BlockUse::Keys, &mut out);
-        out
-    }
-
-    fn inline(value: &[u8]) -> ValuePlace {
-        let mut bytes = [0; 8];
-        bytes[..value.len()].copy_from_slice(value);
-        ValuePlace::Inline {
-            len: value.len() as u8,
-            bytes,
-        }
-    }
-
-    #[test]
-    fn entries_of_every_kind_come_back() {
-        let entries: Vec<(&[u8], SeqNo, ValuePlace)> = vec![
-            (b"user/", 9, ValuePlace::Tombstone),
-            (b"user/a", 900_000, inline(b"12345678")),
-            (b"user/a", 3, inline(b"")),
-            (
-                b"user/bb",
-                0,
-                ValuePlace::Small {
-                    block: 77_000,
-                    offset: 8191,
-                    len: 4096,
-                },
-            ),
-            (
-                b"user/c",
-                1,
-                ValuePlace::Medium {
-                    block: 3,
-                    len: 1 << 26,
-                },
-            ),
-        ];
-        let bytes = block(&entries);
-        let parsed = KeyBlock::parse(&bytes, BlockUse::Keys).unwrap();
-        assert_eq!(parsed.prefix(&bytes), Some(&b"user/"[..]));
-        for (i, (key, seq, place)) in entries.iter().enumerate() {
-            assert_eq!(parsed.suffix(&bytes, i as u32), Some(&key[5..]));
-            assert_eq!(parsed.entry(&bytes, i as u32), Ok((*seq, *place)));
-            assert_eq!(parsed.lower_bound(&bytes, key, *seq), Some(i as u32));
-        }
-        assert_eq!(
-            parsed.lower_bound(&bytes, b"user/a", 5),
-            Some(2),
-            "the version that the snapshot sees"
-        );
-        assert_eq!(parsed.lower_bound(&bytes, b"use", 5), Some(0));
-        assert_eq!(parsed.lower_bound(&bytes, b"usf", 5), Some(5));
-        assert_eq!(parsed.lower_bound(&bytes, b"user0", 5), Some(5));
-    }
-
-    #[test]
-    fn short_references_cost_a_few_bytes_an_entry() {
-        let mut builder = KeyBlockBuilder::default();
-        for i in 0..400u32 {
-            let place = ValuePlace::Small {
-                block: 9_000_000 + i / 80,
-                offset: i % 80 * 100,
-                len: 100,
-            };
-            builder.push(format!("{i:016}").as_bytes(), 1 << 40, &place);
-        }
-        let mut out = Vec::new();
-        builder.encode(BlockUse::Keys, &mut out);
-        // Three digits of suffix, one byte of block number, two of offset; number, kind and length are constants.
-        assert_eq!(out.len(), HEADER_LEN + 13 + 400 * (3 + 1 + 2));
-    }
-
-    #[test]
-    fn reserved_kinds_are_refused_as_newer() {
-        let mut bytes = block(&[(b"k", 1, ValuePlace::Tombstone)]);
-        for kind in [4, 5, 6] {
-            bytes[DESCRIPTORS_AT] = kind;
-            let parsed = KeyBlock::parse(&bytes, BlockUse::Keys).unwrap();
-            assert_eq!(parsed.entry(&bytes, 0), Err(EntryError::Newer(kind)));
-        }
-        bytes[DESCRIPTORS_AT] = 0x19;
-        assert_eq!(
-            KeyBlock::parse(&bytes, BlockUse::Keys).unwrap().entry(&bytes, 0),
-            Err(EntryError::Damaged)
-        );
-    }
-
-    #[test]
-    fn flipped_bytes_never_panic() {
-        let bytes = block(&[
-            (b"a", 9, ValuePlace::Tombstone),
-            (b"abc", 5, inline(b"1234")),
-            (
-                b"abd",
-                1000,
-                ValuePlace::Small {
-                    block: 1,
-                    offset: 2,
-                    len: 3,
-                },
-            ),
-        ]);
-        for at in 0..bytes.len() {
-            for value in [0, 1, 2, 4, 0x7f, 0x80, 0xff] {
-                let mut bad = bytes.clone();
-                bad[at] = value;
-                let Some(parsed) = KeyBlock::parse(&bad, BlockUse::Keys) else {
-                    continue;
-                };
-                for i in 0..parsed.count().min(5) {
-                    let _ = (
-                        parsed.suffix(&bad, i),
-                        parsed.entry(&bad, i),
-                        parsed.key_equals(&bad, i, b"abc"),
-                    );
-                }
-                let _ = parsed.lower_bound(&bad, b"abc", 3);
-            }
-        }
-        for len in 0..bytes.len() {
-            if let Some(parsed) = KeyBlock::parse(&bytes[..len], BlockUse::Keys) {
-                assert!(
-                    (0..3).any(|i| parsed.entry(&bytes[..len], i).is_err()),
-                    "cut to {len}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_block_cannot_claim_more_entries_than_it_has_bytes() {
-        // One key, all columns constant: the count stands for nothing but itself. A scan would see it four billion times.
-        let mut bytes = block(&[(b"k", 1, ValuePlace::Tombstone)]);
-        assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_some());
-        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(KeyBlock::parse(&bytes, BlockUse::Keys).is_none());
-    }
 }

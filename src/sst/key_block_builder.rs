@@ -3,10 +3,13 @@
 //! Callers: `builder`.
 
 use super::column::{self, DESCRIPTOR_LEN};
+use super::hashes;
 use super::key_block::{
-    BlockUse, COLUMNS, ENTRY_OVERHEAD, HEADER_LEN, INLINE_MIN, KIND_MEDIUM, KIND_SMALL, KIND_TOMBSTONE,
-    TYPE_FIXED, TYPE_INDEX, TYPE_VARIABLE,
+    BlockUse, ENTRY_OVERHEAD, HASHED_COLUMNS, HASHED_HEADER_LEN, HEADER_LEN, INLINE_MIN, KIND_IN_ROW,
+    KIND_MEDIUM, KIND_SMALL, KIND_TOMBSTONE, TYPE_FIXED, TYPE_HASHED_FIXED, TYPE_HASHED_VARIABLE, TYPE_INDEX,
+    TYPE_VARIABLE,
 };
+use super::order::{SortOrder, split};
 use crate::types::{SeqNo, ValuePlace};
 
 /// A column under construction, whose unused places repeat a neighbour.
@@ -35,8 +38,14 @@ impl Sparse {
 /// Collects the entries of one block. Holds about the block's target size, and one key more.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBlockBuilder {
+    order: SortOrder,
+    /// In hash order.
+    hashes: Vec<u64>,
+    /// Keys without hashes, each followed by the value that shares its row.
     keys: Vec<u8>,
     ends: Vec<usize>,
+    /// In hash order: the keys' own lengths.
+    key_lens: Vec<u64>,
     kinds: Vec<u64>,
     seqs: Vec<u64>,
     value_blocks: Sparse,
@@ -44,10 +53,20 @@ pub(crate) struct KeyBlockBuilder {
     value_lens: Sparse,
     inline: Vec<u8>,
     longest_key: usize,
+    row_len: usize,
     same_len: bool,
+    /// How many bytes all keys share.
+    shared: usize,
 }
 
 impl KeyBlockBuilder {
+    pub(crate) fn new(order: SortOrder) -> Self {
+        KeyBlockBuilder {
+            order,
+            ..KeyBlockBuilder::default()
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.ends.len()
     }
@@ -59,15 +78,12 @@ impl KeyBlockBuilder {
 
     /// Bytes buffered.
     pub(crate) fn buffered(&self) -> usize {
-        self.keys.len() + self.inline.len() + self.count() * (5 * size_of::<u64>() + size_of::<usize>())
+        let columns = self.count() * (5 * size_of::<u64>() + size_of::<usize>());
+        self.keys.len() + self.inline.len() + self.hashes.len() * 2 * size_of::<u64>() + columns
     }
 
     pub(crate) fn longest_key(&self) -> usize {
         self.longest_key
-    }
-
-    pub(crate) fn last_key(&self) -> &[u8] {
-        self.key(self.count().wrapping_sub(1))
     }
 
     fn key(&self, i: usize) -> &[u8] {
@@ -80,11 +96,24 @@ impl KeyBlockBuilder {
         self.keys.get(start..end).unwrap_or_default()
     }
 
-    /// Adds an entry. REQUIRES: it comes after all others in the order of the block; `place` is a place in an SST.
-    pub(crate) fn push(&mut self, key: &[u8], seq: SeqNo, place: &ValuePlace) {
-        self.push_key(key);
+    /// Adds an entry. REQUIRES: it comes after all others in the order of the block; `place` is a place in an SST, and `value` is the
+    /// value if that is in this block.
+    pub(crate) fn push(&mut self, sort_key: &[u8], seq: SeqNo, place: &ValuePlace, value: &[u8]) {
+        let key = self.order.key_of(sort_key);
+        if self.order.is_hash() {
+            self.hashes.push(split(sort_key).0);
+            self.key_lens.push(key.len() as u64);
+        }
+        let in_row = match place {
+            ValuePlace::InKeyBlock { .. } => value,
+            ValuePlace::Inline { .. } if self.order.is_hash() => value,
+            _ => &[],
+        };
+        self.push_key(key, in_row);
         self.seqs.push(seq);
         let (kind, block, offset, len) = match *place {
+            ValuePlace::InKeyBlock { .. } => (KIND_IN_ROW, None, None, None),
+            ValuePlace::Inline { .. } if self.order.is_hash() => (KIND_IN_ROW, None, None, None),
             ValuePlace::Inline { len, bytes } => {
                 let offset = self.inline.len() as u64;
                 self.inline.extend(bytes.iter().take(usize::from(len)));
@@ -107,7 +136,7 @@ impl KeyBlockBuilder {
 
     /// Adds a separator to an index block.
     pub(crate) fn push_separator(&mut self, separator: &[u8], child: u32) {
-        self.push_key(separator);
+        self.push_key(separator, &[]);
         self.seqs.push(0);
         self.kinds.push(0);
         self.value_blocks.push(Some(child.into()));
@@ -115,42 +144,62 @@ impl KeyBlockBuilder {
         self.value_lens.push(None);
     }
 
-    fn push_key(&mut self, key: &[u8]) {
-        self.same_len = self.ends.is_empty() || (self.same_len && key.len() == self.longest_key);
+    fn push_key(&mut self, key: &[u8], value: &[u8]) {
+        let row_len = key.len() + value.len();
+        self.same_len = self.ends.is_empty() || (self.same_len && row_len == self.row_len);
+        self.row_len = row_len;
         self.longest_key = self.longest_key.max(key.len());
+        self.shared = match self.ends.is_empty() {
+            true => key.len(),
+            false => common_prefix(self.key(0).get(..self.shared).unwrap_or_default(), key),
+        };
         self.keys.extend_from_slice(key);
+        self.keys.extend_from_slice(value);
         self.ends.push(self.keys.len());
     }
 
     /// Replaces the contents of `out` with the block. REQUIRES at least one entry.
     pub(crate) fn encode(&self, usage: BlockUse, out: &mut Vec<u8>) {
         let count = self.count();
-        let prefix_len = common_prefix(self.key(0), self.last_key());
+        let prefix_len = self.shared;
         let suffixes_len = self.keys.len() - prefix_len * count;
         let (end_width, stride) = match (self.same_len, suffixes_len) {
-            (true, _) => (0, self.longest_key - prefix_len),
+            (true, _) => (0, self.row_len - prefix_len),
             (false, 0..=0xffff) => (2, 0),
             (false, _) => (4, 0),
         };
-        let block_type = match (usage, self.same_len) {
-            (BlockUse::Index, _) => TYPE_INDEX,
-            (BlockUse::Keys, true) => TYPE_FIXED,
-            (BlockUse::Keys, false) => TYPE_VARIABLE,
+        let block_type = match (usage, self.order, self.same_len) {
+            (BlockUse::Index, ..) => TYPE_INDEX,
+            (BlockUse::Keys, SortOrder::Key, true) => TYPE_FIXED,
+            (BlockUse::Keys, SortOrder::Key, false) => TYPE_VARIABLE,
+            (BlockUse::Keys, SortOrder::Hash { .. }, true) => TYPE_HASHED_FIXED,
+            (BlockUse::Keys, SortOrder::Hash { .. }, false) => TYPE_HASHED_VARIABLE,
         };
-        let (mut descriptors, mut bodies) = (Vec::with_capacity(COLUMNS * DESCRIPTOR_LEN), Vec::new());
+        let (mut hashes, mut hash_width, mut header_len) = (Vec::new(), 0, HEADER_LEN);
+        if self.order.is_hash() {
+            hash_width = hashes::encode(&self.hashes, self.longest_key, &mut hashes);
+            header_len = HASHED_HEADER_LEN;
+        }
+        let (mut descriptors, mut bodies) = (Vec::with_capacity(HASHED_COLUMNS * DESCRIPTOR_LEN), Vec::new());
         let values = [&self.value_blocks, &self.value_offsets, &self.value_lens].map(|column| &column.values);
         for column in [&self.kinds, &self.seqs].into_iter().chain(values) {
             column::encode(column, &mut descriptors, &mut bodies);
         }
-        let inline_at = HEADER_LEN + prefix_len + count * end_width + suffixes_len + bodies.len();
+        if self.order.is_hash() {
+            let lens: Vec<u64> = self.key_lens.iter().map(|len| len - prefix_len as u64).collect();
+            column::encode(&lens, &mut descriptors, &mut bodies);
+        }
+        let inline_at =
+            header_len + hashes.len() + prefix_len + count * end_width + suffixes_len + bodies.len();
 
         out.clear();
         out.extend_from_slice(&[block_type, end_width as u8]);
         out.extend_from_slice(&(prefix_len as u16).to_le_bytes());
-        for field in [count, suffixes_len, stride, inline_at, 0] {
+        for field in [count, suffixes_len, stride, inline_at, usize::from(hash_width)] {
             out.extend_from_slice(&(field as u32).to_le_bytes());
         }
         out.extend_from_slice(&descriptors);
+        out.extend_from_slice(&hashes);
         out.extend_from_slice(self.key(0).get(..prefix_len).unwrap_or_default());
         if end_width > 0 {
             for (i, end) in self.ends.iter().enumerate() {
@@ -167,6 +216,8 @@ impl KeyBlockBuilder {
 
     /// Forgets all entries, keeps the buffers.
     pub(crate) fn clear(&mut self) {
+        self.hashes.clear();
+        self.key_lens.clear();
         self.keys.clear();
         self.ends.clear();
         self.kinds.clear();

@@ -8,11 +8,11 @@
 //! | --- | --- | --- |
 //! | header | magic, version, identity | `footer.rs` |
 //! | block | a frame with a seeded checksum, and the stored bytes | `frame.rs` |
-//! | key block | keys and columns | `key_block.rs`, `column.rs` |
+//! | key block | keys and columns | `key_block.rs`, `column.rs`, `hashes.rs` |
 //! | shared value block | values of 9 to 4096 bytes, back to back | |
 //! | medium block | one value of more than 4096 bytes | |
 //! | filter | quotient filters of the keys' hashes | `filter.rs` |
-//! | index | one separator per key block, never compressed | `key_block.rs` |
+//! | index | one separator, or hash, per key block, never compressed | `index.rs`, `key_block.rs` |
 //! | properties | counts, bounds, origin | `properties.rs` |
 //! | offset table, footer | where everything lies | `footer.rs` |
 //!
@@ -22,7 +22,8 @@
 //! key block, whatever mixture of values comes.
 //!
 //! Invariants:
-//! 1. Entries ascend by key, then descend by sequence number, strictly. Versions of one key may straddle key blocks.
+//! 1. Entries ascend by sort key (`order.rs`: the key, or its hash and the key), then descend by sequence number, strictly. Versions
+//!    of one key may straddle key blocks.
 //! 2. Every byte of the file is covered by a checksum that depends on the file's identity (and the block's number).
 //! 3. A file never changes once it is finished.
 //! 4. Nothing read from a file is trusted for memory or time: every access is bounds-checked, also after verification.
@@ -44,9 +45,13 @@ mod footer;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod hashes;
+mod index;
+mod interpolation;
 mod key_block;
 mod key_block_builder;
 mod open;
+mod order;
 mod properties;
 mod reader;
 pub(crate) mod salvage;
@@ -57,9 +62,9 @@ mod verify;
 pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};
-pub use filter::hash_key;
 pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
+pub use order::{SortKeyBuffer, SortOrder};
 pub use properties::{BlockTotals, Properties, SstOrigin};
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
 pub use verify::{PartReport, Verification, VerifyReport};

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::footer::{self, FOOTER_LEN, Footer, HEADER_LEN, Refusal, SectionPlace};
+use super::footer::{self, FOOTER_LEN, Footer, HEADER_LEN, Header, Refusal, SectionPlace};
 use super::frame::Seed;
 use super::reader::{Section, section_bytes};
 use crate::env::{File, Mapping};
@@ -18,7 +18,7 @@ pub(super) struct Opening<'a> {
 
 impl Opening<'_> {
     /// Reads and checks header and footer.
-    pub(super) fn ends(&self) -> Result<Footer> {
+    pub(super) fn ends(&self) -> Result<(Header, Footer)> {
         let len = self
             .file
             .len()
@@ -29,7 +29,7 @@ impl Opening<'_> {
             return Err(Error::corruption(self.path, len, what));
         }
         let footer_at = len - FOOTER_LEN as u64;
-        let (identity, _) = footer::decode_header(&self.read::<HEADER_LEN>(0)?)
+        let header = footer::decode_header(&self.read::<HEADER_LEN>(0)?)
             .map_err(|refusal| self.refused(0, refusal))?;
         let footer = Footer::decode(&self.read::<FOOTER_LEN>(footer_at)?)
             .map_err(|refusal| self.refused(footer_at, refusal))?;
@@ -40,14 +40,21 @@ impl Opening<'_> {
             );
             return Err(Error::corruption(self.path, footer_at, what));
         }
-        if footer.identity != identity {
+        if footer.hash_order != header.order.is_hash() {
+            return Err(Error::corruption(
+                self.path,
+                footer_at,
+                "header and footer state different orders",
+            ));
+        }
+        if footer.identity != header.identity {
             return Err(Error::corruption(
                 self.path,
                 footer_at,
                 "header and footer have different identities",
             ));
         }
-        Ok(footer)
+        Ok((header, footer))
     }
 
     fn read<const N: usize>(&self, offset: u64) -> Result<[u8; N]> {

@@ -10,6 +10,7 @@
 //!
 //! Callers: `builder` writes; `reader` reads.
 
+use super::order::SortOrder;
 use crate::KeyspaceId;
 use crate::Slice;
 use crate::coding::{Decoder, put_length_prefixed, put_varint};
@@ -67,9 +68,9 @@ pub struct Properties {
     pub entry_count: u64,
     /// Different keys.
     pub key_count: u64,
-    /// Values of at most 8 bytes.
+    /// Values beside their keys: of at most 8 bytes, and in hash order without compression of at most 4096.
     pub inline_count: u64,
-    /// Values of 9 to 4096 bytes.
+    /// Values in shared value blocks.
     pub small_count: u64,
     /// Longer values.
     pub medium_count: u64,
@@ -89,6 +90,8 @@ pub struct Properties {
     pub compression: u64,
     /// The numbers of the files whose contents this one took over.
     pub replaces: Vec<u64>,
+    /// What its entries are sorted by. `min_key` and `max_key` are sort keys.
+    pub order: SortOrder,
     /// Where it comes from.
     pub origin: SstOrigin,
 }
@@ -135,7 +138,7 @@ impl Properties {
     }
 
     /// Tags: 1 min key, 2 max key, 3 replaces; 4 keyspace name, 5 keyspace options, 6 flushed and then 1 for the last of a run,
-    /// 7 run, 8 dead; the numbers from 16 on, in the order of `numbers`.
+    /// 7 run, 8 dead; 9 the seed of hash order, u64; the numbers from 16 on, in the order of `numbers`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, VERSION);
@@ -159,6 +162,9 @@ impl Properties {
             field(7, &list(&origin.run));
             field(8, &list(&origin.dead));
         }
+        if let SortOrder::Hash { seed } = self.order {
+            field(9, &seed.to_le_bytes());
+        }
         for (i, &number) in self.numbers().iter().enumerate() {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, number);
@@ -175,6 +181,7 @@ impl Properties {
         }
         let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 22]);
         let (mut origin, mut last_tag) = (SstOrigin::default(), 0);
+        let mut order = SortOrder::Key;
         while !decoder.is_empty() {
             let (tag, mut value) = (decoder.varint()?, Decoder::new(decoder.length_prefixed()?));
             if tag <= last_tag {
@@ -192,6 +199,7 @@ impl Properties {
                 6 => (origin.flushed, origin.last) = (value.varint()?, value.varint()? == 1),
                 7 => origin.run = take_list(&mut value)?,
                 8 => origin.dead = take_list(&mut value)?,
+                9 => order = SortOrder::Hash { seed: value.u64()? },
                 16.. => {
                     let place = usize::try_from(tag - 16).ok().and_then(|i| numbers.get_mut(i));
                     if let Some(place) = place {
@@ -235,6 +243,7 @@ impl Properties {
             min_key: Slice::from(keys[0]?),
             max_key: Slice::from(keys[1]?),
             replaces: replaces?,
+            order,
             origin,
         })
     }
@@ -256,6 +265,7 @@ mod tests {
                 uncompressed_bytes: 3,
             },
             replaces: vec![5, 900],
+            order: SortOrder::Hash { seed: 1 << 63 },
             origin: SstOrigin {
                 keyspace_name: "users".into(),
                 keyspace_options: vec![1, 2],

@@ -21,8 +21,11 @@ use super::cache::BlockCache;
 use super::filter::Filter;
 use super::footer::{BlockPlace, Footer, HEADER_LEN, PLACE_LEN, SectionPlace};
 use super::frame::{BlockKind, Codec, FRAME_LEN, Frame, Seed};
+use super::hashes::Look;
+use super::index::Index;
 use super::key_block::{BlockUse, EntryError, KeyBlock};
 use super::open::Opening;
+use super::order::SortOrder;
 use super::properties::Properties;
 use crate::coding::array_at;
 use crate::env::{File, Mapping};
@@ -59,9 +62,9 @@ pub struct SstSummary {
     pub entry_count: u64,
     /// Tombstones among them.
     pub tombstone_count: u64,
-    /// The first key.
+    /// The first sort key.
     pub min_key: Slice,
-    /// The last key.
+    /// The last sort key.
     pub max_key: Slice,
     /// The smallest sequence number.
     pub min_seq: SeqNo,
@@ -142,6 +145,23 @@ pub(crate) enum BlockBytes {
     Shared(Arc<[u8]>),
 }
 
+/// What a look-up found in one key block.
+enum Looked<T> {
+    Entry(T),
+    Absent,
+    /// All that the block holds comes before it.
+    Beyond,
+}
+
+impl<T> Looked<T> {
+    fn entry(self) -> Option<T> {
+        match self {
+            Looked::Entry(entry) => Some(entry),
+            Looked::Absent | Looked::Beyond => None,
+        }
+    }
+}
+
 /// An open SST.
 pub struct Sst {
     pub(crate) file: Arc<dyn File>,
@@ -155,7 +175,8 @@ pub struct Sst {
     pub(crate) footer: Footer,
     filter: Option<Filter>,
     filter_bytes: Section,
-    index: KeyBlock,
+    order: SortOrder,
+    index: Index,
     index_bytes: Section,
     table_bytes: Section,
     /// One bit per block: its checksum has been verified in the mapping.
@@ -183,7 +204,7 @@ impl Sst {
     /// Opens a file: checks header, footer and all sections, no block.
     pub fn open(file: Arc<dyn File>, path: &Path, options: &SstReadOptions) -> Result<Sst> {
         let opening = Opening { file: &*file, path };
-        let footer = opening.ends()?;
+        let (header, footer) = opening.ends()?;
         let mapping = match options.access {
             Access::Mapped => Some(opening.map(footer.file_len)?),
             Access::Pread => None,
@@ -201,9 +222,6 @@ impl Sst {
             [] => None,
             bytes => Some(Filter::parse(bytes).ok_or_else(|| damaged(footer.filter, "expected a filter"))?),
         };
-        let index = KeyBlock::parse(bytes(&index_bytes), BlockUse::Index)
-            .filter(|index| index.count() <= footer.block_count)
-            .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
         let properties = Properties::decode(bytes(&properties_bytes))
             .ok_or_else(|| damaged(footer.properties, "expected properties"))?;
         if properties.entry_count != footer.entry_count {
@@ -212,6 +230,16 @@ impl Sst {
                 "properties and footer count different numbers of entries",
             ));
         }
+        let order = header.order;
+        if properties.order != order {
+            return Err(damaged(
+                footer.properties,
+                "properties and header state different orders",
+            ));
+        }
+        let index = Index::parse(bytes(&index_bytes), order)
+            .filter(|index| index.count() <= footer.block_count)
+            .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
         let words = (footer.block_count as usize).div_ceil(64);
         Ok(Sst {
             path: path.to_owned(),
@@ -221,6 +249,7 @@ impl Sst {
             seed,
             filter,
             filter_bytes,
+            order,
             index,
             index_bytes,
             table_bytes,
@@ -233,51 +262,117 @@ impl Sst {
         })
     }
 
-    /// The newest entry of `key` at or below `snapshot`. `hash` is [`super::hash_key`] of the key: the filter is asked
-    /// first, and an absent key mostly costs nothing more.
+    /// The newest entry of `key` at or below `snapshot`. `hash` is [`SortOrder::hash`] of the key in this file's order: the
+    /// filter is asked first, and an absent key mostly costs nothing more.
     #[inline]
     pub fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {
-        match self.find(key, hash, snapshot)? {
+        // A value that lies beside its key is taken while its block is at hand.
+        let found = self.seek(key, hash, snapshot, |block, seq, place| match place {
+            ValuePlace::InKeyBlock {
+                block: number,
+                offset,
+                len,
+            } => {
+                let value = self.small(block, number, offset, len)?;
+                Ok((seq, place, Some(Slice::from(value))))
+            }
+            _ => Ok((seq, place, None)),
+        })?;
+        match found {
             None => Ok(None),
-            Some((seq, ValuePlace::Tombstone)) => Ok(Some(Found::Tombstone(seq))),
-            Some((seq, place)) => Ok(Some(Found::Value(seq, self.load(place)?))),
+            Some((seq, ValuePlace::Tombstone, _)) => Ok(Some(Found::Tombstone(seq))),
+            Some((seq, _, Some(value))) => Ok(Some(Found::Value(seq, value))),
+            Some((seq, place, None)) => Ok(Some(Found::Value(seq, self.load(place)?))),
         }
     }
 
     /// As [`Sst::get`], without reading the value.
     pub fn find(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<(SeqNo, ValuePlace)>> {
+        self.seek(key, hash, snapshot, |_, seq, place| Ok((seq, place)))
+    }
+
+    /// Finds the entry and gives its block, number and place to `take`.
+    #[inline]
+    fn seek<T>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        snapshot: SeqNo,
+        take: impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
+    ) -> Result<Option<T>> {
         if !self.may_contain(hash) {
             return Ok(None);
         }
-        let mut at = self.index_lower_bound(key)?;
-        while at < self.index.count() {
-            let number = self.index_child(at)?;
-            let block = self.block(number, BlockKind::Key, self.access, true)?;
-            let bytes = self.bytes(&block);
-            let damaged = || self.block_damaged(number, "expected a key block");
-            let keys = KeyBlock::parse(bytes, BlockUse::Keys).ok_or_else(damaged)?;
-            let i = keys.lower_bound(bytes, key, snapshot).ok_or_else(damaged)?;
-            if i < keys.count() {
-                return match keys.key_equals(bytes, i, key).ok_or_else(damaged)? {
-                    true => keys
-                        .entry(bytes, i)
-                        .map(Some)
-                        .map_err(|e| self.entry_refused(number, e)),
-                    false => Ok(None),
-                };
-            }
-            // The key's versions here are all newer than the snapshot. They go on in the next block only if this one's
-            // separator is the key itself.
-            if !self
-                .index
-                .key_equals(self.index_bytes(), at, key)
-                .ok_or_else(|| self.index_damaged())?
-            {
-                return Ok(None);
-            }
-            at += 1;
+        let first = self.index_lower_bound(key, hash)?;
+        if first >= self.index.count() {
+            return Ok(None);
         }
-        Ok(None)
+        let found = self.look_up(first, key, hash, snapshot, &take)?;
+        if !matches!(found, Looked::Beyond) || !self.index_goes_on(first, key, hash)? {
+            return Ok(found.entry());
+        }
+        let at = self.block_beyond(first + 1, key, hash, snapshot)?;
+        if at >= self.index.count() {
+            return Ok(None);
+        }
+        Ok(self.look_up(at, key, hash, snapshot, &take)?.entry())
+    }
+
+    /// Where the versions of a key, or keys of one hash, go on in the blocks from `at` on: the block that has the entry, if any has.
+    /// All of these but the last have one separator; bisection keeps this short however many there are.
+    #[cold]
+    fn block_beyond(&self, at: u32, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<u32> {
+        let bisect = |mut low: u32, mut high: u32, before: &dyn Fn(u32) -> Result<bool>| {
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match before(middle)? {
+                    true => low = middle + 1,
+                    false => high = middle,
+                }
+            }
+            Ok::<u32, Error>(low)
+        };
+        let goes_on = |middle| self.index_goes_on(middle, key, hash);
+        let is_before = |middle| {
+            let found = self.look_up(middle, key, hash, snapshot, &|_, _, _| Ok(()))?;
+            Ok(matches!(found, Looked::Beyond))
+        };
+        let end = bisect(at, self.index.count(), &goes_on)?;
+        bisect(at, end, &is_before)
+    }
+
+    /// Looks for `key` in the key block of entry `at` of the index.
+    #[inline]
+    fn look_up<T>(
+        &self,
+        at: u32,
+        key: &[u8],
+        hash: u64,
+        snapshot: SeqNo,
+        take: &impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
+    ) -> Result<Looked<T>> {
+        let number = self.index_child(at)?;
+        let block = self.block(number, BlockKind::Key, self.access, true)?;
+        let bytes = self.bytes(&block);
+        let keys = self.key_block(number, bytes)?;
+        let found = keys.look_up(bytes, key, hash, snapshot, self.order);
+        match found.ok_or_else(|| self.block_damaged(number, "expected a key block"))? {
+            Look::Beyond => Ok(Looked::Beyond),
+            Look::Absent => Ok(Looked::Absent),
+            Look::Entry(i) => {
+                let entry = keys.entry(bytes, i, number);
+                let (seq, place) = entry.map_err(|e| self.entry_refused(number, e))?;
+                take(bytes, seq, place).map(Looked::Entry)
+            }
+        }
+    }
+
+    /// Parses key block `number`, and checks that it is of the file's order.
+    #[inline]
+    pub(crate) fn key_block(&self, number: u32, bytes: &[u8]) -> Result<KeyBlock> {
+        KeyBlock::parse(bytes, BlockUse::Keys)
+            .filter(|keys| keys.is_of(self.order))
+            .ok_or_else(|| self.block_damaged(number, "expected a key block"))
     }
 
     /// False: no key of this hash is in the file. Always true for a file without a filter.
@@ -304,6 +399,10 @@ impl Sst {
                 BlockBytes::Shared(bytes) => Ok(Slice::from(bytes)),
                 mapped => Ok(Slice::from(self.bytes(&mapped))),
             },
+            ValuePlace::InKeyBlock { block, offset, len } => {
+                let bytes = self.block(block, BlockKind::Key, self.access, true)?;
+                Ok(Slice::from(self.small(self.bytes(&bytes), block, offset, len)?))
+            }
             ValuePlace::Small { block, offset, len } => {
                 let bytes = self.block(block, BlockKind::Value, self.access, true)?;
                 Ok(Slice::from(self.small(self.bytes(&bytes), block, offset, len)?))
@@ -319,6 +418,10 @@ impl Sst {
             ValuePlace::Medium { block, len } => {
                 let bytes = self.medium(block, len)?;
                 out.extend_from_slice(self.bytes(&bytes));
+            }
+            ValuePlace::InKeyBlock { block, offset, len } => {
+                let bytes = self.block(block, BlockKind::Key, self.access, true)?;
+                out.extend_from_slice(self.small(self.bytes(&bytes), block, offset, len)?);
             }
             ValuePlace::Small { block, offset, len } => {
                 let bytes = self.block(block, BlockKind::Value, self.access, true)?;
@@ -370,6 +473,12 @@ impl Sst {
     /// Counts and bounds, as the builder returned them.
     pub fn summary(&self) -> &SstSummary {
         &self.summary
+    }
+
+    /// What its entries are sorted by.
+    #[inline]
+    pub fn order(&self) -> SortOrder {
+        self.order
     }
 
     /// All that the file says of itself.
@@ -441,13 +550,30 @@ impl Sst {
         self.index.count()
     }
 
-    /// The first entry of the index whose separator is at or above `key`.
+    /// The first entry of the index whose separator is at or above a key, given with its hash.
     #[inline]
-    pub(crate) fn index_lower_bound(&self, key: &[u8]) -> Result<u32> {
-        // Separators carry the number zero, so any number finds the first of equal ones.
+    pub(crate) fn index_lower_bound(&self, key: &[u8], hash: u64) -> Result<u32> {
         self.index
-            .lower_bound(self.index_bytes(), key, SeqNo::MAX)
+            .lower_bound(self.index_bytes(), key, hash)
             .ok_or_else(|| self.index_damaged())
+    }
+
+    /// The same for a sort key.
+    pub(crate) fn index_lower_bound_of(&self, sort_key: &[u8]) -> Result<u32> {
+        self.index_lower_bound(sort_key, super::order::split(sort_key).0)
+    }
+
+    /// Whether what is sought may go on behind the key block of entry `at`.
+    #[inline]
+    fn index_goes_on(&self, at: u32, key: &[u8], hash: u64) -> Result<bool> {
+        self.index
+            .goes_on(self.index_bytes(), at, key, hash)
+            .ok_or_else(|| self.index_damaged())
+    }
+
+    /// The same for a sort key.
+    pub(crate) fn index_goes_on_of(&self, at: u32, sort_key: &[u8]) -> Result<bool> {
+        self.index_goes_on(at, sort_key, super::order::split(sort_key).0)
     }
 
     /// The key block of entry `at` of the index.
@@ -458,13 +584,16 @@ impl Sst {
             .ok_or_else(|| self.index_damaged())
     }
 
-    /// Separator `at`, whole.
+    /// Separator `at`, whole: a key, or the eight bytes of a hash.
     pub(crate) fn index_separator(&self, at: u32) -> Result<Vec<u8>> {
-        let bytes = self.index_bytes();
-        let parts = self.index.prefix(bytes).zip(self.index.suffix(bytes, at));
-        parts
-            .map(|(prefix, suffix)| [prefix, suffix].concat())
+        self.index
+            .separator(self.index_bytes(), at)
             .ok_or_else(|| self.index_damaged())
+    }
+
+    /// The least hash that the index states; `None` in key order.
+    pub(crate) fn index_least_hash(&self) -> Option<u64> {
+        self.index.least_hash()
     }
 
     // Blocks, for this module's neighbours.

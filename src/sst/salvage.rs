@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub(crate) use self::cursor::SalvageCursor;
 use super::footer::{self, BlockPlace, FOOTER_LEN, Footer, HEADER_LEN, PLACE_LEN, Refusal};
 use super::frame::{BlockKind, FRAME_LEN, Frame, Seed};
+use super::order::SortOrder;
 use super::properties::Properties;
 use crate::coding::array_at;
 use crate::env::File;
@@ -76,13 +77,16 @@ pub(crate) struct Salvage {
     pub(crate) properties: Option<Properties>,
     /// The keyspace as the header has it.
     pub(crate) keyspace: Option<KeyspaceId>,
+    /// What the entries are sorted by, if anything says so.
+    pub(crate) order: Option<SortOrder>,
     /// Sections that are damaged and cost no entry.
     pub(crate) notes: Vec<String>,
 }
 
 impl Salvage {
     /// Finds the blocks. An error means that nothing can be found: not an SST, neither end readable, or a newer format.
-    pub(crate) fn open(file: Arc<dyn File>, path: &Path) -> Result<Salvage> {
+    /// `known_order` counts where the file does not say its own.
+    pub(crate) fn open(file: Arc<dyn File>, path: &Path, known_order: Option<SortOrder>) -> Result<Salvage> {
         let len = file.len().map_err(|e| Error::io("read the length of", path, e))?;
         let newer = |what: String| Error::NewerFormat {
             path: path.to_owned(),
@@ -95,9 +99,10 @@ impl Salvage {
             _ => None,
         };
         let keyspace = header
-            .map(|(_, keyspace)| keyspace)
+            .map(|header| header.keyspace)
             .filter(|keyspace| *keyspace != 0);
-        let header = header.map(|(identity, _)| identity);
+        let order = header.map(|header| header.order);
+        let header = header.map(|header| header.identity);
         let footer_at = len.checked_sub(FOOTER_LEN as u64);
         let end = footer_at.and_then(|at| read_array::<FOOTER_LEN>(&*file, at));
         let footer = match end.map(|bytes| Footer::decode(&bytes)) {
@@ -126,12 +131,15 @@ impl Salvage {
             parts: Vec::new(),
             properties: None,
             keyspace,
+            order,
             notes,
         };
         let limit = footer.as_ref().map_or(len, |footer| footer.filter.offset);
         if !footer.as_ref().is_some_and(|footer| salvage.use_sections(footer)) {
             salvage.walk(limit)?;
         }
+        let said = salvage.properties.as_ref().map(|properties| properties.order);
+        salvage.order = salvage.order.or(said).or(known_order);
         Ok(salvage)
     }
 

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::describe::SstBlock;
 use super::*;
 use crate::env::{File, Mapping};
 use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo};
 use crate::{Error, Result};
 
 mod damage;
+mod hash_order;
+mod key_blocks;
 mod model;
 mod parts;
 mod writing;
@@ -130,7 +133,24 @@ fn open(bytes: &[u8], access: Access) -> Result<Arc<Sst>> {
 }
 
 fn get(sst: &Sst, key: &[u8], snapshot: SeqNo) -> Result<Option<Found>> {
-    sst.get(key, hash_key(key), snapshot)
+    sst.get(key, sst.order().hash(key), snapshot)
+}
+
+/// A weak seed: eight hashes for all keys.
+const WEAK: SortOrder = SortOrder::Hash { seed: 4 };
+
+fn sort_key(key: &[u8], order: SortOrder) -> Vec<u8> {
+    let mut room = SortKeyBuffer::default();
+    order.sort_key(key, order.hash(key), &mut room).to_vec()
+}
+
+/// Entries with sort keys instead of keys, in order.
+fn sorted(mut entries: Vec<Entry>, order: SortOrder) -> Vec<Entry> {
+    for entry in &mut entries {
+        entry.0 = sort_key(&entry.0, order);
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries
 }
 
 /// What the model says a look-up finds.

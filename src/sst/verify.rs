@@ -1,7 +1,7 @@
 //! [`Sst::verify`]: reads every byte of a file again, by read calls, and checks all that a reader relies on.
 //!
 //! Checked: header, footer and sections against their checksums; blocks tile the region between header and filter;
-//! every block's frame, checksum and decompression; entries ascend; separators separate; every value reference leads to a
+//! every block's frame, checksum and decompression; entries ascend; separators separate, hashes are their keys'; every value reference leads to a
 //! block of its kind and inside it; the filter knows every key; properties count what there is.
 //!
 //! The work divides into parts ([`Verification`]), so that all cores can share one large file.
@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::footer::{BlockPlace, HEADER_LEN};
 use super::frame::BlockKind;
-use super::hash_key;
-use super::key_block::{BlockUse, KeyBlock};
+use super::order::{SortOrder, split};
 use super::properties::{BlockTotals, Properties};
 use super::reader::{Access, Sst, SstReadOptions};
 use crate::types::{SeqNo, ValuePlace};
@@ -276,6 +275,7 @@ impl Sst {
             file_number: said.file_number,
             compression: said.compression,
             replaces: said.replaces.clone(),
+            order: said.order,
             origin: said.origin.clone(),
             ..counted.clone()
         };
@@ -313,7 +313,12 @@ impl Walk<'_> {
             last_child = Some(number);
             self.key_block(number, separator.as_deref())?;
             let above = sst.index_separator(at)?;
-            if self.report.last.as_ref().is_some_and(|(key, _)| *key > above) {
+            let last = self.report.last.as_ref().map(|(key, _)| key.as_slice());
+            let fits = match sst.order() {
+                SortOrder::Key => last.is_none_or(|key| *key <= *above),
+                SortOrder::Hash { .. } => last.is_none_or(|key| key.starts_with(&above)),
+            };
+            if !fits {
                 return Err(sst.index_damaged());
             }
             separator = Some(above);
@@ -326,12 +331,20 @@ impl Walk<'_> {
         let damaged = |what: &str| sst.block_damaged(number, what);
         let block = sst.block(number, BlockKind::Key, Access::Pread, false)?;
         let bytes = sst.bytes(&block);
-        let keys = KeyBlock::parse(bytes, BlockUse::Keys).ok_or_else(|| damaged("expected a key block"))?;
-        let prefix = keys.prefix(bytes).ok_or_else(|| damaged("expected a prefix"))?;
+        let keys = sst.key_block(number, bytes)?;
+        let mut whole = Vec::new();
+        keys.begin_key(bytes, &mut whole)
+            .ok_or_else(|| damaged("expected a prefix"))?;
         for i in 0..keys.count() {
-            let suffix = keys.suffix(bytes, i).ok_or_else(|| damaged("expected a key"))?;
-            let key = [prefix, suffix].concat();
-            let (seq, place) = keys.entry(bytes, i).map_err(|e| sst.entry_refused(number, e))?;
+            keys.sort_key(bytes, i, sst.order(), &mut whole)
+                .ok_or_else(|| damaged("expected a key"))?;
+            let key = whole.clone();
+            if !sst.order().is_sort_key(&key) {
+                return Err(damaged("a hash that is its key's"));
+            }
+            let (seq, place) = keys
+                .entry(bytes, i, number)
+                .map_err(|e| sst.entry_refused(number, e))?;
             let last = self.report.last.as_ref();
             let new_key = last.is_none_or(|(last, _)| *last != key);
             // A separator lies below the next block's first key, or is that key if its versions go on.
@@ -342,12 +355,20 @@ impl Walk<'_> {
                 return Err(sst.index_damaged());
             }
             if last.is_none() {
+                // What interpolation starts from.
+                if separator.is_none() && sst.index_least_hash().is_some_and(|least| least != split(&key).0) {
+                    return Err(sst.index_damaged());
+                }
                 self.report.first = Some((key.clone(), seq, is_separator));
             }
             if last.is_some_and(|(last, last_seq)| *last > key || (*last == key && *last_seq <= seq)) {
                 return Err(damaged("entries that ascend by key and descend by number"));
             }
-            if !sst.may_contain(hash_key(&key)) {
+            let hash = match sst.order() {
+                SortOrder::Key => SortOrder::Key.hash(&key),
+                SortOrder::Hash { .. } => split(&key).0,
+            };
+            if !sst.may_contain(hash) {
                 return Err(damaged("a key that the filter knows"));
             }
             let value_len = self
@@ -365,6 +386,8 @@ impl Walk<'_> {
         match place {
             ValuePlace::Tombstone => Some(0),
             ValuePlace::Inline { len, .. } => Some(len.into()),
+            // Taken from this very block, and inside it.
+            ValuePlace::InKeyBlock { len, .. } => Some(len),
             ValuePlace::Small { block, offset, len } => {
                 let end = u64::from(offset) + u64::from(len);
                 seen(block, BlockKind::Value)
@@ -387,10 +410,12 @@ impl Walk<'_> {
         c.key_count += u64::from(new_key);
         c.min_seq = c.min_seq.min(seq);
         c.max_seq = c.max_seq.max(seq);
-        c.raw_key_bytes += key.len() as u64;
+        c.raw_key_bytes += self.all.sst.order().key_of(key).len() as u64;
         c.raw_value_bytes += u64::from(value_len);
         match place {
-            ValuePlace::Inline { .. } | ValuePlace::Memory { .. } => c.inline_count += 1,
+            ValuePlace::Inline { .. } | ValuePlace::InKeyBlock { .. } | ValuePlace::Memory { .. } => {
+                c.inline_count += 1;
+            }
             ValuePlace::Small { .. } => c.small_count += 1,
             ValuePlace::Medium { .. } => c.medium_count += 1,
             ValuePlace::Tombstone => c.tombstone_count += 1,

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
-use packstone::{Access, Db, Durability, Keys, Keyspace, KeyspaceOptions, Options, Range, Slice, Snapshot};
+use packstone::{
+    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, Options, Order, Range, Slice, Snapshot,
+};
 
 use crate::stress_support::data::{self, Bytes, NAMES};
 use crate::stress_support::steps::{End, History, Id, Item, Move, Span, Step};
@@ -88,6 +90,10 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
+}
+
+fn is_hashed(keyspace: &Keyspace) -> bool {
+    keyspace.options().get_order() == Order::Hash
 }
 
 /// The answer to each step, as bytes.
@@ -203,7 +209,7 @@ impl Run<'_> {
     fn step(&mut self, step: &Step) -> Vec<u8> {
         match step {
             Step::Jobs(_) | Step::Idle | Step::Advance(_) => self.background(step),
-            Step::Create(id, _) => self.create(*id),
+            Step::Create(id, layout) => self.create(*id, layout.hash_order),
             Step::Drop(id) => {
                 self.keyspaces.remove(id);
                 let dropped = self.db().drop_keyspace(NAMES[usize::from(*id)]);
@@ -213,8 +219,13 @@ impl Run<'_> {
             Step::Get(id, key) => self.get(*id, *key),
             Step::Ends(id) => {
                 if let Some(keyspace) = self.keyspaces.get(id).cloned() {
-                    self.put_entry(keyspace.first().unwrap());
-                    self.put_entry(keyspace.last().unwrap());
+                    if is_hashed(&keyspace) {
+                        assert!(matches!(keyspace.first(), Err(Error::HashOrder { .. })));
+                        assert!(matches!(keyspace.last(), Err(Error::HashOrder { .. })));
+                    } else {
+                        self.put_entry(keyspace.first().unwrap());
+                        self.put_entry(keyspace.last().unwrap());
+                    }
                     self.answer.push(u8::from(keyspace.is_empty().unwrap()));
                 }
             }
@@ -277,8 +288,10 @@ impl Run<'_> {
         }
     }
 
-    fn create(&mut self, id: Id) {
-        let options = self.set.keyspaces.clone();
+    /// The order is the history's: answers follow from it.
+    fn create(&mut self, id: Id, hash_order: bool) {
+        let order = if hash_order { Order::Hash } else { Order::Key };
+        let options = self.set.keyspaces.clone().order(order);
         let keyspace = self.db().keyspace_with(NAMES[usize::from(id)], options).unwrap();
         self.keyspaces.insert(id, keyspace);
     }
@@ -341,6 +354,11 @@ impl Run<'_> {
                 }
             }
         };
+        if is_hashed(keyspace) {
+            let mut range = range;
+            assert!(matches!(range.next(), Some(Err(Error::HashOrder { .. }))));
+            return None;
+        }
         Some(if keys_only {
             Cursor::Keys(range.keys())
         } else {
@@ -431,6 +449,13 @@ impl Run<'_> {
             return;
         };
         for keyspace in keyspaces.values() {
+            if is_hashed(keyspace) {
+                for number in 0..self.history.keys_end() {
+                    let found = snapshot.get(keyspace, self.key(number)).unwrap();
+                    self.put_maybe(found);
+                }
+                continue;
+            }
             for entry in snapshot.iter(keyspace) {
                 self.put_entry(Some(entry.unwrap()));
             }
@@ -455,6 +480,13 @@ impl Run<'_> {
         self.put(&written.to_le_bytes());
         for (id, keyspace) in self.keyspaces.clone() {
             self.put(&id.to_le_bytes());
+            if is_hashed(&keyspace) {
+                for number in 0..self.history.keys_end() {
+                    let found = keyspace.get(self.key(number)).unwrap();
+                    self.put_maybe(found);
+                }
+                continue;
+            }
             for entry in keyspace.iter() {
                 self.put_entry(Some(entry.unwrap()));
             }

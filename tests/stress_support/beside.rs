@@ -133,7 +133,7 @@ impl World {
             let id = id.expect("histories create no others");
             found.insert(id as super::steps::Id, db.open_keyspace(&name)?);
         }
-        found_in(&found)
+        found_in(&found, &self.all_keys)
     }
 
     /// A reader that opens the database while the writer's jobs run.

@@ -115,6 +115,7 @@ impl Generator {
             value_block: rng.pick(&[64, 256, 4096, 8 << 10]),
             compressed: rng.one_in(2),
             filter: rng.one_in(2),
+            hash_order: rng.one_in(3),
         }
     }
 

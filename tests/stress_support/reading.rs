@@ -8,7 +8,7 @@ use packstone::{Error, Keys, Range, Slice};
 use super::data::Bytes;
 use super::oracle::{Map, show};
 use super::steps::{End, Id, Span, Step};
-use super::world::{Checked, DIR, HeldSnapshot, World};
+use super::world::{Checked, DIR, HeldSnapshot, World, is_hashed, looked_up};
 
 /// A range in the middle of being read.
 enum Cursor {
@@ -213,11 +213,14 @@ impl World {
             return Ok(());
         };
         let (map, since) = (self.oracle.map(id), self.failures());
+        let hashed = is_hashed(&keyspace);
         for (what, found, wanted) in [
             ("first", keyspace.first(), map.first_key_value()),
             ("last", keyspace.last(), map.last_key_value()),
         ] {
             match found {
+                Err(Error::HashOrder { .. }) if hashed => {}
+                Ok(_) if hashed => return Err(format!("{what} is answered in hash order")),
                 Ok(found) => {
                     let same = match (&found, wanted) {
                         (Some((key, value)), Some((wanted_key, wanted))) => {
@@ -275,7 +278,40 @@ impl World {
                 (range, entries(&self.oracle.map(id), &bounds))
             }
         };
+        let keyspace = match snapshot {
+            Some(slot) => &self.snapshots.get(&slot)?.keyspaces.get(&id)?.0,
+            None => self.keyspaces.get(&id)?,
+        };
+        if is_hashed(keyspace) {
+            // There is nothing more to read: the refusal is checked here.
+            let mut range = range;
+            let refused = range.next();
+            assert!(
+                matches!(refused, Some(Err(Error::HashOrder { .. }))),
+                "a range in hash order gives {refused:?}"
+            );
+            assert!(range.next().is_none());
+            return None;
+        }
         Some(HeldRange::new(range, keys_only, expected))
+    }
+
+    /// Compares what look-ups in a keyspace of hash order give.
+    fn compare_look_ups(
+        &mut self,
+        map: &Map,
+        get: impl Fn(&[u8]) -> packstone::Result<Option<Slice>>,
+    ) -> Checked {
+        let since = self.failures();
+        match looked_up(&self.all_keys, get) {
+            Ok(found) if found == *map => Ok(()),
+            Ok(found) => {
+                let wrong = self.all_keys.iter().find(|key| found.get(*key) != map.get(*key));
+                let key = wrong.ok_or("keys that no history writes")?;
+                self.same("get", key, found.get(key).map(|value| &value[..]), map.get(key))
+            }
+            Err(error) => self.tolerate("get", &error, since),
+        }
     }
 
     /// Reads a range to its end; false when an error ends it before.
@@ -336,6 +372,11 @@ impl World {
 
     fn look(&mut self, held: &HeldSnapshot) -> Checked {
         for (keyspace, map) in held.keyspaces.values() {
+            if is_hashed(keyspace) {
+                self.compare_look_ups(map, |key| held.snapshot.get(keyspace, key))
+                    .map_err(|what| format!("a snapshot of {:?}: {what}", keyspace.name()))?;
+                continue;
+            }
             let range = held.snapshot.iter(keyspace);
             let mut range = HeldRange::new(range, false, entries(map, &(None, None)));
             self.read_through(&mut range, End::Front)
@@ -377,6 +418,13 @@ impl World {
     fn check_everything(&mut self) -> Checked {
         self.quietly(|world| {
             for (id, keyspace) in world.keyspaces.clone() {
+                if is_hashed(&keyspace) {
+                    let map = world.oracle.map(id);
+                    world
+                        .compare_look_ups(&map, |key| keyspace.get(key))
+                        .map_err(|what| format!("all of {:?}: {what}", keyspace.name()))?;
+                    continue;
+                }
                 let wanted = entries(&world.oracle.map(id), &(None, None));
                 let mut range = HeldRange::new(keyspace.iter(), false, wanted);
                 world

@@ -53,6 +53,7 @@ pub(crate) struct Layout {
     pub(crate) value_block: u32,
     pub(crate) compressed: bool,
     pub(crate) filter: bool,
+    pub(crate) hash_order: bool,
 }
 
 /// The options of an opening.
@@ -268,7 +269,12 @@ impl Display for Opts {
 impl Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (compressed, filter) = (u8::from(self.compressed), u8::from(self.filter));
-        write!(f, "{} {} {compressed} {filter}", self.key_block, self.value_block)
+        write!(f, "{} {} {compressed} {filter}", self.key_block, self.value_block)?;
+        // Histories from before there was another order have no word for it.
+        if self.hash_order {
+            f.write_str(" hashed")?;
+        }
+        Ok(())
     }
 }
 
@@ -407,6 +413,7 @@ impl Words<'_> {
             value_block: self.get()?,
             compressed: self.flag()?,
             filter: self.flag()?,
+            hash_order: self.0.next() == Some("hashed"),
         })
     }
 
@@ -512,6 +519,17 @@ pub(crate) struct History {
     /// How keys look, see [`super::data::key`].
     pub(crate) keys: u64,
     pub(crate) steps: Vec<Step>,
+}
+
+impl History {
+    /// One more than the greatest number of a key that is written.
+    pub(crate) fn keys_end(&self) -> Id {
+        let items = self.steps.iter().filter_map(|step| match step {
+            Step::Write(_, items) => Some(items),
+            _ => None,
+        });
+        items.flatten().map(|item| item.key + 1).max().unwrap_or(0)
+    }
 }
 
 impl Display for History {

@@ -12,7 +12,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use packstone::env::sim::{Chance, CrashStyle, Effect, Fault, SimEnv};
-use packstone::{Access, Db, Error, Keyspace, KeyspaceOptions, Options, RecoveryMode, Snapshot};
+use packstone::{
+    Access, Db, Error, Keyspace, KeyspaceOptions, Options, Order, RecoveryMode, Slice, Snapshot,
+};
 
 use super::beside::Kept;
 use super::cursors::HeldCursor;
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) report: Report,
     keys: u64,
+    /// Every key that the history writes.
+    pub(crate) all_keys: Vec<Bytes>,
     opts: Opts,
     // In this order: ranges and snapshots go before the database.
     pub(crate) ranges: BTreeMap<Id, HeldRange>,
@@ -134,6 +138,9 @@ impl World {
             oracle: Oracle::default(),
             report: Report::default(),
             keys: history.keys,
+            all_keys: (0..history.keys_end())
+                .map(|number| data::key(history.keys, number))
+                .collect(),
             opts: FIRST_OPTIONS,
             ranges: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -463,19 +470,42 @@ impl World {
 
     /// All that readers see.
     fn found(&self) -> packstone::Result<Found> {
-        found_in(&self.keyspaces)
+        found_in(&self.keyspaces, &self.all_keys)
     }
 }
 
-pub(crate) fn found_in(keyspaces: &BTreeMap<Id, Keyspace>) -> packstone::Result<Found> {
+/// `keys`: all that may be there, for keyspaces that can't be iterated over.
+pub(crate) fn found_in(keyspaces: &BTreeMap<Id, Keyspace>, keys: &[Bytes]) -> packstone::Result<Found> {
     let mut found = Found::new();
     for (id, keyspace) in keyspaces {
         let mut map = Map::new();
-        for entry in keyspace.iter() {
-            let (key, value) = entry?;
-            map.insert(key[..].into(), value[..].into());
+        if is_hashed(keyspace) {
+            map = looked_up(keys, |key| keyspace.get(key))?;
+        } else {
+            for entry in keyspace.iter() {
+                let (key, value) = entry?;
+                map.insert(key[..].into(), value[..].into());
+            }
         }
         found.insert(*id, map);
     }
     Ok(found)
+}
+
+pub(crate) fn is_hashed(keyspace: &Keyspace) -> bool {
+    keyspace.options().get_order() == Order::Hash
+}
+
+/// What look-ups of all keys give.
+pub(crate) fn looked_up(
+    keys: &[Bytes],
+    get: impl Fn(&[u8]) -> packstone::Result<Option<Slice>>,
+) -> packstone::Result<Map> {
+    let mut map = Map::new();
+    for key in keys {
+        if let Some(value) = get(key)? {
+            map.insert(key.clone(), value[..].into());
+        }
+    }
+    Ok(map)
 }

@@ -1,6 +1,6 @@
 //! The steps that change the database.
 
-use packstone::{Compression, Durability, Error, KeyspaceOptions};
+use packstone::{Compression, Durability, Error, KeyspaceOptions, Order};
 
 use super::data::{self, Bytes, NAMES};
 use super::steps::{Id, Item, Layout, Span, Step};
@@ -8,6 +8,11 @@ use super::world::{Checked, World};
 
 pub(crate) fn keyspace_options(layout: &Layout) -> KeyspaceOptions {
     KeyspaceOptions::new()
+        .order(if layout.hash_order {
+            Order::Hash
+        } else {
+            Order::Key
+        })
         .key_block_size(layout.key_block)
         .value_block_size(layout.value_block)
         .filter(layout.filter)

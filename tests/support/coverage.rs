@@ -70,6 +70,8 @@ counts!(
     files_in_mid_key,
     files_of_many_key_blocks,
     compressed_blocks,
+    files_in_hash_order,
+    refused_ranges,
 );
 
 impl Coverage {

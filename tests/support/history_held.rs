@@ -34,9 +34,19 @@ impl History {
             assert_eq!(found, expected.is_some(), "{}", brief(&key));
             same_value(&key, held.snapshot.get(keyspace, &key).expect("reads"), expected);
             let bounds = self.bounds();
-            let expected = self.oracle.stores[*id].range(&bounds, held.time);
             let range = open_snapshot_range(&held.snapshot, keyspace, &bounds);
-            self.read_through(range, expected);
+            let store = &self.oracle.stores[*id];
+            if store.hash_order {
+                assert_refused(range);
+                let some = self.rng.between(1, 8) as usize;
+                for key in store.keys().step_by(some) {
+                    let found = held.snapshot.get(keyspace, key).expect("reads");
+                    same_value(key, found, store.get(key, held.time));
+                }
+            } else {
+                let expected = store.range(&bounds, held.time);
+                self.read_through(range, expected);
+            }
             if !self.oracle.live.values().any(|live| live == id) {
                 self.coverage.reads_of_dropped += 1;
             }
@@ -62,10 +72,16 @@ impl History {
             let Some((id, keyspace)) = held.keyspaces.first() else {
                 return;
             };
+            if self.oracle.stores[*id].hash_order {
+                return;
+            }
             let expected = self.oracle.stores[*id].range(&bounds, held.time);
             (open_snapshot_range(&held.snapshot, keyspace, &bounds), expected)
         } else {
             let (id, keyspace) = self.any_keyspace(session);
+            if self.refuses(id, keyspace) {
+                return;
+            }
             let expected = self.oracle.stores[id].range(&bounds, self.oracle.now);
             (open_range(keyspace, &bounds), expected)
         };
@@ -104,7 +120,7 @@ impl History {
             for (key, value) in &all {
                 same_value(key, keyspace.get(key).expect("reads"), Some(value.clone()));
             }
-            compare(keyspace.iter(), all);
+            compare_all(keyspace, &self.oracle.stores[*id], self.oracle.now);
         }
         for held in &session.held {
             self.check_held(held);
@@ -116,7 +132,9 @@ impl History {
 impl History {
     pub(super) fn create(&mut self, session: &mut Session) {
         let name = self.rng.pick(&NAMES);
+        let order = self.rng.pick(&[Order::Key, Order::Key, Order::Hash]);
         let options = KeyspaceOptions::new()
+            .order(order)
             .compression(self.rng.pick(&[Compression::None, Compression::Lz4]))
             .filter(self.rng.one_in(2))
             .key_block_size(self.rng.pick(&[64, 256, 1024, 16 << 10]))
@@ -128,8 +146,9 @@ impl History {
         trace!(self, "create {name} {options:?}");
         assert_eq!(*keyspace.options(), options);
         assert_eq!(keyspace.name(), name);
-        assert!(keyspace.iter().next().is_none(), "a new keyspace is empty");
-        session.keyspaces.push((self.oracle.create(name), keyspace));
+        assert!(keyspace.is_empty().expect("reads"), "a new keyspace is empty");
+        let id = self.oracle.create(name, order == Order::Hash);
+        session.keyspaces.push((id, keyspace));
         self.coverage.keyspaces += 1;
     }
 

@@ -73,9 +73,29 @@ impl History {
         (*id, keyspace)
     }
 
+    /// Keys of hash order are shorter by a hash.
+    fn fit(&self, id: usize, mut key: Vec<u8>) -> Vec<u8> {
+        if self.oracle.stores[id].hash_order {
+            key.truncate(packstone::MAX_KEY_LEN - 8);
+        }
+        key
+    }
+
+    /// Whether ranges over this keyspace are refused, as they must be in hash order only.
+    pub(super) fn refuses(&mut self, id: usize, keyspace: &Keyspace) -> bool {
+        let hash_order = self.oracle.stores[id].hash_order;
+        if hash_order {
+            let bounds = self.bounds();
+            assert_refused(open_range(keyspace, &bounds));
+            self.coverage.refused_ranges += 1;
+        }
+        hash_order
+    }
+
     pub(super) fn put(&mut self, session: &Session, durability: Durability) {
         let (id, keyspace) = self.any_keyspace(session);
         let (key, value) = (self.keys.any(&mut self.rng), self.values.any(&mut self.rng));
+        let key = self.fit(id, key);
         trace!(
             self,
             "{} put {id} {} {}",
@@ -90,6 +110,7 @@ impl History {
     pub(super) fn delete(&mut self, session: &Session) {
         let (id, keyspace) = self.any_keyspace(session);
         let key = self.keys.near(&mut self.rng);
+        let key = self.fit(id, key);
         trace!(self, "{} delete {id} {}", self.oracle.now + 1, brief(&key));
         keyspace.delete(&key).expect("deletes");
         self.oracle.write(id, &key, None);
@@ -106,6 +127,9 @@ impl History {
             self.oracle.now + 1,
             brief(&from)
         );
+        if self.refuses(id, keyspace) {
+            return;
+        }
         for key in keyspace.range(&from[..]..).keys().take(most) {
             let key = key.expect("reads");
             keyspace.delete(&key).expect("deletes");
@@ -123,6 +147,7 @@ impl History {
                 Some((_, key, _)) if self.rng.one_in(3) => key.clone(),
                 _ => self.keys.any(&mut self.rng),
             };
+            let key = self.fit(id, key);
             if self.rng.one_in(4) {
                 batch.delete(keyspace, &key);
                 writes.push((id, key, None));
@@ -168,6 +193,11 @@ impl History {
 
     pub(super) fn ends(&mut self, session: &Session) {
         let (id, keyspace) = self.any_keyspace(session);
+        if self.refuses(id, keyspace) {
+            assert!(matches!(keyspace.first(), Err(Error::HashOrder { .. })));
+            assert!(matches!(keyspace.last(), Err(Error::HashOrder { .. })));
+            return;
+        }
         let all = self.oracle.stores[id].all(self.oracle.now);
         same_entry(keyspace.first().expect("reads"), all.first().cloned());
         same_entry(keyspace.last().expect("reads"), all.last().cloned());
@@ -192,6 +222,9 @@ impl History {
         let bounds = self.bounds();
         let expected = self.oracle.stores[id].range(&bounds, self.oracle.now);
         trace!(self, "range {id} {}", brief_bounds(&bounds));
+        if self.refuses(id, keyspace) {
+            return;
+        }
         let range = open_range(keyspace, &bounds);
         self.read_through(range, expected);
     }
@@ -235,6 +268,9 @@ impl History {
         let (id, keyspace) = self.any_keyspace(session);
         let bounds = self.bounds();
         let expected = self.oracle.stores[id].range(&bounds, self.oracle.now);
+        if self.refuses(id, keyspace) {
+            return;
+        }
         let mut left: VecDeque<Vec<u8>> = expected.into_iter().map(|(key, _)| key).collect();
         let mut keys = open_range(keyspace, &bounds).keys();
         loop {

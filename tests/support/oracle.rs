@@ -13,6 +13,8 @@ pub(crate) type Entries = Vec<(Vec<u8>, Value)>;
 /// One keyspace ever created.
 pub(crate) struct Store {
     pub(crate) name: String,
+    /// It is in hash order: ranges are refused.
+    pub(crate) hash_order: bool,
     /// Of each key its versions, oldest first; `None` is a delete.
     versions: BTreeMap<Vec<u8>, Vec<(Time, Option<Value>)>>,
 }
@@ -51,6 +53,11 @@ impl Store {
         visible(self.versions.get(key)?, time)
     }
 
+    /// Every key that was ever written.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.versions.keys()
+    }
+
     /// All entries in bounds at a time.
     pub(crate) fn range(&self, bounds: &Bounds, time: Time) -> Entries {
         let inside = self.versions.iter().filter(|(key, _)| bounds.holds(key));
@@ -82,9 +89,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn create(&mut self, name: &str) -> usize {
+    pub(crate) fn create(&mut self, name: &str, hash_order: bool) -> usize {
         self.stores.push(Store {
             name: name.to_owned(),
+            hash_order,
             versions: BTreeMap::new(),
         });
         let id = self.stores.len() - 1;

@@ -18,7 +18,7 @@ use crate::manifest::{Catalog, FileMeta, Loaded};
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::Options;
 use crate::planted::{self, Bug};
-use crate::sst::SstReadOptions;
+use crate::sst::{SortOrder, SstReadOptions};
 use crate::types::KeyspaceId;
 use crate::wal::{self, ReplayOptions, Replayed, Wal};
 use crate::{Error, Result};
@@ -46,11 +46,11 @@ impl Tables {
         }
     }
 
-    fn get(&mut self, env: &Env, dir: &Path, meta: &FileMeta) -> Result<Arc<Table>> {
+    fn get(&mut self, env: &Env, dir: &Path, meta: &FileMeta, order: SortOrder) -> Result<Arc<Table>> {
         if let Some(table) = self.open.get(&meta.number).filter(|table| table.meta == *meta) {
             return Ok(table.clone());
         }
-        let table = Table::open(env, dir, meta.clone(), &self.options, &self.trash)?;
+        let table = Table::open(env, dir, meta.clone(), order, &self.options, &self.trash)?;
         self.open.insert(meta.number, table.clone());
         Ok(table)
     }
@@ -82,10 +82,11 @@ impl Opening {
         let (catalog, source) = (loaded.catalog, (loaded.path, loaded.end));
         let mut active = BTreeMap::new();
         for (id, entry) in &catalog.keyspaces {
+            let order = entry.options.sst().order;
             let mut tables = Vec::new();
             for (level, files) in entry.levels.iter().enumerate() {
                 for meta in files.values() {
-                    tables.push((level, known.get(&env, dir, meta)?));
+                    tables.push((level, known.get(&env, dir, meta, order)?));
                 }
             }
             let tree = Tree::new(tables);

@@ -269,7 +269,9 @@ impl RadixCursor {
                 // read with Acquire.
                 Ok(unsafe { Record::at(&self.tree.arena, place) }.value())
             }
-            ValuePlace::Small { .. } | ValuePlace::Medium { .. } => Err(entry::foreign(0)),
+            ValuePlace::InKeyBlock { .. } | ValuePlace::Small { .. } | ValuePlace::Medium { .. } => {
+                Err(entry::foreign(0))
+            }
         }
     }
 }

@@ -91,8 +91,13 @@ impl SalvageCursor {
             let (i, number, bytes) = (loaded.i, loaded.number, loaded.bytes.clone());
             loaded.i += 1;
             let keys = loaded.keys;
-            let parts = keys.prefix(&bytes).zip(keys.suffix(&bytes, i));
-            let entry = match keys.entry(&bytes, i) {
+            let order = self.salvage.order.unwrap_or_default();
+            let mut key = Vec::new();
+            let whole = keys
+                .begin_key(&bytes, &mut key)
+                .and_then(|()| keys.sort_key(&bytes, i, order, &mut key))
+                .filter(|()| order.is_sort_key(&key));
+            let entry = match keys.entry(&bytes, i, number) {
                 Err(EntryError::Newer(kind)) => {
                     let what =
                         format!("block {number} has an entry of kind {kind}, written by a newer release");
@@ -101,11 +106,10 @@ impl SalvageCursor {
                 }
                 entry => entry.ok(),
             };
-            let (Some((prefix, suffix)), Some((seq, place))) = (parts, entry) else {
+            let (Some(()), Some((seq, place))) = (whole, entry) else {
                 self.give_up_block(number, "expected an entry");
                 continue;
             };
-            let key = [prefix, suffix].concat();
             let ascends = match self.key.cmp(&key) {
                 std::cmp::Ordering::Less => true,
                 std::cmp::Ordering::Equal => seq < self.seq,
@@ -142,7 +146,8 @@ impl SalvageCursor {
                 Part::KeyBlock(number) => {
                     let block = self.salvage.block(number, BlockKind::Key);
                     let parsed = block.and_then(|bytes| {
-                        let keys = KeyBlock::parse(&bytes, BlockUse::Keys);
+                        let keys = KeyBlock::parse(&bytes, BlockUse::Keys)
+                            .filter(|keys| keys.is_of(self.salvage.order.unwrap_or_default()));
                         let keys = keys.ok_or_else(|| format!("block {number}: expected a key block"))?;
                         Ok((bytes, keys))
                     });
@@ -226,6 +231,14 @@ impl SalvageCursor {
                 Ok(Some(Slice::from(value)))
             }
             ValuePlace::Memory { .. } => Err((0, "expected a value's place in a file".into())),
+            ValuePlace::InKeyBlock { block, offset, len } => {
+                let bytes = self.salvage.block(block, BlockKind::Key);
+                let range = offset as usize..(offset as usize).saturating_add(len as usize);
+                let value = bytes.ok().and_then(|bytes| bytes.get(range).map(Slice::from));
+                value
+                    .map(Some)
+                    .ok_or((block, format!("block {block}: a value beyond its end")))
+            }
             ValuePlace::Small { block, offset, len } => {
                 if self.values.as_ref().is_none_or(|(number, _)| *number != block) {
                     self.values = Some((block, self.salvage.block(block, BlockKind::Value)));

@@ -139,7 +139,7 @@ fn a_raw_medium_block_is_carried_over_as_stored() {
         &SstOptions::default(),
     );
     let from = open(&bytes, Access::Mapped).unwrap();
-    let (_, place) = from.find(b"k", hash_key(b"k"), 9).unwrap().unwrap();
+    let (_, place) = from.find(b"k", SortOrder::Key.hash(b"k"), 9).unwrap().unwrap();
     let raw = from.raw_block(place).unwrap();
     assert_eq!((raw.codec, raw.uncompressed_len()), (Codec::Lz4, 30_000));
     let cursor = from.cursor(CursorOptions {

@@ -54,7 +54,7 @@ impl Database {
             .any(|keyspace| *keyspace.options() != config.keyspace_options())
         {
             eprintln!(
-                "WARNING: the existing keyspaces keep the block sizes, compression and filter that they were created with"
+                "WARNING: the existing keyspaces keep the order, block sizes, compression and filter that they were created with"
             );
         }
         Ok(Database {

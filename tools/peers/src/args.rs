@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use crate::Result;
 use crate::catalogue::{SCENARIOS, Scenario, Set, Threads, find};
 use crate::data::{KeyKind, ValueKind, default_dir};
-use crate::engines::{ENGINES, Setting, available};
+use crate::engines::{ENGINES, HASHED, Setting, available};
 use crate::plan::TextSource;
 
 const EXAMPLES: &str = "\
@@ -199,10 +199,11 @@ impl Args {
         }
         for (i, engine) in self.engines.iter().enumerate() {
             let name = engine.as_str();
-            if !ENGINES.contains(&name) {
-                return Err(format!("there is no engine {name}; there are {}", ENGINES.join(", ")).into());
+            if name != HASHED && !ENGINES.contains(&name) {
+                let all = ENGINES.join(", ");
+                return Err(format!("there is no engine {name}; there are {all}, {HASHED}").into());
             }
-            if !built.contains(&name) {
+            if name != HASHED && !built.contains(&name) {
                 return Err(format!("{name} is not built in: build with --features {name}").into());
             }
             if self.engines[..i].contains(engine) {
@@ -253,7 +254,7 @@ pub(crate) fn list() -> String {
             );
         }
     }
-    let _ = writeln!(text, "\nengines built in:\n    {}", available().join(", "));
+    let _ = writeln!(text, "\nengines built in:\n    {}, and by name {HASHED}", available().join(", "));
     text
 }
 

@@ -48,6 +48,16 @@ pub(crate) enum Step {
     Reopen,
 }
 
+impl Step {
+    /// Whether it seeks or scans.
+    pub(crate) fn needs_order(self) -> bool {
+        matches!(
+            self,
+            Step::Seek { .. } | Step::Scan { .. } | Step::Ycsb(Ycsb::E) | Step::Reopen
+        )
+    }
+}
+
 /// Where a report shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {

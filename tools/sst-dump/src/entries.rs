@@ -6,7 +6,7 @@ use std::sync::Arc;
 use packstone::SeqNo;
 use packstone::env::FileSystem;
 use packstone::inspect::{self, SstBlock};
-use packstone::sst::{Cursor, CursorOptions, Sst, ValuePlace, ValueRef};
+use packstone::sst::{Cursor, CursorOptions, SortKeyBuffer, Sst, ValuePlace, ValueRef};
 
 use crate::Ctx;
 use crate::args::ScanArgs;
@@ -67,6 +67,31 @@ pub(crate) fn parse_key(text: &str, hex: bool) -> Result<Vec<u8>, Fail> {
     key.ok_or_else(|| Fail::Usage(format!("{text:?} is not a key in hex: two digits a byte")))
 }
 
+/// What a range of keys is in an SST: in hash order its entries lie everywhere, unless it is a single key.
+fn range_in(sst: &Sst, range: &KeyRange) -> KeyRange {
+    let order = sst.order();
+    if !order.is_hash() {
+        return range.clone();
+    }
+    let only = range.to.as_ref().and_then(|to| to.strip_suffix(&[0]));
+    if only != Some(&range.from[..]) {
+        return KeyRange {
+            limit: range.limit,
+            ..KeyRange::default()
+        };
+    }
+    let mut room = SortKeyBuffer::default();
+    let from = order
+        .sort_key(&range.from, order.hash(&range.from), &mut room)
+        .to_vec();
+    KeyRange {
+        to: Some([&from[..], &[0]].concat()),
+        from,
+        limit: range.limit,
+        ..KeyRange::default()
+    }
+}
+
 /// An entry, while it is being shown.
 pub(crate) struct Entry<'a> {
     /// The number of the key block that it is in.
@@ -82,7 +107,9 @@ pub(crate) struct Entry<'a> {
 pub(crate) fn value_len(place: ValuePlace) -> u64 {
     match place {
         ValuePlace::Inline { len, .. } => len.into(),
-        ValuePlace::Small { len, .. } | ValuePlace::Medium { len, .. } => len.into(),
+        ValuePlace::InKeyBlock { len, .. }
+        | ValuePlace::Small { len, .. }
+        | ValuePlace::Medium { len, .. } => len.into(),
         _ => 0,
     }
 }
@@ -108,9 +135,13 @@ pub(crate) fn each(
     values: bool,
     show: &mut dyn FnMut(&mut Ctx, &Entry<'_>) -> Result<(), Fail>,
 ) -> Result<u64, Fail> {
+    let (order, keys) = (sst.order(), range);
+    let range = &range_in(sst, keys);
     let mut blocks = Vec::new();
     let wanted = sst.separators(&mut |separator, block| {
-        if separator >= &range.from[..] {
+        // In hash order a separator is the hash only.
+        let from = range.from.get(..separator.len()).filter(|_| order.is_hash());
+        if separator >= from.unwrap_or(&range.from) {
             blocks.push(block);
         }
         match range.is_behind(separator) {
@@ -142,9 +173,10 @@ pub(crate) fn each(
             if done {
                 return ControlFlow::Break(());
             }
-            if !range.contains(key) {
+            if !range.contains(key) || !keys.contains(order.key_of(key)) {
                 return ControlFlow::Continue(());
             }
+            let key = order.key_of(key);
             let is_put = place != ValuePlace::Tombstone;
             if values
                 && is_put

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use packstone::{Access, Compression, Durability, KeyspaceOptions, Options};
+use packstone::{Access, Compression, Durability, KeyspaceOptions, Options, Order};
 
 use super::dialect::{Line, Misuse};
 use super::table::{self, GROUPS};
@@ -87,6 +87,7 @@ pub(crate) struct Config {
     pub(crate) read_rate: u64,
     pub(crate) durability: Durability,
     pub(crate) keyspaces: usize,
+    pub(crate) order: Order,
     pub(crate) compression: Compression,
     /// A codec that was asked for and that the engine does not have.
     pub(crate) replaced_codec: Option<String>,
@@ -174,6 +175,11 @@ impl Config {
         let v = Values(values);
         let num = v.count("num");
         let codec = v.text("compression_type");
+        let order = match v.text("order") {
+            "hash" => Order::Hash,
+            _ => Order::Key,
+        };
+        let default_of_hash_order = order == Order::Hash && !given.contains(&"compression_type");
         let seed_drawn = v.count("seed") == 0;
         let config = Config {
             benchmarks: v.text("benchmarks").to_string(),
@@ -221,7 +227,8 @@ impl Config {
                 _ => Durability::Buffered,
             },
             keyspaces: v.size("keyspaces").max(v.size("num_column_families")),
-            compression: if codec == "none" {
+            order,
+            compression: if codec == "none" || default_of_hash_order {
                 Compression::None
             } else {
                 Compression::Lz4
@@ -312,6 +319,7 @@ impl Config {
     /// How keyspaces are created.
     pub(crate) fn keyspace_options(&self) -> KeyspaceOptions {
         KeyspaceOptions::new()
+            .order(self.order)
             .compression(self.compression)
             .value_block_size(self.block_size)
             .key_block_size(self.key_block_size)

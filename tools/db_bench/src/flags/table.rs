@@ -253,6 +253,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "none or lz4; RocksDB's others become lz4, with a warning",
             ),
             flag(
+                "order",
+                Kind::Word(&["key", "hash"]),
+                "key",
+                "hash: look-ups only, no scan and no seek; not compressed unless --compression_type is given (ours)",
+            ),
+            flag(
                 "cache_size",
                 Kind::Int(-1, MANY),
                 "33554432",

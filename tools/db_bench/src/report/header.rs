@@ -47,6 +47,9 @@ pub(crate) fn run_header(config: &Config) -> String {
         _ => "LZ4",
     };
     let _ = writeln!(text, "Compression: {compression}");
+    if config.order == packstone::Order::Hash {
+        let _ = writeln!(text, "Order: hash");
+    }
     let _ = writeln!(text, "Compression sampling rate: 0");
     let _ = writeln!(text, "Memtablerep: SkipListFactory");
     let _ = writeln!(text, "Perf Level: 1");

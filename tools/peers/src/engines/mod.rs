@@ -25,6 +25,9 @@ use crate::Result;
 /// All engines that this program can be built with, in the order of the report.
 pub(crate) const ENGINES: [&str; 5] = ["packstone", "rocksdb", "fjall", "lmdb", "redb"];
 
+/// Packstone in hash order: look-ups only. Beside the others where it is named.
+pub(crate) const HASHED: &str = "packstone-hash";
+
 /// Those that it has been built with.
 pub(crate) fn available() -> Vec<&'static str> {
     let built = |name: &&str| *name != "rocksdb" || cfg!(feature = "rocksdb");
@@ -107,6 +110,10 @@ pub(crate) trait Engine: Send + Sync {
     /// on making sure of that after the work had ended: it is not charged.
     fn settle(&self) -> Result<Duration>;
     fn counters(&self) -> Counters;
+    /// Whether it can be scanned. What needs that is left out otherwise.
+    fn is_ordered(&self) -> bool {
+        true
+    }
     /// Closes the database.
     fn close(self: Box<Self>) -> Result<()>;
 }
@@ -121,7 +128,8 @@ pub(crate) trait Reader {
 
 pub(crate) fn open(name: &str, dir: &Path, config: Config) -> Result<Box<dyn Engine>> {
     match name {
-        "packstone" => Ok(Box::new(packstone::Packstone::open(dir, config)?)),
+        "packstone" => Ok(Box::new(packstone::Packstone::open(dir, config, packstone::Order::Key)?)),
+        HASHED => Ok(Box::new(packstone::Packstone::open(dir, config, packstone::Order::Hash)?)),
         "fjall" => Ok(Box::new(fjall::Fjall::open(dir, config)?)),
         "redb" => Ok(Box::new(redb::Redb::open(dir, config)?)),
         "lmdb" => Ok(Box::new(lmdb::Lmdb::open(dir, config)?)),
@@ -135,6 +143,10 @@ pub(crate) fn open(name: &str, dir: &Path, config: Config) -> Result<Box<dyn Eng
 pub(crate) fn describe(name: &str, config: Config) -> String {
     match name {
         "packstone" => packstone::describe(config),
+        HASHED => format!(
+            "{}; hash order, not compressed, values beside their keys (its default)",
+            packstone::describe(config)
+        ),
         "fjall" => fjall::describe(config),
         "redb" => redb::describe(config),
         "lmdb" => lmdb::describe(config),

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use packstone::{Cursor, Db, Keyspace, Options};
+pub(crate) use packstone::Order;
+use packstone::{Cursor, Db, Keyspace, KeyspaceOptions, Options};
 
 use super::{Check, Config, Counters, Durability, Engine, Put, Reader, Setting, View, Visit, mib};
 use crate::Result;
@@ -29,7 +30,7 @@ pub(crate) struct Packstone {
 }
 
 impl Packstone {
-    pub(crate) fn open(dir: &Path, config: Config) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, config: Config, order: Order) -> Result<Self> {
         let options = match config.setting {
             Setting::Alike => Options::new()
                 .cache_size(config.cache)
@@ -37,7 +38,7 @@ impl Packstone {
             Setting::Recommended => Options::new(),
         };
         let db = options.create_if_missing(true).open(dir)?;
-        let keyspace = db.keyspace("default")?;
+        let keyspace = db.keyspace_with("default", KeyspaceOptions::new().order(order))?;
         let durability = match config.durability {
             Durability::Buffered => packstone::Durability::Buffered,
             Durability::Synced => packstone::Durability::Sync,
@@ -86,6 +87,10 @@ impl Engine for Packstone {
             flush: Some(metrics.flush_bytes),
             compaction: Some(metrics.compaction_bytes_written),
         }
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.keyspace.options().get_order() == Order::Key
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use packstone::inspect::{self, FileKind, FrameContent, Tail};
-use packstone::sst::hash_key;
+use packstone::sst::SortKeyBuffer;
 use packstone::{KeyspaceId, SeqNo};
 use serde_json::json;
 
@@ -178,16 +178,14 @@ fn in_sst(
     key: &[u8],
     found: &mut Found,
 ) -> Result<Option<Bounds>, Fail> {
-    if let Role::Live { info, .. } = &item.role
-        && !(&info.min_key[..]..=&info.max_key[..]).contains(&key)
-    {
-        return Ok(None);
-    }
     let Some(sst) = entries::open(ctx, targets, item) else {
         return Ok(None);
     };
     let p = sst.properties();
-    if !(&p.min_key[..]..=&p.max_key[..]).contains(&key) {
+    let mut room = SortKeyBuffer::default();
+    let hash = p.order.hash(key);
+    let sort_key = p.order.sort_key(key, hash, &mut room);
+    if !(&p.min_key[..]..=&p.max_key[..]).contains(&sort_key) {
         return Ok(None);
     }
     let (rank, level) = match &item.role {
@@ -213,7 +211,7 @@ fn in_sst(
         });
         Ok(())
     })?;
-    let passes = sst.may_contain(hash_key(key));
+    let passes = sst.may_contain(hash);
     let bounds = json!({
         "file": file, "min_key": ctx.out.bytes(&p.min_key), "max_key": ctx.out.bytes(&p.max_key),
         "filter_passes": passes, "entries": entries,

@@ -120,7 +120,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
                     kinds.tombstones += 1;
                     return Ok(());
                 }
-                ValuePlace::Inline { .. } => kinds.inline += 1,
+                ValuePlace::Inline { .. } | ValuePlace::InKeyBlock { .. } => kinds.inline += 1,
                 ValuePlace::Small { .. } => kinds.small += 1,
                 _ => kinds.medium += 1,
             }

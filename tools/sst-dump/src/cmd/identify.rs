@@ -1,5 +1,6 @@
 //! `identify`: what each file is, by its content, and which part it plays.
 
+use packstone::inspect::{self, FileKind};
 use serde_json::json;
 
 use crate::Ctx;
@@ -12,10 +13,19 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
     for item in &targets.items {
         let path = item.path.display();
         let (kind, role) = (kind_name(item.kind), item.role.describe());
-        ctx.out
-            .line(format_args!("{path}: {kind}, {} bytes; {role}", item.size))?;
+        // What is wrong with one that can't be opened `verify` says.
+        let order = match item.kind {
+            FileKind::Sst => inspect::open_sst(&ctx.fs, &item.path).ok().map(|sst| sst.order()),
+            _ => None,
+        };
+        let order = order.map(|order| if order.is_hash() { "hash" } else { "key" });
+        let sorted = order.map_or(String::new(), |order| format!(", {order} order"));
+        ctx.out.line(format_args!(
+            "{path}: {kind}{sorted}, {} bytes; {role}",
+            item.size
+        ))?;
         let object = json!({
-            "file": path.to_string(), "kind": format!("{:?}", item.kind).to_lowercase(), "size": item.size, "role": role,
+            "file": path.to_string(), "kind": format!("{:?}", item.kind).to_lowercase(), "size": item.size, "role": role, "order": order,
         });
         ctx.out.record("file", object)?;
     }

@@ -16,7 +16,7 @@ use crate::target::Targets;
 
 /// Bytes of a block's frame, of a file's header and of its footer: DESIGN.md, "SST files".
 const FRAME_LEN: u64 = 16;
-const HEADER_LEN: u64 = 40;
+const HEADER_LEN: u64 = 52;
 const FOOTER_LEN: u64 = 128;
 
 pub(crate) fn run(ctx: &mut Ctx, args: &LayoutArgs) -> Result<(), Fail> {
@@ -121,10 +121,11 @@ fn draw_entries(ctx: &mut Ctx, sst: &Arc<Sst>, block: &SstBlock) -> Result<(), F
         }
     };
     ctx.out.line(format_args!(
-        " │    ├── {} entries, prefix of {} bytes; bytes an entry: suffix end {}, kind {}, number {}, block {}, \
+        " │    ├── {} entries, prefix of {} bytes; bytes an entry: hash {}, suffix end {}, kind {}, number {}, block {}, \
          offset {}, length {}",
         layout.count,
         layout.prefix_len,
+        layout.hash_width,
         layout.end_width,
         layout.kind_width,
         layout.seq_width,
@@ -159,7 +160,7 @@ fn entry(
     seq: u64,
     place: ValuePlace,
 ) -> Result<(), Fail> {
-    let key = ctx.out.bytes(key);
+    let key = ctx.out.bytes(sst.order().key_of(key));
     let (kind, place, length) = describe(place);
     ctx.out
         .line(format_args!(" │    ├── {at:05}  '{key}' seq:{seq}  {place}"))?;
@@ -176,6 +177,7 @@ pub(crate) fn describe(place: ValuePlace) -> (&'static str, String, u64) {
     match place {
         ValuePlace::Tombstone => ("tombstone", "tombstone".to_owned(), 0),
         ValuePlace::Inline { .. } => ("inline", format!("inline value of {len} bytes"), len),
+        ValuePlace::InKeyBlock { .. } => ("inline", format!("{len} bytes behind the key"), len),
         ValuePlace::Small { block, offset, .. } => (
             "small",
             format!("{len} bytes at {offset} of value block {block}"),
@@ -189,7 +191,12 @@ pub(crate) fn describe(place: ValuePlace) -> (&'static str, String, u64) {
 fn index(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
     let mut failed = None;
     let walked = sst.separators(&mut |separator, block| {
-        let key = ctx.out.bytes(separator);
+        // A hash, big endian, reads best in hex.
+        let hash: Option<String> = sst
+            .order()
+            .is_hash()
+            .then(|| separator.iter().map(|byte| format!("{byte:02x}")).collect());
+        let key = hash.unwrap_or_else(|| ctx.out.bytes(separator));
         let told = ctx
             .out
             .line(format_args!(" │    ├── up to '{key}': key block {block}"));

@@ -1,6 +1,6 @@
 //! `properties`: what SSTs say of themselves, in the order and words of sst_dump's `Table Properties` where they fit.
 
-use packstone::sst::Sst;
+use packstone::sst::{SortOrder, Sst};
 use serde_json::json;
 
 use crate::args::FileArgs;
@@ -38,7 +38,15 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
     let (index, filter) = (section("index"), section("filter"));
     let values = p.entry_count - p.tombstone_count.min(p.entry_count);
     let compression = if p.compression == 1 { "LZ4" } else { "none" };
-    let (min_key, max_key) = (ctx.out.bytes(&p.min_key), ctx.out.bytes(&p.max_key));
+    let (min_key, max_key) = (
+        ctx.out.bytes(p.order.key_of(&p.min_key)),
+        ctx.out.bytes(p.order.key_of(&p.max_key)),
+    );
+    let (order, seed) = match p.order {
+        SortOrder::Key => ("key", None),
+        SortOrder::Hash { seed } => ("hash", Some(seed)),
+    };
+    let seeded = seed.map_or(String::new(), |seed| format!(", seed {seed:#x}"));
     let lines = [
         ("# data blocks", p.key_blocks.count.to_string()),
         ("# value blocks", p.value_blocks.count.to_string()),
@@ -86,6 +94,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         ("SST file compression algo", compression.to_owned()),
         ("original file number", p.file_number.to_string()),
         ("unique ID", hex(&summary.identity)),
+        ("order", format!("{order}{seeded}")),
         ("first key", format!("'{min_key}'")),
         ("last key", format!("'{max_key}'")),
         ("replaces files", format!("{:?}", p.replaces)),
@@ -104,6 +113,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         "raw_key_bytes": p.raw_key_bytes, "raw_value_bytes": p.raw_value_bytes,
         "key_blocks": totals(&p.key_blocks), "value_blocks": totals(&p.value_blocks),
         "medium_blocks": totals(&p.medium_blocks), "index_bytes": index, "filter_bytes": filter,
+        "order": order, "seed": seed,
         "min_seq": p.min_seq, "max_seq": p.max_seq, "min_key": min_key, "max_key": max_key, "replaces": p.replaces,
     });
     Ok(ctx.out.record("properties", object)?)

@@ -68,6 +68,7 @@ fn try_one(
     let options = SstOptions {
         compression,
         value_block_size: block_size,
+        order: sst.order(),
         ..SstOptions::default()
     };
     let start = Instant::now();
