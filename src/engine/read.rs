@@ -3,6 +3,7 @@
 use super::core::Core;
 use super::keyspace::{KeyspaceCore, View};
 use crate::planted::{self, Bug, Moment};
+use crate::sst::SortOrder;
 use crate::sync::Pinned;
 use crate::types::SeqNo;
 use crate::{Result, Slice};
@@ -47,8 +48,8 @@ impl Core {
         }
     }
 
-    /// The values of several keys at one moment, in the order of the keys given. They are looked up in the order of the
-    /// keys' bytes, so that those of one block are found together. REQUIRES: `seq` is registered.
+    /// The values of several keys at one moment, in the order of the keys given. They are looked up in the order in
+    /// which files have them, so that those of one block are found together. REQUIRES: `seq` is registered.
     pub(crate) fn multi_get<K: AsRef<[u8]>>(
         &self,
         keyspace: &KeyspaceCore,
@@ -57,7 +58,10 @@ impl Core {
     ) -> Result<Vec<Option<Slice>>> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         let key = |i: usize| keys.get(i).map_or(&[][..], AsRef::as_ref);
-        order.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
+        match keyspace.order() {
+            SortOrder::Key => order.sort_unstable_by(|a, b| key(*a).cmp(key(*b))),
+            hashed => order.sort_by_cached_key(|i| hashed.hash(key(*i))),
+        }
         let view = keyspace.view();
         let mut values = vec![None; keys.len()];
         for i in order {

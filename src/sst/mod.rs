@@ -50,6 +50,7 @@ mod index;
 mod interpolation;
 mod key_block;
 mod key_block_builder;
+mod look_up;
 mod open;
 mod order;
 mod properties;

@@ -21,7 +21,6 @@ use super::cache::BlockCache;
 use super::filter::Filter;
 use super::footer::{BlockPlace, Footer, HEADER_LEN, PLACE_LEN, SectionPlace};
 use super::frame::{BlockKind, Codec, FRAME_LEN, Frame, Seed};
-use super::hashes::Look;
 use super::index::Index;
 use super::key_block::{BlockUse, EntryError, KeyBlock};
 use super::open::Opening;
@@ -29,7 +28,7 @@ use super::order::SortOrder;
 use super::properties::Properties;
 use crate::coding::array_at;
 use crate::env::{File, Mapping};
-use crate::types::{Found, SeqNo, ValuePlace};
+use crate::types::{SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
 /// How blocks are read.
@@ -145,28 +144,11 @@ pub(crate) enum BlockBytes {
     Shared(Arc<[u8]>),
 }
 
-/// What a look-up found in one key block.
-enum Looked<T> {
-    Entry(T),
-    Absent,
-    /// All that the block holds comes before it.
-    Beyond,
-}
-
-impl<T> Looked<T> {
-    fn entry(self) -> Option<T> {
-        match self {
-            Looked::Entry(entry) => Some(entry),
-            Looked::Absent | Looked::Beyond => None,
-        }
-    }
-}
-
 /// An open SST.
 pub struct Sst {
     pub(crate) file: Arc<dyn File>,
     path: PathBuf,
-    access: Access,
+    pub(super) access: Access,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) cache_id: u64,
     /// Present in mapped mode.
@@ -175,7 +157,7 @@ pub struct Sst {
     pub(crate) footer: Footer,
     filter: Option<Filter>,
     filter_bytes: Section,
-    order: SortOrder,
+    pub(super) order: SortOrder,
     index: Index,
     index_bytes: Section,
     table_bytes: Section,
@@ -260,111 +242,6 @@ impl Sst {
             mapping,
             file,
         })
-    }
-
-    /// The newest entry of `key` at or below `snapshot`. `hash` is [`SortOrder::hash`] of the key in this file's order: the
-    /// filter is asked first, and an absent key mostly costs nothing more.
-    #[inline]
-    pub fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {
-        // A value that lies beside its key is taken while its block is at hand.
-        let found = self.seek(key, hash, snapshot, |block, seq, place| match place {
-            ValuePlace::InKeyBlock {
-                block: number,
-                offset,
-                len,
-            } => {
-                let value = self.small(block, number, offset, len)?;
-                Ok((seq, place, Some(Slice::from(value))))
-            }
-            _ => Ok((seq, place, None)),
-        })?;
-        match found {
-            None => Ok(None),
-            Some((seq, ValuePlace::Tombstone, _)) => Ok(Some(Found::Tombstone(seq))),
-            Some((seq, _, Some(value))) => Ok(Some(Found::Value(seq, value))),
-            Some((seq, place, None)) => Ok(Some(Found::Value(seq, self.load(place)?))),
-        }
-    }
-
-    /// As [`Sst::get`], without reading the value.
-    pub fn find(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<(SeqNo, ValuePlace)>> {
-        self.seek(key, hash, snapshot, |_, seq, place| Ok((seq, place)))
-    }
-
-    /// Finds the entry and gives its block, number and place to `take`.
-    #[inline]
-    fn seek<T>(
-        &self,
-        key: &[u8],
-        hash: u64,
-        snapshot: SeqNo,
-        take: impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
-    ) -> Result<Option<T>> {
-        if !self.may_contain(hash) {
-            return Ok(None);
-        }
-        let first = self.index_lower_bound(key, hash)?;
-        if first >= self.index.count() {
-            return Ok(None);
-        }
-        let found = self.look_up(first, key, hash, snapshot, &take)?;
-        if !matches!(found, Looked::Beyond) || !self.index_goes_on(first, key, hash)? {
-            return Ok(found.entry());
-        }
-        let at = self.block_beyond(first + 1, key, hash, snapshot)?;
-        if at >= self.index.count() {
-            return Ok(None);
-        }
-        Ok(self.look_up(at, key, hash, snapshot, &take)?.entry())
-    }
-
-    /// Where the versions of a key, or keys of one hash, go on in the blocks from `at` on: the block that has the entry, if any has.
-    /// All of these but the last have one separator; bisection keeps this short however many there are.
-    #[cold]
-    fn block_beyond(&self, at: u32, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<u32> {
-        let bisect = |mut low: u32, mut high: u32, before: &dyn Fn(u32) -> Result<bool>| {
-            while low < high {
-                let middle = low + (high - low) / 2;
-                match before(middle)? {
-                    true => low = middle + 1,
-                    false => high = middle,
-                }
-            }
-            Ok::<u32, Error>(low)
-        };
-        let goes_on = |middle| self.index_goes_on(middle, key, hash);
-        let is_before = |middle| {
-            let found = self.look_up(middle, key, hash, snapshot, &|_, _, _| Ok(()))?;
-            Ok(matches!(found, Looked::Beyond))
-        };
-        let end = bisect(at, self.index.count(), &goes_on)?;
-        bisect(at, end, &is_before)
-    }
-
-    /// Looks for `key` in the key block of entry `at` of the index.
-    #[inline]
-    fn look_up<T>(
-        &self,
-        at: u32,
-        key: &[u8],
-        hash: u64,
-        snapshot: SeqNo,
-        take: &impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
-    ) -> Result<Looked<T>> {
-        let number = self.index_child(at)?;
-        let block = self.block(number, BlockKind::Key, self.access, true)?;
-        let bytes = self.bytes(&block);
-        let keys = self.key_block(number, bytes)?;
-        let found = keys.look_up(bytes, key, hash, snapshot, self.order);
-        match found.ok_or_else(|| self.block_damaged(number, "expected a key block"))? {
-            Look::Beyond => Ok(Looked::Beyond),
-            Look::Absent => Ok(Looked::Absent),
-            Look::Entry(i) => {
-                let entry = keys.entry(bytes, i, number);
-                let (seq, place) = entry.map_err(|e| self.entry_refused(number, e))?;
-                take(bytes, seq, place).map(Looked::Entry)
-            }
-        }
     }
 
     /// Parses key block `number`, and checks that it is of the file's order.
@@ -565,7 +442,7 @@ impl Sst {
 
     /// Whether what is sought may go on behind the key block of entry `at`.
     #[inline]
-    fn index_goes_on(&self, at: u32, key: &[u8], hash: u64) -> Result<bool> {
+    pub(super) fn index_goes_on(&self, at: u32, key: &[u8], hash: u64) -> Result<bool> {
         self.index
             .goes_on(self.index_bytes(), at, key, hash)
             .ok_or_else(|| self.index_damaged())

@@ -420,6 +420,9 @@ impl Run<'_> {
             None => self.keyspaces.get(&id).map(Keyspace::cursor),
             Some(held) => held.and_then(|(snapshot, all)| Some(snapshot.cursor(all.get(&id)?))),
         };
+        if let Some(Err(Error::HashOrder { .. })) = cursor {
+            return;
+        }
         if let Some(cursor) = cursor {
             self.cursors.insert(slot, cursor.unwrap());
         }

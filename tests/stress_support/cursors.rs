@@ -8,7 +8,7 @@ use packstone::{Cursor, Error};
 use super::data::Bytes;
 use super::oracle::{Incarnation, Map, show};
 use super::steps::{Id, Move};
-use super::world::{Checked, World};
+use super::world::{Checked, World, is_hashed};
 
 /// A cursor, and where it must be.
 pub(crate) struct HeldCursor {
@@ -85,7 +85,15 @@ impl World {
             }
         };
         let incarnation = incarnations.get(&id).copied();
+        let keyspace = self.keyspaces.get(&id);
+        let held = snapshot.and_then(|snapshot| self.snapshots.get(&snapshot)?.keyspaces.get(&id));
+        let hashed = held
+            .map(|(keyspace, _)| keyspace)
+            .or(keyspace)
+            .is_some_and(is_hashed);
         match cursor {
+            Err(Error::HashOrder { .. }) if hashed => Ok(()),
+            Ok(_) if hashed => Err("a cursor is given in hash order".to_owned()),
             Ok(cursor) => {
                 let held = HeldCursor {
                     cursor,
