@@ -33,6 +33,10 @@ const INDEX_REACH: usize = 4;
 
 /// A parsed index: positions only, the bytes are passed to every call.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each open file, and a look-up saves the indirection"
+)]
 pub(crate) enum Index {
     Keys(KeyBlock),
     Hashes(HashIndex),
@@ -152,6 +156,10 @@ pub(super) fn scale(count: u64, span: u64) -> u64 {
 
 /// Collects the entries of an index. The builder closes a key block when it knows the next sort key.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each file that is being written"
+)]
 pub(crate) enum IndexBuilder {
     Keys(KeyBlockBuilder),
     Hashes {

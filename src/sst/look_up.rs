@@ -71,7 +71,7 @@ impl Sst {
             return Ok(None);
         }
         let first = self.index_lower_bound(key, hash)?;
-        if first >= self.index.count() {
+        if first >= self.index_count() {
             return Ok(None);
         }
         let found = self.look_up(first, key, hash, snapshot, &take)?;
@@ -79,7 +79,7 @@ impl Sst {
             return Ok(found.entry());
         }
         let at = self.block_beyond(first + 1, key, hash, snapshot)?;
-        if at >= self.index.count() {
+        if at >= self.index_count() {
             return Ok(None);
         }
         Ok(self.look_up(at, key, hash, snapshot, &take)?.entry())
@@ -104,7 +104,7 @@ impl Sst {
             let found = self.look_up(middle, key, hash, snapshot, &|_, _, _| Ok(()))?;
             Ok(matches!(found, Looked::Beyond))
         };
-        let end = bisect(at, self.index.count(), &goes_on)?;
+        let end = bisect(at, self.index_count(), &goes_on)?;
         bisect(at, end, &is_before)
     }
 
