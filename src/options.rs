@@ -61,7 +61,7 @@ impl Default for Options {
             // Four write buffers: an idle keyspace is flushed when the log it pins has grown to this.
             max_log_size: 256 << 20,
             max_file_size: 64 << 20,
-            background_threads: 3,
+            background_threads: 2,
             compaction_rate_limit: None,
             access: Access::Mapped,
             sync_interval: None,
@@ -138,7 +138,7 @@ impl Options {
     }
 
     /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes; the others compact, several
-    /// ranges of keys at once. Default: 3.
+    /// ranges of keys at once, which takes memory for each. Default: 2.
     pub fn background_threads(mut self, threads: usize) -> Self {
         self.background_threads = threads;
         self
