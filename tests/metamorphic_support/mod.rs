@@ -483,16 +483,21 @@ impl Run<'_> {
         self.put(&written.to_le_bytes());
         for (id, keyspace) in self.keyspaces.clone() {
             self.put(&id.to_le_bytes());
-            if is_hashed(&keyspace) {
-                for number in 0..self.history.keys_end() {
-                    let found = keyspace.get(self.key(number)).unwrap();
-                    self.put_maybe(found);
-                }
-                continue;
+            self.all_of(&keyspace);
+        }
+    }
+
+    /// All entries, in hash order by looking for all keys.
+    fn all_of(&mut self, keyspace: &Keyspace) {
+        if is_hashed(keyspace) {
+            for number in 0..self.history.keys_end() {
+                let found = keyspace.get(self.key(number)).unwrap();
+                self.put_maybe(found);
             }
-            for entry in keyspace.iter() {
-                self.put_entry(Some(entry.unwrap()));
-            }
+            return;
+        }
+        for entry in keyspace.iter() {
+            self.put_entry(Some(entry.unwrap()));
         }
     }
 
@@ -512,9 +517,7 @@ impl Run<'_> {
         self.put(&db.as_of().seq.to_le_bytes());
         for name in db.keyspaces() {
             self.put(name.as_bytes());
-            for entry in db.open_keyspace(&name).unwrap().iter() {
-                self.put_entry(Some(entry.unwrap()));
-            }
+            self.all_of(&db.open_keyspace(&name).unwrap());
         }
     }
 
