@@ -29,7 +29,7 @@ impl<T> Looked<T> {
 }
 
 impl Sst {
-    /// The newest entry of `key` at or below `snapshot`. `hash` is [`SortOrder::hash`] of the key in this file's order: the
+    /// The newest entry of `key` at or below `snapshot`. `hash` is [`super::SortOrder::hash`] of the key in this file's order: the
     /// filter is asked first, and an absent key mostly costs nothing more.
     #[inline]
     pub fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {

@@ -37,7 +37,7 @@ pub enum SortOrder {
     },
 }
 
-/// Room for the sort key of one look-up: on the stack for keys of up to [`SHORT_KEY`] bytes.
+/// Room for the sort key of one look-up: on the stack for keys of up to 120 bytes.
 #[derive(Debug)]
 pub struct SortKeyBuffer {
     short: [u8; HASH_LEN + SHORT_KEY],
