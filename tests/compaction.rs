@@ -231,6 +231,6 @@ fn compactions_keep_to_their_rate_and_flushes_do_not_wait_for_it() -> Result<()>
     let rate = written as f64 / seconds;
     println!("{written} bytes in {seconds:.3} s of the simulator's time");
     assert!(written > 3 * LIMIT);
-    assert!(rate <= LIMIT as f64 && rate > LIMIT as f64 * 0.8, "{rate}");
+    assert!(rate <= LIMIT as f64 && rate > LIMIT as f64 * 0.6, "{rate}");
     Ok(())
 }

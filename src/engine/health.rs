@@ -253,15 +253,21 @@ impl Core {
         let Some(delay) = delay else { return };
         self.spawn_after(delay, Priority::High, keyspace, move |core, keyspace| {
             again(core, keyspace);
-            let idle = {
-                let jobs = keyspace.jobs.lock();
-                jobs.queued == 0 && jobs.claims.is_empty()
-            };
-            if work == Work::Compaction && idle {
-                // Nothing is due any more, so nothing of it could succeed.
-                core.background_succeeded(keyspace, work);
+            if work == Work::Compaction {
+                core.forget_compaction_if_idle(keyspace);
             }
         });
+    }
+
+    /// Where no compaction is due any more, none could succeed: what failed is history.
+    pub(crate) fn forget_compaction_if_idle(&self, keyspace: &KeyspaceCore) {
+        let idle = {
+            let jobs = keyspace.jobs.lock();
+            !jobs.paused && jobs.queued == 0 && jobs.claims.is_empty()
+        };
+        if idle {
+            self.background_succeeded(keyspace, Work::Compaction);
+        }
     }
 
     /// The keyspace has been dropped, and what failed in it with it.

@@ -90,6 +90,8 @@ pub(crate) fn sample(seed: u64, closed: bool) -> Sample {
     }
     maker.db.flush().unwrap();
     maker.db.wait_for_background().unwrap();
+    // What nobody needs is deleted.
+    sim.run_until_idle();
     let metrics = maker.db.metrics();
     for keyspace in &metrics.keyspaces {
         let levels = keyspace.levels.iter().filter(|level| level.files > 0).count();

@@ -153,7 +153,8 @@ impl World {
                 Ok(())
             }
             Err(error) => {
-                let once = self.sim.failures() == failures + 1;
+                // A full disk is none of those that are counted: the one that is may have been a removal.
+                let once = self.sim.failures() == failures + 1 && !error.is_out_of_space();
                 let left = self.files_in(&dir);
                 let kept = Kept {
                     dir,

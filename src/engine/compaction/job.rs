@@ -106,6 +106,9 @@ impl Core {
         self.schedule_compaction(keyspace);
         if chosen {
             self.go_on(Priority::Low, keyspace, Core::run_chosen);
+        } else {
+            // Something else has done it meanwhile, a range compaction for example.
+            self.forget_compaction_if_idle(keyspace);
         }
         self.progress.notify();
     }
