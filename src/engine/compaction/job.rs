@@ -195,6 +195,8 @@ impl Core {
             keyspace.jobs.lock().claims.remove(chosen.claim);
         }
         self.schedule_compaction(keyspace);
+        // A retry that came in the middle of this found the keyspace busy, and it may have done what had failed.
+        self.forget_compaction_if_idle(keyspace);
         self.progress.notify();
         result
     }
