@@ -153,17 +153,18 @@ impl World {
                 Ok(())
             }
             Err(error) => {
-                // A full disk is none of those that are counted: the one that is may have been a removal.
-                let once = self.sim.failures() == failures + 1 && !error.is_out_of_space();
+                // A full disk, and a sync that failed before, are none of those that are counted: the one that is may have
+                // been a removal.
+                let uncounted = error.is_out_of_space() || matches!(error, Error::Poisoned { .. });
+                let once = self.sim.failures() == failures + 1 && !uncounted;
                 let left = self.files_in(&dir);
                 let kept = Kept {
                     dir,
                     contents: states.into_iter().map(|(_, content)| content).collect(),
                     complete: false,
                 };
-                // What fails removes what it has made; that may fail as well. (A disk that is full by itself counts no failure, so the
-                // one that there was may have been of that.)
-                if once && !error.is_out_of_space() && !is_off && !left.is_empty() {
+                // What fails removes what it has made; that may fail as well.
+                if once && !is_off && !left.is_empty() {
                     return Err(Stop::Broken(format!(
                         "a checkpoint that failed ({error}) has left {left:?}"
                     )));
