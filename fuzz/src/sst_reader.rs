@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::support::{Input, mix, repair_sst};
 use packstone::env::sim::SimEnv;
 use packstone::sst::{
-    Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, Sst, SstIdentity, SstOptions,
-    SortKeyBuffer, SortOrder, SstReadOptions, write_sorted,
+    Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, SortKeyBuffer, SortOrder, Sst,
+    SstIdentity, SstOptions, SstReadOptions, write_sorted,
 };
 use packstone::{MAX_SEQ, Result};
 

@@ -254,7 +254,11 @@ pub(crate) fn list() -> String {
             );
         }
     }
-    let _ = writeln!(text, "\nengines built in:\n    {}, and by name {HASHED}", available().join(", "));
+    let _ = writeln!(
+        text,
+        "\nengines built in:\n    {}, and by name {HASHED}",
+        available().join(", ")
+    );
     text
 }
 

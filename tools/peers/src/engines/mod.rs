@@ -128,8 +128,16 @@ pub(crate) trait Reader {
 
 pub(crate) fn open(name: &str, dir: &Path, config: Config) -> Result<Box<dyn Engine>> {
     match name {
-        "packstone" => Ok(Box::new(packstone::Packstone::open(dir, config, packstone::Order::Key)?)),
-        HASHED => Ok(Box::new(packstone::Packstone::open(dir, config, packstone::Order::Hash)?)),
+        "packstone" => Ok(Box::new(packstone::Packstone::open(
+            dir,
+            config,
+            packstone::Order::Key,
+        )?)),
+        HASHED => Ok(Box::new(packstone::Packstone::open(
+            dir,
+            config,
+            packstone::Order::Hash,
+        )?)),
         "fjall" => Ok(Box::new(fjall::Fjall::open(dir, config)?)),
         "redb" => Ok(Box::new(redb::Redb::open(dir, config)?)),
         "lmdb" => Ok(Box::new(lmdb::Lmdb::open(dir, config)?)),
