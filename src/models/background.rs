@@ -164,20 +164,21 @@ fn a_file_stays_until_its_last_reader_goes_and_no_longer() {
     });
 }
 
-/// While a range is open, the files that it pinned are there.
+/// While a range rests, the files that it pinned are there. (One that moves may take newer ones and let go of these.)
 fn scan_and_watch(sim: &SimEnv, a: &Keyspace) {
     let before = a.files();
     let mut range = a.iter();
+    assert_eq!(number(&range.next().unwrap().unwrap().1), 1);
     // If a compaction has come in between, it is not known what the range has pinned.
     let pinned = if a.files() == before { before } else { Vec::new() };
-    for n in 1..=2 {
-        assert_eq!(number(&range.next().unwrap().unwrap().1), n);
+    for _ in 0..2 {
         let there = |path: &Path| exists(sim, path);
         assert!(
             pinned.iter().all(|file| there(&file.path)),
             "deleted under its reader"
         );
     }
+    assert_eq!(number(&range.next().unwrap().unwrap().1), 2);
     assert!(range.next().is_none());
 }
 
