@@ -102,7 +102,7 @@ fn footer(input: &mut Input<'_>) {
     bytes.extend_from_slice(&blocks.to_le_bytes());
     bytes.extend_from_slice(&input.u64().to_le_bytes());
     bytes.extend_from_slice(&[how; 16]);
-    let mut at = 40 + input.u64() % (1 << 33);
+    let mut at = 52 + input.u64() % (1 << 33);
     for len in [
         u32::from(input.u16()),
         u32::from(input.u16()),
@@ -130,7 +130,8 @@ fn header(input: &mut Input<'_>) {
     bytes.extend_from_slice(&fuzzing::SST_VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&[how; 16]);
-    bytes.extend_from_slice(&[0; 8]);
+    // Keyspace, order, seed, and room for the checksum.
+    bytes.extend_from_slice(&[0; 20]);
     repair_end(&mut bytes);
     assert_eq!(
         fuzzing::sst_header(&bytes).as_ref(),
