@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use packstone::{Batch, Db, Durability, Error, Keyspace, Result};
+use packstone::{Batch, Db, Durability, Error, Health, Keyspace, Result};
 
 use super::oracle::{Content, Op};
 use super::world::{DIR, Stop, World, compare, content_of};
@@ -127,6 +127,7 @@ impl World {
         self.made += 1;
         let dir = PathBuf::from(format!("/checkpoint-{}", self.made));
         let failures = self.sim.failures();
+        let poisoned = matches!(self.db().health(), Health::Poisoned { .. });
         let (report, states) = self.amidst(amidst, &dir, |world| {
             hooked::without_links(amidst.no_links, || world.db().checkpoint(&dir))
         });
@@ -153,10 +154,9 @@ impl World {
                 Ok(())
             }
             Err(error) => {
-                // A full disk, and a sync that failed before, are none of those that are counted: the one that is may have
-                // been a removal.
-                let uncounted = error.is_out_of_space() || matches!(error, Error::Poisoned { .. });
-                let once = self.sim.failures() == failures + 1 && !uncounted;
+                // A full disk, and a sync that failed before the call, are none of those that are counted: the one that is may
+                // have been of the cleaning up.
+                let once = self.sim.failures() == failures + 1 && !error.is_out_of_space() && !poisoned;
                 let left = self.files_in(&dir);
                 let kept = Kept {
                     dir,
