@@ -89,6 +89,12 @@ pub enum Bug {
     LastBlockMissed,
     /// 26: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
+    /// 32: a log file that is used again gets its frames before its new header is synced.
+    ReusedHeaderNotSynced,
+    /// 33: a log file is used again while its frames are still needed.
+    ReusedTooEarly,
+    /// 34: frames are stored into a mapped log file without room being reserved for them.
+    RoomNotReserved,
 }
 
 /// A moment at which a test can step in.
@@ -123,7 +129,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 36] = [
+        pub const ALL: [Bug; 39] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -160,6 +166,9 @@ mod switch {
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
             Bug::OrderNotTheKeyspaces,
+            Bug::ReusedHeaderNotSynced,
+            Bug::ReusedTooEarly,
+            Bug::RoomNotReserved,
         ];
     }
 

@@ -147,7 +147,9 @@ impl File for SimFile {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let node = Arc::clone(&self.node);
-        Ok(Arc::new(SimRoom::new(&self.disk, self.boot, &self.path, node, most)))
+        Ok(Arc::new(SimRoom::new(
+            &self.disk, self.boot, &self.path, node, most,
+        )))
     }
 }
 
