@@ -134,8 +134,8 @@ impl Options {
     }
 
     /// How writes reach the log's files. Default: [`LogMedium::Auto`], which is faster. Room is reserved in steps of 1 MiB and more,
-    /// up to an eighth of `max_log_size` and at most 32 MiB a file; one file that has served its time is kept for the next while
-    /// there is something in the log.
+    /// up to an eighth of `max_log_size` and at most 32 MiB a file; one file that has served its time is kept for the next, until
+    /// [`Db::flush`](crate::Db::flush) leaves nothing in the log, or the database is closed.
     pub fn log_medium(mut self, medium: LogMedium) -> Self {
         self.log_medium = medium;
         self

@@ -177,10 +177,8 @@ impl Core {
         let wal = self.wal()?;
         let mut state = self.manifest.lock();
         // Under the manifest's lock: what is in no SST now may be in one, or in no keyspace, after the next edit.
-        let first_unflushed = self.first_unflushed();
-        let floor = wal.obsolete_below(first_unflushed);
+        let floor = wal.obsolete_below(self.first_unflushed());
         if floor <= state.catalog.log_floor {
-            wal.give_back_spare_if_idle(first_unflushed);
             return Ok(());
         }
         let edit = Edit {
@@ -189,11 +187,7 @@ impl Core {
         let marked = self.commit_edit(&mut state, edit, &[], |_| {})?;
         drop(state);
         // Without its marker the edit may be taken for a torn tail, and the logs for needed.
-        if marked {
-            wal.remove_below(floor)?;
-        }
-        wal.give_back_spare_if_idle(first_unflushed);
-        Ok(())
+        if marked { wal.remove_below(floor) } else { Ok(()) }
     }
 
     /// Flushes one keyspace's writes so far, and waits for it.
@@ -228,6 +222,11 @@ impl Core {
         let done = keyspaces.iter().all(|keyspace| {
             keyspace.is_dropped() || keyspace.view().frozen.iter().all(|frozen| frozen.upto > upto)
         });
-        if done { Ok(()) } else { outcome }
+        if done {
+            self.wal()?.rest(self.first_unflushed());
+            Ok(())
+        } else {
+            outcome
+        }
     }
 }

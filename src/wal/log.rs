@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) older: Vec<OlderLog>,
     /// A file for the next log.
     pub(super) spare: SpareSlot,
+    /// Everything was flushed on demand, and nothing has been written since: no spare file is kept.
+    pub(super) resting: bool,
     next_number: u64,
     /// Everything below is known to be synced.
     pub(super) synced: LogPosition,
@@ -127,6 +129,7 @@ impl Wal {
             retired: false,
             older,
             spare: SpareSlot::Empty,
+            resting: false,
             next_number: number.saturating_add(1),
             synced: begin,
             settled: begin,
@@ -172,6 +175,7 @@ impl Wal {
             return Err(error);
         }
         state.last_seq = last_seq;
+        state.resting = false;
         Ok(state.end())
     }
 

@@ -110,7 +110,7 @@ impl Wal {
 
     /// Takes a file to be used again out of those below `number`.
     fn choose(&self, state: &mut State, number: u64) -> Option<(OlderLog, Spare)> {
-        if !matches!(state.spare, SpareSlot::Empty) || state.closed {
+        if !matches!(state.spare, SpareSlot::Empty) || state.closed || state.resting {
             return None;
         }
         let whole = self.options.layout(&self.env, 0)?.most;
@@ -147,7 +147,7 @@ impl Wal {
             return removed;
         }
         self.note_sync_failure(&mut state, synced)?;
-        if state.closed {
+        if state.closed || state.resting {
             return self.remove(&self.spare_path());
         }
         state.spare = SpareSlot::Here(spare);
@@ -170,10 +170,13 @@ impl Wal {
         }
     }
 
-    /// The same, if nothing in the log is needed, that is, nothing at or above `first_needed` is in it: nobody writes much then.
-    pub(crate) fn give_back_spare_if_idle(&self, first_needed: SeqNo) {
-        let idle = self.state.lock().last_seq < first_needed;
-        if idle {
+    /// The same, and keeps none until the next append, if nothing in the log is needed, that is, nothing at or above
+    /// `first_needed` is in it.
+    pub(crate) fn rest(&self, first_needed: SeqNo) {
+        let mut state = self.state.lock();
+        state.resting = state.last_seq < first_needed;
+        if state.resting {
+            drop(state);
             self.give_back_spare();
         }
     }

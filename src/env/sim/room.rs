@@ -80,9 +80,11 @@ impl WritableMapping for SimRoom {
         let verdict = state.admit_call(self.boot, stored);
         let (n, result) = match verdict {
             Ok(()) => (bytes.len(), Ok(())),
-            Err(Refusal { error, effect, .. }) if effect == Effect::Partial => {
-                (state.rng.below(bytes.len() as u64) as usize, Err(error))
-            }
+            Err(Refusal {
+                error,
+                effect: Effect::Partial,
+                ..
+            }) => (state.rng.below(bytes.len() as u64) as usize, Err(error)),
             Err(refusal) => return Err(refusal.error),
         };
         let mut inode = self.node.inode.lock();

@@ -63,9 +63,9 @@ fn the_spare_file_goes_when_the_log_is_closed_or_idle() {
         if close {
             wal.close().unwrap();
         } else {
-            wal.give_back_spare_if_idle(30);
+            wal.rest(30);
             assert!(files(&sim).contains(&spare), "30 is still needed");
-            wal.give_back_spare_if_idle(31);
+            wal.rest(31);
         }
         assert_eq!(files(&sim).len(), 1);
     }
