@@ -13,7 +13,8 @@ use std::time::Duration;
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
 use packstone::{
-    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, LogMedium, Options, Order, Range, Slice, Snapshot,
+    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, LogMedium, Options, Order, Range, Slice,
+    Snapshot,
 };
 
 use crate::stress_support::data::{self, Bytes, NAMES};

@@ -17,8 +17,8 @@ use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::env::{Env, FileSystem};
 use packstone::sst::{BlockCache, Codec, Sst, SstReadOptions};
 use packstone::{
-    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, Metrics, Options, Order, Range,
-    Slice, Snapshot,
+    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, Metrics, Options,
+    Order, Range, Slice, Snapshot,
 };
 
 use crate::coverage::Coverage;
