@@ -83,11 +83,11 @@ pub enum Bug {
     ManifestSyncRetried,
     /// 31: two parts of a compaction are cut between the versions of a key.
     PartsCutInsideKey,
-    /// 24: in hash order, an entry of the hash that is sought is taken for the key that is sought.
+    /// 35: in hash order, an entry of the hash that is sought is taken for the key that is sought.
     EqualHashesEqualKeys,
-    /// 25: interpolation search never comes to the last block of a file.
+    /// 36: interpolation search never comes to the last block of a file.
     LastBlockMissed,
-    /// 26: a file is written in the default order, whatever its keyspace's is.
+    /// 37: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
     /// 32: a log file that is used again gets its frames before its new header is synced.
     ReusedHeaderNotSynced,
