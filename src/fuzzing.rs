@@ -173,7 +173,7 @@ impl LogReplay {
     /// Goes on with the log, as an open does, and returns what the manifest would know then, and what it would delete.
     pub fn resume(&self, env: &Env, dir: &Path, max_file_size: u64) -> Result<(Log, LogFacts, Vec<PathBuf>)> {
         let number = self.found.next_number.max(1);
-        let resumed = wal::resume(env, dir, number, &self.found, WalOptions { max_file_size })?;
+        let resumed = wal::resume(env, dir, number, &self.found, WalOptions::plain(max_file_size))?;
         let ends: Vec<LogEnd> = resumed.kept.iter().map(|log| log.end.clone()).collect();
         let facts = LogFacts {
             floor: ends.first().map_or(number, |end| end.number),

@@ -83,12 +83,18 @@ pub enum Bug {
     ManifestSyncRetried,
     /// 31: two parts of a compaction are cut between the versions of a key.
     PartsCutInsideKey,
-    /// 32: in hash order, an entry of the hash that is sought is taken for the key that is sought.
+    /// 35: in hash order, an entry of the hash that is sought is taken for the key that is sought.
     EqualHashesEqualKeys,
-    /// 33: interpolation search never comes to the last block of a file.
+    /// 36: interpolation search never comes to the last block of a file.
     LastBlockMissed,
-    /// 34: a file is written in the default order, whatever its keyspace's is.
+    /// 37: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
+    /// 32: a log file that is used again gets its frames before its new header is synced.
+    ReusedHeaderNotSynced,
+    /// 33: a log file is used again while its frames are still needed.
+    ReusedTooEarly,
+    /// 34: frames are stored into a mapped log file without room being reserved for them.
+    RoomNotReserved,
 }
 
 /// A moment at which a test can step in.
@@ -123,7 +129,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 36] = [
+        pub const ALL: [Bug; 39] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -160,6 +166,9 @@ mod switch {
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
             Bug::OrderNotTheKeyspaces,
+            Bug::ReusedHeaderNotSynced,
+            Bug::ReusedTooEarly,
+            Bug::RoomNotReserved,
         ];
     }
 

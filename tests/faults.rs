@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use crash_support::oracle::Loss;
 use crash_support::world::{Context, Stop, World, show, trace};
 use crash_support::{History, Step, histories};
-use packstone::Error;
 use packstone::env::sim::{Call, CrashStyle, EIO, EMFILE, ENOSPC, Effect, Fault, Op};
+use packstone::{Error, LogMedium};
 
 /// What follows when the database had to be opened again after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +172,9 @@ impl Run {
 
 fn fail_at(history: &History, call: &Call, errno: i32, effect: Effect, after: After, end: End) {
     let context = format!(
-        "history {:?}, I/O call {} ({}), error {errno}, {effect:?}, {after:?}, {end:?}",
+        "history {:?}, log {:?}, I/O call {} ({}), error {errno}, {effect:?}, {after:?}, {end:?}",
         history.name,
+        history.log_medium,
         call.index,
         show(call)
     );
@@ -196,7 +197,14 @@ fn fail_at(history: &History, call: &Call, errno: i32, effect: Effect, after: Af
 fn takes_room(call: &Call) -> bool {
     matches!(
         call.op,
-        Op::Create | Op::Write | Op::SetLen | Op::Rename | Op::CreateDir | Op::Sync | Op::SyncDir
+        Op::Create
+            | Op::Write
+            | Op::Reserve
+            | Op::SetLen
+            | Op::Rename
+            | Op::CreateDir
+            | Op::Sync
+            | Op::SyncDir
     )
 }
 
@@ -204,8 +212,19 @@ fn opens(call: &Call) -> bool {
     matches!(call.op, Op::Create | Op::Open | Op::Lock | Op::List | Op::SyncDir)
 }
 
+/// With both media of the log.
 fn fail_everywhere(history: &History) {
-    let calls = trace(history, 1);
+    for log_medium in [LogMedium::Auto, LogMedium::Plain] {
+        fail_at_every_call(&History {
+            log_medium,
+            ..history.clone()
+        });
+    }
+}
+
+fn fail_at_every_call(history: &History) {
+    let mut calls = trace(history, 1);
+    calls.retain(|call| call.op != Op::Store); // which can't fail
     let mut faults = 0;
     for call in &calls {
         let ends = [
@@ -230,7 +249,12 @@ fn fail_everywhere(history: &History) {
             }
         }
     }
-    println!("{}: {} I/O calls, {faults} faults", history.name, calls.len());
+    println!(
+        "{}, log {:?}: {} I/O calls, {faults} faults",
+        history.name,
+        history.log_medium,
+        calls.len()
+    );
 }
 
 macro_rules! every_call_fails {
@@ -266,6 +290,7 @@ every_call_fails! {
     readers_bear_a_failure_of_every_call: 13;
     checkpoints_bear_a_failure_of_every_call: 14;
     readers_beside_the_writer_bear_a_failure_of_every_call: 15;
+    log_files_that_are_used_again_bear_a_failure_of_every_call: 16;
 }
 
 /// A call fails, the program does what an error asks for, opening the database again if need be, and in the middle of that
@@ -356,7 +381,8 @@ fn run_out_of_room(history: &History, at: usize, room: u64) -> u64 {
             world.check_visible()?;
         }
         world.sim.set_capacity(None);
-        // Nobody has to reopen it, and retries find the room by themselves.
+        // Nobody has to reopen it, and retries find the room by themselves, when their time has come.
+        world.step(&Step::Advance(60_000))?;
         for name in world.oracle.live() {
             let name = ["a", "b", "c"].into_iter().find(|known| *known == name).unwrap();
             world.write(&[(name, 40, Some(100))], true)?;

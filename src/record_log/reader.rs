@@ -12,7 +12,7 @@ use crate::env::{File, FileSystem};
 use crate::{Error, Result};
 
 use super::format::{
-    Decoded, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
+    Decoded, END, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
     decode_marker,
 };
 use super::resync::Resync;
@@ -28,6 +28,13 @@ const CHUNK: usize = 256 << 10;
 pub(crate) fn read_header(fs: &dyn FileSystem, path: &Path, kind: LogKind) -> Result<HeaderOutcome> {
     let mut window = Window::open(fs, path)?;
     window.header(kind)
+}
+
+/// Whether the log of that header holds frames, as far as its first bytes say.
+pub(crate) fn has_frames(fs: &dyn FileSystem, path: &Path, header: &Header) -> Result<bool> {
+    let mut window = Window::open(fs, path)?;
+    let limit = window.len;
+    Ok(limit > HEADER_LEN && !(header.reserved && ends_at(&mut window, HEADER_LEN, limit)?))
 }
 
 /// Reads a log from its header to its end, and hands each data payload with its frame's offset to `sink`.
@@ -118,6 +125,18 @@ struct BadPlace {
     what: String,
     /// The bytes follow a seal, so they are damage whatever they are.
     sealed: bool,
+    /// They are those that stand behind the last frame in reserved room: no damage, unless something proves that there was more.
+    ends: bool,
+}
+
+impl BadPlace {
+    fn new(what: impl Into<String>) -> BadPlace {
+        BadPlace {
+            what: what.into(),
+            sealed: false,
+            ends: false,
+        }
+    }
 }
 
 enum Frame<'b> {
@@ -133,28 +152,38 @@ impl Reader<'_> {
             if at == self.limit && (self.stop == u64::MAX || self.limit == self.stop) {
                 return Ok(None);
             }
+            let reserved = self.outcome.header.reserved && self.stop == u64::MAX;
             if self.outcome.sealed {
-                let what = "expected nothing behind the seal, found more bytes".to_owned();
-                return Ok(Some(BadPlace { what, sealed: true }));
+                if reserved {
+                    return Ok(None);
+                }
+                let sealed = BadPlace::new("expected nothing behind the seal, found more bytes");
+                return Ok(Some(BadPlace {
+                    sealed: true,
+                    ..sealed
+                }));
             }
             if at >= self.limit {
                 let what = format!(
                     "expected frames up to offset {}, found the end of the file",
                     self.stop
                 );
-                return Ok(Some(BadPlace { what, sealed: false }));
+                return Ok(Some(BadPlace::new(what)));
+            }
+            if reserved && ends_at(&mut self.window, at, self.limit)? {
+                let end = BadPlace::new("expected a frame, found the end of the log");
+                return Ok(Some(BadPlace { ends: true, ..end }));
             }
             let (kind, payload) = match frame_at(&mut self.window, &self.sum, at, self.limit)? {
                 Frame::Good(kind, payload) => (kind, payload),
-                Frame::Bad(what) => return Ok(Some(BadPlace { what, sealed: false })),
+                Frame::Bad(what) => return Ok(Some(BadPlace::new(what))),
             };
             let next = at + FRAME_HEADER_LEN + payload.len() as u64;
             let flow = match kind {
                 FrameKind::Data => sink(Event::Data { offset: at, payload })?,
                 FrameKind::Marker | FrameKind::Seal => {
                     let Some(place) = decode_marker(payload) else {
-                        let what = "expected 16 bytes in a marker or seal".to_owned();
-                        return Ok(Some(BadPlace { what, sealed: false }));
+                        return Ok(Some(BadPlace::new("expected 16 bytes in a marker or seal")));
                     };
                     self.outcome.markers = self.outcome.markers.max(Some(place));
                     self.outcome.sealed = kind == FrameKind::Seal;
@@ -194,12 +223,19 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Decides what a bad place is: a torn tail, or damage.
+    /// Decides what a bad place is: the end, a torn tail, or damage.
     fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
         let at = self.outcome.end;
-        self.outcome.torn_bytes = self.limit.saturating_sub(at);
-        self.outcome.torn = Some(bad.what.clone());
-        let behind = self.scan_markers(at)?;
+        let (behind, used) = self.scan_behind(at)?;
+        if !bad.ends {
+            let torn_to = if self.outcome.header.reserved {
+                used
+            } else {
+                self.limit
+            };
+            self.outcome.torn_bytes = torn_to.saturating_sub(at);
+            self.outcome.torn = Some(bad.what.clone());
+        }
         self.outcome.markers = self.outcome.markers.max(behind);
         let proof = if bad.sealed {
             Some("the log was closed in order".to_owned())
@@ -213,8 +249,12 @@ impl Reader<'_> {
                 .map(|(_, offset)| format!("the log had been synced up to offset {offset}"))
         };
         let path = self.window.path;
+        if bad.ends && proof.is_some() {
+            self.outcome.torn_bytes = used.saturating_sub(at);
+            self.outcome.torn = Some(bad.what.clone());
+        }
         let damage = match (proof, options.mode) {
-            (None, RecoveryMode::Absolute) => Error::corruption(
+            (None, RecoveryMode::Absolute) if !bad.ends => Error::corruption(
                 path,
                 at,
                 format!("{}; the recovery mode allows no torn tail", bad.what),
@@ -229,19 +269,44 @@ impl Reader<'_> {
         Ok(self.outcome)
     }
 
-    /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names.
-    fn scan_markers(&mut self, from: u64) -> Result<Option<(u64, u64)>> {
+    /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names, and the
+    /// offset behind the last byte that is not zero.
+    fn scan_behind(&mut self, from: u64) -> Result<(Option<(u64, u64)>, u64)> {
         let mut best = None;
+        let mut used = from;
         let mut at = from;
         while self.limit.saturating_sub(at) >= MARKER_SIZE as u64 {
             let chunk = self.window.chunk(at, MARKER_SIZE, self.limit)?;
+            match last_nonzero(chunk) {
+                Some(last) => used = at + last as u64 + 1,
+                None => {
+                    at += (chunk.len() - MARKER_SIZE + 1) as u64;
+                    continue;
+                }
+            }
             for (index, candidate) in chunk.windows(MARKER_SIZE).enumerate() {
                 best = best.max(marker_in(&self.sum, at + index as u64, candidate));
             }
             at += (chunk.len() - MARKER_SIZE + 1) as u64;
         }
-        Ok(best)
+        if at < self.limit
+            && let Some(last) = last_nonzero(self.window.chunk(at, 1, self.limit)?)
+        {
+            used = at + last as u64 + 1;
+        }
+        Ok((best, used))
     }
+}
+
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|byte| *byte != 0)
+}
+
+/// Whether the bytes at `at` are those that follow the last frame in reserved room.
+fn ends_at(window: &mut Window<'_>, at: u64, limit: u64) -> Result<bool> {
+    let size = END.len().min(limit.saturating_sub(at) as usize);
+    let found = window.chunk(at, size, limit)?;
+    Ok(found.iter().zip(END).all(|(found, wanted)| *found == wanted))
 }
 
 /// The place that a marker or seal at `offset` names, if these bytes are one.

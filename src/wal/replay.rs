@@ -106,7 +106,7 @@ pub(crate) fn replay(
         replayed.note_missing_before(log, before, options.mode);
         let behind = chain.logs.get(index + 1..).unwrap_or_default();
         if !replay_one(fs, options, log, behind, &mut replayed, sink)? {
-            drop_behind(behind, options, &mut replayed);
+            drop_behind(fs, behind, options, &mut replayed)?;
             break;
         }
     }
@@ -375,9 +375,14 @@ pub(crate) fn still_reaches(fs: &dyn FileSystem, dir: &Path, end: &LogEnd) -> Re
 
 /// Reports the files behind the end of what was replayed. What the user chose to go on without stays on disk until
 /// the next open; what a crash tore is a leftover.
-fn drop_behind(behind: &[ChainLog], options: &ReplayOptions, replayed: &mut Replayed) {
+fn drop_behind(
+    fs: &dyn FileSystem,
+    behind: &[ChainLog],
+    options: &ReplayOptions,
+    replayed: &mut Replayed,
+) -> Result<()> {
     for log in behind {
-        replayed.torn_bytes += log.len.saturating_sub(HEADER_LEN);
+        replayed.torn_bytes += used_len(fs, log)?.saturating_sub(HEADER_LEN);
         if options.mode != RecoveryMode::PointInTime || replayed.dropped.is_empty() {
             replayed.leftovers.push(log.path.clone());
         }
@@ -385,4 +390,19 @@ fn drop_behind(behind: &[ChainLog], options: &ReplayOptions, replayed: &mut Repl
     if !behind.is_empty() {
         replayed.sealed = false;
     }
+    Ok(())
+}
+
+/// The length of a file that is cut off, but for reserved room.
+fn used_len(fs: &dyn FileSystem, log: &ChainLog) -> Result<u64> {
+    if !log.header.reserved {
+        return Ok(log.len);
+    }
+    let options = ReadOptions {
+        mode: RecoveryMode::PointInTime,
+        header: log.revived.then(|| log.header.clone()),
+        ..ReadOptions::default()
+    };
+    let outcome = read(fs, &log.path, LogKind::Wal, &options, &mut |_, _| Ok(()))?;
+    Ok(outcome.end + outcome.torn_bytes)
 }

@@ -7,6 +7,8 @@
 //! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+use packstone::LogMedium;
+
 pub mod beside;
 pub mod histories;
 pub mod oracle;
@@ -100,5 +102,6 @@ pub struct History {
     pub sync_interval_ms: Option<u64>,
     /// SSTs are read by read calls and without a cache, so that every block that a reader needs is a call.
     pub read_calls: bool,
+    pub log_medium: LogMedium,
     pub steps: Vec<Step>,
 }

@@ -109,6 +109,7 @@ impl World {
         };
         Options::new()
             .access(access)
+            .log_medium(history.log_medium)
             .cache_size(cache)
             .write_buffer_size(history.write_buffer_size)
             .max_log_size(history.max_log_size)

@@ -13,7 +13,8 @@ use std::time::Duration;
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
 use packstone::{
-    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, Options, Order, Range, Slice, Snapshot,
+    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, LogMedium, Options, Order, Range, Slice,
+    Snapshot,
 };
 
 use crate::stress_support::data::{self, Bytes, NAMES};
@@ -90,6 +91,7 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
+        .log_medium(rng.pick(&[LogMedium::Auto, LogMedium::Plain]))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {

@@ -27,8 +27,8 @@ use std::{fs, io, thread};
 use packstone::env::Clock;
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
-    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, MAX_KEY_LEN, MAX_VALUE_LEN,
-    Options, RecoveryMode, Result,
+    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, MAX_KEY_LEN,
+    MAX_VALUE_LEN, Options, RecoveryMode, Result,
 };
 
 use support::rng::Rng;

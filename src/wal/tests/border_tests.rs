@@ -11,7 +11,7 @@ fn a_file_is_filled_to_its_limit_and_not_a_byte_further() {
     for (spare, file) in [(0, 1), (1, 2)] {
         let (_sim, env) = machine();
         let max_file_size = HEADER_LEN + 2 * frame_bytes(1) - spare;
-        let wal = new_wal(&env, WalOptions { max_file_size });
+        let wal = new_wal(&env, WalOptions::plain(max_file_size));
         append(&wal, 1).unwrap();
         assert_eq!(append(&wal, 2).unwrap().number, file);
     }
@@ -163,6 +163,7 @@ fn a_number_that_the_header_puts_before_the_file_is_damage_in_it() {
                 offset: 1000,
                 last_seq: before,
             }),
+            reserved: false,
         };
         let mut log = LogWriter::create(&*env.fs, &log_path(2), header).unwrap();
         log.append(payload(3).as_bytes()).unwrap();
