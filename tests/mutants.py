@@ -44,11 +44,14 @@ TARGET = WORK / "build"
 VARIABLE = "PACKSTONE_MUTANT"
 MODULES = ["record_log", "wal", "manifest", "engine/recovery", "engine/flush", "engine/output", "engine/commit",
            "engine/compaction"]
-UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifest::"}
+# Their order when there may be no time for all.
+FIRST = ["engine/recovery", "manifest", "engine/compaction", "engine/output", "engine/flush", "wal", "record_log", "engine/commit"]
+UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifest::", "engine/recovery": "engine::recovery::",
+              "engine/compaction": "engine::compaction::"}
 
 # What a mutant is run against: a test program, or tests of it. Left out are programs that run no engine (no_io_outside_env,
 # models_manifest), tree_store, which needs an example's program, and planted, which is soak and model again.
-STEPS = ("record_log:: wal:: manifest:: engine:: smoke background bad_input recovery_modes facts files metamorphic repair "
+STEPS = ("record_log:: wal:: manifest:: engine::recovery:: engine::compaction:: engine:: smoke background bad_input recovery_modes facts files metamorphic repair "
          "regressions soak stress model faults crash corruption limits replaced concurrency kill lib").split()
 ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in STEPS if name.endswith("::")}}
 # A tenth of the histories finds what it can find in a tenth of the time.
@@ -190,12 +193,13 @@ def cargo(*arguments):
 
 
 def programs():
-    """Builds the test programs of the copy: their names with their files, None if that fails."""
+    """Builds the test programs of the copy: their names with their files."""
     messages, done = cargo("test", "--no-run", "--lib", "--tests")
     if done.returncode != 0:
-        return None, done
+        errors = [m["message"]["rendered"] for m in messages if m["reason"] == "compiler-message" and m["message"]["level"] == "error"]
+        raise SystemExit("\n".join(errors) or done.stderr)
     built = [m for m in messages if m.get("executable") and m["profile"]["test"]]
-    return {"lib" if "lib" in m["target"]["kind"] else m["target"]["name"]: m["executable"] for m in built}, done
+    return {"lib" if "lib" in m["target"]["kind"] else m["target"]["name"]: m["executable"] for m in built}
 
 
 def made(built):
@@ -237,13 +241,11 @@ def build(_):
                 print(f"can't be copied: {m['name']}")
                 del placed[m["number"]]
         print(f"{len(placed)} mutants left, {len(wrong)} do not compile")
-    built, done = programs()
-    if built is None:
-        raise SystemExit(done.stderr)
+    built = programs()
     for m in found:
         m["verdict"] = verdicts.get(m["number"])
         m["placed"] = m["number"] in placed
-    state = {"mutants": found, "programs": built, "made": made(built), "cost": Runner(built, {}).measure()}
+    state = {"mutants": found, "programs": built, "made": made(built), "cost": {}}
     (WORK / "built.json").write_text(json.dumps(state))
     print(f"{len(found)} mutants: {len(placed)} placed, {len(verdicts)} unviable, {len(found) - len(placed) - len(verdicts)} not placed")
 
@@ -303,9 +305,9 @@ class Runner:
             return "timeout", "", seconds
         return ("caught" if status else None), test if status else "", seconds
 
-    def measure(self):
-        (WORK / "tmp").mkdir(exist_ok=True)
-        for step in STEPS:
+    def measure(self, steps):
+        """What steps cost without a mutant, those that are not known."""
+        for step in [step for step in steps if step not in self.cost]:
             start = time.monotonic()
             verdict, test, seconds = self.run(step, 0, 600)
             # Some programs mostly wait for others.
@@ -314,7 +316,6 @@ class Runner:
             if verdict:
                 raise SystemExit("without a mutant, all must pass")
             self.cost[step] = seconds
-        return self.cost
 
     def order(self, module, steps):
         """The unit tests of the module, then whatever has caught most of the module's mutants per second so far."""
@@ -354,14 +355,18 @@ def run(arguments):
         raise SystemExit("the test programs have been changed since: build again")
     shutil.rmtree(WORK / "tmp", ignore_errors=True)
     (WORK / "tmp").mkdir()
-    steps = [step for step in STEPS if state["cost"][step] <= arguments.seconds]
+    runner = Runner(state["programs"], state["cost"])
+    steps = arguments.steps.split(",") if arguments.steps else STEPS
+    runner.measure(steps)
+    (WORK / "built.json").write_text(json.dumps(state))
+    steps = [step for step in steps if state["cost"][step] <= arguments.seconds]
     known = results()
     tried = {name: result["tried"] for name, result in known.items() if not arguments.again and not arguments.retry}
     queue = [m for m in state["mutants"] if m["placed"] and re.search(arguments.only, m["name"])
              and (arguments.again or known.get(m["name"], {"verdict": "survived"})["verdict"] == "survived")
              and not set(steps) <= set(tried.get(m["name"], []))]
-    queue.sort(key=lambda m: MODULES.index(m["module"]))
-    runner, lock, total = Runner(state["programs"], state["cost"]), threading.Lock(), len(queue)
+    queue.sort(key=lambda m: FIRST.index(m["module"]))
+    lock, total = threading.Lock(), len(queue)
 
     def work():
         while True:
@@ -423,7 +428,7 @@ def check(arguments):
               for at in range(min(count, len(names)))]
     if arguments.placed_not:
         chosen = [m["name"] for m in state["mutants"] if not m["placed"] and not m["verdict"]]
-    programs = [argument for name in STEPS[4:STEPS.index("soak")] for argument in ("--test", name)]
+    programs = [argument for name in STEPS[STEPS.index("smoke"):STEPS.index("soak")] for argument in ("--test", name)]
     config = (ROOT / ".cargo/mutants.toml").read_text()
     config = re.sub(r"additional_cargo_test_args = \[.*?\]",
                     f"additional_cargo_test_args = {json.dumps(['--lib', *programs])}", config, flags=re.S)
@@ -456,6 +461,7 @@ def main():
     one.add_argument("--only", default="", help="regular expression that the mutant's name must match")
     one.add_argument("--again", action="store_true", help="also those that have a verdict")
     one.add_argument("--retry", action="store_true", help="survivors once more, because there are new tests")
+    one.add_argument("--steps", default="", help="only these steps (see STEPS), with commas between them")
     one.add_argument("--seconds", type=float, default=600, help="only test programs that take no longer")
     one.set_defaults(run=run)
     commands.add_parser("report").set_defaults(run=report)

@@ -10,6 +10,8 @@ use crate::engine::tree::{Filed, Tree};
 use crate::manifest::{FileMeta, LEVELS};
 use crate::types::SeqNo;
 
+mod borders;
+
 const UNIT: u64 = 1000;
 const LIMITS: Limits = Limits {
     write_buffer_size: UNIT,
