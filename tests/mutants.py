@@ -23,12 +23,11 @@ Mutants outside of functions (constants) can't be chosen at run time: they are p
 """
 
 import argparse
-import fnmatch
+import fcntl
 import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -51,8 +50,8 @@ UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifes
 
 # What a mutant is run against: a test program, or tests of it. Left out are programs that run no engine (no_io_outside_env,
 # models_manifest), tree_store, which needs an example's program, and planted, which is soak and model again.
-STEPS = ("record_log:: wal:: manifest:: engine::recovery:: engine::compaction:: engine:: smoke background bad_input recovery_modes facts files metamorphic repair "
-         "regressions soak stress model faults crash corruption limits replaced concurrency kill lib").split()
+STEPS = ("record_log:: wal:: manifest:: engine::recovery:: engine::compaction:: engine:: smoke background bad_input recovery_modes "
+         "facts files compaction health checkpoint reads metamorphic repair regressions soak stress model faults crash corruption limits replaced concurrency kill lib").split()
 ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in STEPS if name.endswith("::")}}
 # A tenth of the histories finds what it can find in a tenth of the time.
 FEWER = {"tests/model.rs": ("SIM_HISTORIES: u64 = 2500", "SIM_HISTORIES: u64 = 250"),
@@ -192,9 +191,9 @@ def cargo(*arguments):
     return [json.loads(text) for text in done.stdout.splitlines()], done
 
 
-def programs():
+def programs(which):
     """Builds the test programs of the copy: their names with their files."""
-    messages, done = cargo("test", "--no-run", "--lib", "--tests")
+    messages, done = cargo("test", "--no-run", *which)
     if done.returncode != 0:
         errors = [m["message"]["rendered"] for m in messages if m["reason"] == "compiler-message" and m["message"]["level"] == "error"]
         raise SystemExit("\n".join(errors) or done.stderr)
@@ -207,7 +206,7 @@ def made(built):
     return {name: Path(file).stat().st_mtime for name, file in built.items()}
 
 
-def build(_):
+def build(arguments):
     found, sources = mutants()
     copy_tree(but=sources)
     # What the compiler refused when the mutants were the same, it will refuse again.
@@ -241,7 +240,7 @@ def build(_):
                 print(f"can't be copied: {m['name']}")
                 del placed[m["number"]]
         print(f"{len(placed)} mutants left, {len(wrong)} do not compile")
-    built = programs()
+    built = programs(["--lib"] if arguments.lib else ["--lib", "--tests"])
     for m in found:
         m["verdict"] = verdicts.get(m["number"])
         m["placed"] = m["number"] in placed
@@ -349,12 +348,20 @@ def results():
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def store(verdicts):
+    """Adds verdicts to the file, which other runs may add to at the same time."""
+    with open(WORK / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = json.dumps(results() | verdicts, indent=1)
+        (WORK / "results.new").write_text(text)
+        os.replace(WORK / "results.new", WORK / "results.json")
+
+
 def run(arguments):
     state = json.loads((WORK / "built.json").read_text())
     if made(state["programs"]) != state["made"]:
         raise SystemExit("the test programs have been changed since: build again")
-    shutil.rmtree(WORK / "tmp", ignore_errors=True)
-    (WORK / "tmp").mkdir()
+    (WORK / "tmp").mkdir(exist_ok=True)
     runner = Runner(state["programs"], state["cost"])
     steps = arguments.steps.split(",") if arguments.steps else STEPS
     runner.measure(steps)
@@ -379,8 +386,7 @@ def run(arguments):
                 if made(state["programs"]) != state["made"]:
                     queue.clear()
                     raise SystemExit("the test programs have been changed meanwhile: build again")
-                known[m["name"]] = result
-                (WORK / "results.json").write_text(json.dumps(known, indent=1))
+                store({m["name"]: result})
                 print(f"{total - len(queue)}/{total} {m['name']}: {result['verdict']} {result['tried'][-1]} "
                       f"{result.get('test', '')}", flush=True)
 
@@ -446,7 +452,7 @@ def check(arguments):
             print(f"{'same' if here == verdict else 'DIFFERS'}: cargo-mutants {verdict}, here {here}: {name}")
             if here == "not placed":
                 known[name] = {"verdict": verdict, "tried": []}
-    (WORK / "results.json").write_text(json.dumps(known, indent=1))
+    store(known)
 
 
 # ---- main ----
@@ -455,6 +461,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("build")
+    one.add_argument("--lib", action="store_true", help="only the unit tests")
     one.set_defaults(run=build)
     one = commands.add_parser("run")
     one.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")

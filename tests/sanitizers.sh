@@ -28,7 +28,8 @@ quick_or_all() {
     if [ "$extent" = all ]; then
         # The program that tests/tree_store.rs runs: built there, it would be built for the host.
         cargo build --target "$triple" -p packstone --example tree_store
-        run --lib --tests -- ${TEST_ARGS:-}
+        # What fails does not keep the rest from being run.
+        run --no-fail-fast --lib --tests -- ${TEST_ARGS:-}
     else
         run --lib -- ${TEST_ARGS:-} env:: memtable:: wal:: engine::
         run "${threaded[@]}" -- ${TEST_ARGS:-}

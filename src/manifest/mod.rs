@@ -25,6 +25,8 @@ use crate::{Error, Result};
 mod catalog;
 mod current;
 mod edit;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use catalog::{Catalog, KeyspaceEntry, LEVELS};
 pub(crate) use current::read as current_number;

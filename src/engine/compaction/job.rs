@@ -333,3 +333,7 @@ impl Core {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

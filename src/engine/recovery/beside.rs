@@ -113,7 +113,7 @@ impl Look {
 }
 
 /// Whether nobody says now that the log which was read last ends before the place up to which it was read.
-fn ends_stand(env: &Env, dir: &Path, replayed: &Replayed) -> Result<bool> {
+pub(super) fn ends_stand(env: &Env, dir: &Path, replayed: &Replayed) -> Result<bool> {
     match replayed.logs.last() {
         Some(last) => wal::still_reaches(&*env.fs, dir, &last.end),
         None => Ok(true),

@@ -46,7 +46,13 @@ impl Tables {
         }
     }
 
-    fn get(&mut self, env: &Env, dir: &Path, meta: &FileMeta, order: SortOrder) -> Result<Arc<Table>> {
+    pub(super) fn get(
+        &mut self,
+        env: &Env,
+        dir: &Path,
+        meta: &FileMeta,
+        order: SortOrder,
+    ) -> Result<Arc<Table>> {
         if let Some(table) = self.open.get(&meta.number).filter(|table| table.meta == *meta) {
             return Ok(table.clone());
         }

@@ -3,13 +3,15 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::beside::ends_stand;
+use super::opening::Tables;
 use crate::env::Env;
 use crate::env::sim::{Effect, Op, SimEnv};
-use crate::manifest::{Catalog, Edit, Manifest, Record};
+use crate::manifest::{self, Catalog, Edit, Manifest, Record};
 use crate::options::KeyspaceOptions;
 use crate::types::{MAX_SEQ, SeqNo};
 use crate::wal::{self, Frame, PayloadBuilder, ReplayOptions, WalOptions};
-use crate::{Db, Error, Options, Result};
+use crate::{Db, Error, Options, RecoveryMode, Result};
 
 const DIR: &str = "/db";
 
@@ -150,4 +152,64 @@ fn under_the_smallest_limit_a_log_file_still_takes_four_kibibytes() {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "log"));
     assert_eq!(logs.count(), 1);
+}
+
+#[test]
+fn a_directory_that_vanishes_before_its_lock_is_taken_is_no_database() {
+    for kind in [ErrorKind::NotFound, ErrorKind::NotADirectory] {
+        let (sim, env) = machine();
+        sim.fail_matching(Some(Op::Lock), "LOCK", 1, kind, Effect::Nothing);
+        assert!(matches!(open(&env), Err(Error::NotADatabase { .. })), "{kind}");
+    }
+}
+
+#[test]
+fn a_reader_that_looks_again_opens_only_the_files_that_it_does_not_know() {
+    let (_sim, env) = machine();
+    let db = open(&env).unwrap();
+    let keyspace = db.keyspace("k").unwrap();
+    keyspace.put("a", "1").unwrap();
+    db.flush().unwrap();
+    let catalog = manifest::load(&*env.fs, Path::new(DIR)).unwrap().unwrap().catalog;
+    let entry = catalog.keyspaces.values().next().unwrap();
+    let (order, meta) = (
+        entry.options.sst().order,
+        entry.levels[0].values().next().unwrap(),
+    );
+    let mut tables = Tables::new(&env, &Options::new());
+    let mut get = |meta: &_| tables.get(&env, Path::new(DIR), meta, order);
+    let known = get(meta).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&known, &get(meta).unwrap()));
+    let mut other = meta.clone();
+    other.identity[0] ^= 1;
+    assert!(!get(&other).is_ok_and(|table| std::sync::Arc::ptr_eq(&known, &table)));
+}
+
+#[test]
+fn what_a_reader_has_read_of_the_log_does_not_stand_when_the_file_has_gone() {
+    let (sim, env) = machine();
+    make_log(&env, &[1]);
+    let dir = Path::new(DIR);
+    let replayed = wal::replay(&*env.fs, dir, &ReplayOptions::default(), &mut |_, _| Ok(())).unwrap();
+    assert!(ends_stand(&env, dir, &replayed).unwrap());
+    sim.remove_file("/db/000001.log").unwrap();
+    assert!(!ends_stand(&env, dir, &replayed).unwrap());
+}
+
+#[test]
+fn the_number_of_a_log_that_was_lost_is_not_given_again() {
+    let (sim, env) = machine();
+    drop(open(&env).unwrap());
+    let newest = |sim: &SimEnv| {
+        let paths = sim.list();
+        let logs = paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|e| e == "log"));
+        logs.max().unwrap().clone()
+    };
+    let lost = newest(&sim);
+    sim.remove_file(&lost).unwrap();
+    let salvage = Options::new().env(env).recovery_mode(RecoveryMode::Salvage);
+    let _db = salvage.open(DIR).unwrap();
+    assert!(newest(&sim) > lost, "{:?}", sim.list());
 }

@@ -103,6 +103,28 @@ fn tombstones_and_old_versions_weigh_what_they_will_free() {
     assert_eq!(picked(7100, old()), [1, 1000]);
 }
 
+#[test]
+fn moves_pass_by_a_file_that_is_taken_and_end_where_the_target_is_met_exactly() {
+    let file = |i: u64, key: &str| (5, File::new(i, key, key, i).sized(4));
+    let files = [file(1, "b"), file(2, "c"), file(3, "d")];
+    let case = |last: u64| {
+        let last = (6, of_bytes(File::new(1000, "a00", "a01", 0), last));
+        Case::new(files.iter().cloned().chain([last]))
+    };
+    let mut taken = case(71 * UNIT);
+    taken.claims.add(&merge(5, files[0].1.clone(), 6));
+    assert_eq!(taken.picked(), Some((Action::Move, vec![2, 3], 6)));
+    // 88,889 bytes make a target of 8,000.
+    assert_eq!(case(88_889 - 12_000).picked(), Some((Action::Move, vec![1], 6)));
+}
+
+#[test]
+fn only_the_tombstones_go_down_unasked_and_not_the_file_behind_them() {
+    let dense = File::new(1, "a00", "a01", 9).tombstones(50);
+    let case = two_levels([dense, File::new(2, "b", "c", 8)]);
+    assert_eq!(case.picked(), Some((Action::Merge, vec![1, 1000], 6)));
+}
+
 /// Three files of level 5, the middle one the largest, over one file of level 6.
 fn three_over_one(below: u64, rest: u64) -> Case {
     let file = |i: u64, first: &str, last: &str| File::new(i, first, last, 10 + i);
@@ -281,4 +303,25 @@ fn a_range_is_widened_until_nothing_outside_overlaps_what_is_inside() {
         (&b"b"[..], &b"y"[..], 6)
     );
     assert!(plan_range(&Tree::<File>::new([]), b"", None).is_none());
+}
+
+#[test]
+fn files_that_share_a_border_key_are_deleted_together_or_not_at_all() {
+    let file = |i: u64, first: &str, last: &str| File::new(i, first, last, 20 - i);
+    let grave = |i, first, last| file(i, first, last).tombstones(100);
+    // A tombstone of "k" in the first may hide the older "k" of the second.
+    let case = two_levels([grave(1, "b", "k"), file(2, "k", "m")]);
+    assert_eq!(case.picked(), Some((Action::Merge, vec![1, 2], 5)));
+    let case = two_levels([file(1, "b", "k"), grave(2, "k", "m")]);
+    assert_eq!(case.picked(), Some((Action::Merge, vec![1, 2], 5)));
+    let case = two_levels([grave(1, "b", "k"), grave(2, "k", "m")]);
+    assert_eq!(case.picked(), Some((Action::Delete, vec![1, 2], 5)));
+}
+
+#[test]
+fn files_of_tombstones_that_are_taken_are_not_deleted() {
+    let grave = |i, first, last| File::new(i, first, last, 9).tombstones(100);
+    let mut case = two_levels([grave(1, "b", "c"), grave(2, "e", "f")]);
+    case.claims.add(&merge(5, grave(1, "b", "c"), 6));
+    assert_eq!(case.picked(), Some((Action::Delete, vec![2], 5)));
 }
