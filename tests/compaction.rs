@@ -234,3 +234,37 @@ fn compactions_keep_to_their_rate_and_flushes_do_not_wait_for_it() -> Result<()>
     assert!(rate <= LIMIT as f64 && rate > LIMIT as f64 * 0.6, "{rate}");
     Ok(())
 }
+
+#[test]
+fn a_levels_metrics_say_what_was_read_and_written_for_it() -> Result<()> {
+    let sim = SimEnv::new(9);
+    // The limit makes the simulator's time pass.
+    let db = small(&sim).compaction_rate_limit(Some(1 << 20)).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    let mut rng = Rng::new(1);
+    let mut round = |keys: u64| -> Result<_> {
+        for i in 0..keys {
+            keyspace.put(key(i), rng.fill(100))?;
+        }
+        db.flush()?;
+        let above = db.metrics().keyspaces[0].levels[0].bytes;
+        keyspace.compact_range::<&[u8], _>(..)?;
+        Ok((above, db.metrics().keyspaces[0].levels[6]))
+    };
+    let (flushed, first) = round(400)?;
+    assert_eq!((first.jobs, first.files), (1, 1));
+    assert_eq!(
+        (first.bytes_read, first.bytes_read_from_above),
+        (flushed, flushed)
+    );
+    assert_eq!((first.entries_in, first.entries_out), (400, 400));
+    assert_eq!(first.bytes_written, first.bytes);
+    assert!(first.nanos > 0);
+    let (more, second) = round(200)?;
+    assert_eq!(second.jobs, 2);
+    assert_eq!(second.bytes_read_from_above, flushed + more);
+    assert_eq!(second.bytes_read, flushed + more + first.bytes);
+    assert_eq!((second.entries_in, second.entries_out), (1000, 800));
+    assert_eq!(second.bytes_written, first.bytes + second.bytes);
+    Ok(())
+}

@@ -264,16 +264,14 @@ impl<'a> Output<'a> {
     }
 
     fn pass_grandparents(&mut self, key: &[u8]) {
-        self.passed_bytes = if self.builder.is_some() {
-            self.passed_bytes
-        } else {
-            0
-        };
         while let Some(table) = self.cuts.grandparents.get(self.grandparent)
             && &table.meta.max_key[..] < key
         {
             self.grandparent += 1;
-            self.passed_bytes += table.meta.size;
+            // Those before a file's first key are none that it overlaps.
+            if self.builder.is_some() {
+                self.passed_bytes += table.meta.size;
+            }
         }
     }
 
@@ -313,3 +311,7 @@ pub(crate) fn discard_tables(tables: &[Arc<Table>]) {
         table.mark_obsolete();
     }
 }
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

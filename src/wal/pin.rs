@@ -76,14 +76,9 @@ impl Drop for PinnedLog<'_> {
         let below = {
             let mut state = self.wal.state.lock();
             state.pins.count -= 1;
-            if state.pins.count > 0 {
-                return;
-            }
             std::mem::take(&mut state.pins.remove_below)
         };
-        if below > 0 {
-            // What can't be deleted stays listed.
-            let _ = self.wal.remove_below(below);
-        }
+        // While others pin the log, this only takes note of it again. What can't be deleted stays listed.
+        let _ = self.wal.remove_below(below);
     }
 }

@@ -142,8 +142,8 @@ impl Cut {
                 continue;
             }
             let mut log = log.clone();
-            if log.end.number == from.number && from.offset < log.end.offset {
-                log.end.offset = from.offset;
+            if log.end.number == from.number {
+                log.end.offset = log.end.offset.min(from.offset);
             }
             kept.push(log);
         }

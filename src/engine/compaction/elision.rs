@@ -34,7 +34,7 @@ pub(super) fn has_dead_weight<T: Filed>(table: &T) -> bool {
 fn is_worth_it<T: Filed>(tables: &[T]) -> bool {
     let entries: u64 = tables.iter().map(|table| table.meta().entries).sum();
     let superfluous: u64 = tables.iter().map(superfluous).sum();
-    superfluous > 0 && superfluous.saturating_mul(SHARE) >= entries
+    superfluous.saturating_mul(SHARE) >= entries
 }
 
 /// Files that can be deleted as they are.

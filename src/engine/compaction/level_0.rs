@@ -129,7 +129,7 @@ pub(super) fn tombstones_outweigh<T: Filed>(tree: &Tree<T>) -> bool {
     };
     let (entries, tombstones) = count(tree.level(0));
     let below: u64 = (1..LEVELS).map(|level| count(tree.level(level)).0).sum();
-    tombstones > 0 && tombstones >= entries.div_ceil(2) && tombstones >= below / TOMBSTONES_SHARE
+    tombstones >= entries.div_ceil(2) && tombstones >= below / TOMBSTONES_SHARE
 }
 
 const _: () = assert!(LEAST_WITHIN <= COMPACT_L0);

@@ -283,3 +283,7 @@ impl Core {
         level_0.chain(deeper).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+mod tests;

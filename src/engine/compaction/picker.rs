@@ -94,7 +94,8 @@ impl<T: Filed> Picker<'_, T> {
     }
 
     fn pick_by_size(&self, shape: &Shape) -> Option<Plan<T>> {
-        let mut due: Vec<(f64, usize)> = (0..LEVELS - 1)
+        // The last level has no target, so it is never due.
+        let mut due: Vec<(f64, usize)> = (0..LEVELS)
             .map(|level| (self.score(level, shape), level))
             .filter(|(score, _)| *score >= 1.0)
             .collect();
@@ -141,7 +142,7 @@ impl<T: Filed> Picker<'_, T> {
         {
             return Some(plan);
         }
-        (1..LEVELS - 1).find_map(|level| {
+        (1..LEVELS).find_map(|level| {
             let tables = self.tree.level(level);
             let dense = |at: &usize| tables.get(*at).is_some_and(is_dense);
             (0..tables.len()).filter(dense).find_map(|at| {
@@ -295,5 +296,5 @@ struct Unit {
 
 pub(super) fn is_dense<T: Filed>(table: &T) -> bool {
     let meta = table.meta();
-    meta.tombstones > 0 && meta.tombstones >= meta.entries.div_ceil(2)
+    meta.tombstones >= meta.entries.div_ceil(2)
 }

@@ -76,7 +76,7 @@ impl Shape {
         // Level 0 meets all of the base each time that it has filled up.
         let mut coming = level_0 as f64;
         owed += coming * (1.0 + at(self.base) / handed_down.max(1) as f64);
-        for level in self.base..LEVELS - 1 {
+        for level in self.base..LEVELS {
             let size = at(level) + coming;
             coming = (size - self.target(level) as f64).max(0.0);
             if coming > 0.0 {
@@ -138,6 +138,14 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_an_empty_level_is_owed_once() {
+        let shape = Shape::new(&in_last(100_000 * MIB), HANDED_DOWN);
+        assert_eq!(shape.base, 4);
+        let owed = shape.owed(&in_last(100_000 * MIB), 40 * MIB, HANDED_DOWN);
+        assert_eq!(owed, 40 * MIB);
+    }
+
+    #[test]
     fn a_tree_in_shape_owes_nothing_and_debt_grows_with_what_comes() {
         let mut bytes = in_last(9_000 * MIB);
         bytes[5] = 890 * MIB;
@@ -149,5 +157,9 @@ mod tests {
         assert!(owed.is_sorted() && owed[1] > 40 * MIB, "{owed:?}");
         // Twice as much coming owes between once and three times as much: no step.
         assert!(owed[8] < owed[4] * 3, "{owed:?}");
+        // What is over the target, and nine times as much of the next level.
+        bytes[5] = 1_000 * MIB;
+        let shape = Shape::new(&bytes, HANDED_DOWN);
+        assert_eq!(shape.owed(&bytes, 0, HANDED_DOWN), 1_000 * MIB);
     }
 }

@@ -27,7 +27,7 @@ impl Opening {
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
         // A new database has its manifest first: files without one are never taken for a beginning.
-        let is_new = self.catalog.log_known == 0 && replayed.logs.is_empty();
+        let is_new = self.catalog.log_known == 0;
         let new = if is_new {
             Some(self.new_manifest(names, &self.catalog)?)
         } else {
@@ -73,7 +73,7 @@ impl Opening {
             None => self.new_manifest(names, &catalog)?,
         };
         let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
-        self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
+        self.remove_leftovers(names, obsolete_logs, &catalog);
         // What can't be deleted lies below the floor: the next open tries again.
         let _ = log.wal.remove_below(floor);
         let core = self.into_core(
@@ -111,7 +111,6 @@ impl Opening {
         names: &Listing,
         obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
-        manifest: u64,
     ) {
         let live = |number: u64| {
             let mut levels = catalog.keyspaces.values().flat_map(|keyspace| &keyspace.levels);
@@ -123,9 +122,9 @@ impl Opening {
                 FileKind::Sst(number) => {
                     !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC)
                 }
-                FileKind::Manifest(number) => {
-                    number != manifest
-                        && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
+                // The one in force is newer than the listing.
+                FileKind::Manifest(_) => {
+                    self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
                 }
                 FileKind::Log(_) => false,
             };

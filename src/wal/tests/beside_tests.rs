@@ -91,3 +91,36 @@ fn a_log_revives_without_a_write_and_only_where_it_has_failed() {
     assert!(wal.sync(wal.end()).is_err());
     assert!(matches!(wal.revive(), Err(Error::Poisoned { .. })));
 }
+
+#[test]
+fn a_log_that_nobody_pins_lets_its_files_go_at_once_and_a_pin_that_kept_none_takes_none_along() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, TINY);
+    (1..=5).for_each(|seq| _ = append(&wal, seq).unwrap());
+    wal.remove_below(3).unwrap();
+    assert_eq!(sim.list().len(), 3, "{:?}", sim.list());
+    drop(wal.pin(0));
+    assert_eq!(sim.list().len(), 3);
+    let pin = wal.pin(0);
+    wal.remove_below(4).unwrap();
+    wal.remove_below(3).unwrap();
+    assert_eq!(sim.list().len(), 3);
+    drop(pin);
+    assert_eq!(sim.list().len(), 2);
+}
+
+#[test]
+fn a_log_that_can_not_be_opened_is_an_error_and_a_directory_is_no_successor() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, OPTIONS);
+    append(&wal, 1).unwrap();
+    let end = end_of(&wal);
+    env.fs.create_dir_all(&log_path(9)).unwrap();
+    assert!(still_reaches(&*env.fs, db(), &end).unwrap());
+    let kind = ErrorKind::PermissionDenied;
+    sim.fail_matching(Some(Io::Open), "000001.log", 1, kind, Effect::Nothing);
+    assert!(matches!(
+        still_reaches(&*env.fs, db(), &end),
+        Err(Error::Io { .. })
+    ));
+}

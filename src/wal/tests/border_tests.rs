@@ -218,3 +218,85 @@ fn a_file_without_a_predecessor_is_the_first_only_if_nothing_was_written_below_i
         }
     }
 }
+
+#[test]
+fn a_file_that_was_synced_as_a_whole_is_not_synced_again_behind_its_successor() {
+    let unsynced = |wal: &Wal| wal.state.lock().older.iter().any(|older| older.is_unsynced());
+    let (sim, env) = machine();
+    let wal = new_wal(&env, TINY);
+    let first = append(&wal, 1).unwrap();
+    append(&wal, 2).unwrap();
+    assert!(unsynced(&wal));
+    // A place in a file that has a successor by now is as undurable as it was.
+    wal.sync(first).unwrap();
+    assert_eq!(wal.syncs(), 1);
+    assert!(!unsynced(&wal));
+    wal.sync(wal.end()).unwrap();
+    let (syncs, end) = (wal.syncs(), wal.end());
+    append(&wal, 3).unwrap();
+    assert!(!unsynced(&wal));
+    wal.sync(end).unwrap();
+    assert_eq!(wal.syncs(), syncs, "all below was synced before");
+    let lengths =
+        |wal: &Wal| (1..=3).map(|n| sim.file_len(log_path(n)).unwrap()).sum::<u64>() - wal.total_bytes();
+    assert_eq!(lengths(&wal), 0);
+}
+
+#[test]
+fn a_mapped_file_begins_with_a_sixteenth_of_its_room_or_what_its_first_group_needs() {
+    let (_sim, env) = machine();
+    let layout = |most, group| {
+        let layout = WalOptions::mapped(most).layout(&env, group).unwrap();
+        (layout.first, layout.most)
+    };
+    const MIB: u64 = 1 << 20;
+    assert_eq!(layout(MIB, 0), (MIB / 16, MIB + 4096));
+    assert_eq!(layout(MIB, 200_000), (204_800, MIB + 4096));
+    assert_eq!(layout(MIB, 2 * MIB), (2 * MIB + 4096, 2 * MIB + 4096));
+    assert_eq!(layout(4096, 0), (4096, 8192), "no less than a page");
+    assert_eq!(
+        layout(64 * MIB, 0),
+        (MIB, 64 * MIB + 4096),
+        "no more than a mebibyte"
+    );
+    assert!(WalOptions::plain(MIB).layout(&env, 0).is_none());
+}
+
+#[test]
+fn a_leftover_that_can_not_be_removed_is_an_error_of_the_opening() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, OPTIONS);
+    append(&wal, 1).unwrap();
+    drop(wal);
+    let (_, replayed) = recover(&env).unwrap();
+    let kind = ErrorKind::PermissionDenied;
+    sim.fail_matching(
+        Some(Io::Remove),
+        crate::names::UNFINISHED_LOG,
+        1,
+        kind,
+        Effect::Nothing,
+    );
+    let refused = resume(&env, db(), replayed.next_number, &replayed, OPTIONS);
+    assert!(matches!(refused.map(drop), Err(Error::Io { .. })));
+}
+
+#[test]
+fn a_tail_of_several_mapped_files_finds_room_in_the_one_that_goes_on() {
+    let (_sim, env) = machine();
+    let options = WalOptions::mapped(4096);
+    let wal = new_wal(&env, options);
+    for seq in 1..=300 {
+        append(&wal, seq).unwrap();
+        // Near the end of the first file.
+        if wal.current_number() == 1 && wal.end().offset < 4000 {
+            wal.sync(wal.end()).unwrap();
+        }
+    }
+    assert!(wal.current_number() > 3, "{}", wal.current_number());
+    drop(wal);
+    let (seqs, wal) = reopen(&env, options);
+    assert_eq!(seqs, (1..=300).collect::<Vec<_>>());
+    drop(wal);
+    assert_eq!(recover(&env).unwrap().0, seqs);
+}

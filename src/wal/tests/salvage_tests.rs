@@ -205,3 +205,47 @@ fn a_later_files_marker_proves_nothing_of_what_lies_behind_its_place() {
         }
     }
 }
+
+#[test]
+fn a_header_that_can_not_be_read_is_as_good_as_damaged_for_salvage_only() {
+    let (sim, env) = chain(4, false);
+    let fail = || sim.fail_matching(Some(Io::Read), "000002.log", 1, ErrorKind::Other, Effect::Nothing);
+    fail();
+    assert!(matches!(
+        recover_with(&env, &in_mode(RecoveryMode::TornTail)),
+        Err(Error::Io { .. })
+    ));
+    fail();
+    // Its successor knows whose file it is.
+    assert_eq!(salvage(&env).0, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_file_that_has_lost_its_header_is_read_by_what_its_own_successor_says() {
+    let (sim, env) = chain(4, false);
+    let mut bytes = sim.read_file(log_path(2)).unwrap();
+    bytes[20] ^= 1;
+    sim.write_file(log_path(2), &bytes).unwrap();
+    assert_eq!(salvage(&env).0, [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_was_salvaged_from_behind_a_hole_is_written_anew() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, OPTIONS);
+    let first = append(&wal, 1).unwrap();
+    append(&wal, 2).unwrap();
+    append(&wal, 3).unwrap();
+    drop(wal);
+    let mut bytes = sim.read_file(log_path(1)).unwrap();
+    bytes[(first.offset + FRAME_HEADER_LEN + 3) as usize] ^= 1;
+    sim.write_file(log_path(1), &bytes).unwrap();
+    let (seqs, _, replayed) = salvage_with(&env, Vec::new());
+    assert_eq!(seqs, [1, 3]);
+    let resumed = resume(&env, db(), replayed.next_number, &replayed, OPTIONS).unwrap();
+    for path in &resumed.replaced {
+        env.fs.remove(path).unwrap();
+    }
+    let (seqs, replayed) = recover_with(&env, &in_mode(RecoveryMode::TornTail)).unwrap();
+    assert_eq!((seqs, replayed.dropped.len()), (vec![1, 3], 0));
+}
