@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::coding::{Decoder, put_varint};
 use crate::env::Env;
 use crate::record_log::RecoveryMode;
-use crate::sst::{Access, Compression, SortOrder, SstOptions};
+use crate::sst::{Access, Compression, PARTITION_SIZES, SortOrder, SstOptions};
 use crate::{Error, Result};
 
 /// The least [`Options::memory_limit`], in bytes: below it the fixed costs of a few keyspaces and one compaction don't fit.
@@ -91,8 +91,8 @@ impl Options {
     ///
     /// Not counted is what users hold: batches being filled, values handed out, and memtables that a range or cursor pins
     /// which nobody moves ([`MemoryMetrics::pinned`](crate::MemoryMetrics::pinned)). Mapped files are the system's page cache and
-    /// not counted either. The sections of open SSTs are on the heap with [`Access::Pread`] and can't be put off: with
-    /// more than a few GiB of data in that mode give room for 1.5 bytes an entry.
+    /// not counted either. With [`Access::Pread`] an open SST holds its filter and index on the heap
+    /// if they are small, and otherwise some kilobytes that say where their pieces are ([`KeyspaceOptions::partition_size`]).
     ///
     /// ```
     /// # fn main() -> packstone::Result<()> {
@@ -342,6 +342,26 @@ impl KeyspaceOptions {
         self
     }
 
+    /// About how many bytes a piece of a large SST's filter and index has, 64 B to 1 MiB; a filter's has as many slots as the power of
+    /// two at or below says. Opening an SST reads none of them, and with [`Access::Pread`] the cache holds what is in use. An
+    /// SST with fewer keys than such a filter takes (0.95 for each slot) has both in one piece, which stays in memory while it is
+    /// open. Smaller is a cheaper first look-up, larger fewer reads for many. Default: 32 KiB, 31,130 keys.
+    ///
+    /// ```
+    /// use packstone::KeyspaceOptions;
+    /// assert_eq!(KeyspaceOptions::new().get_partition_size(), 32 << 10);
+    /// assert_eq!(KeyspaceOptions::new().partition_size(4096).get_partition_size(), 4096);
+    /// ```
+    pub fn partition_size(mut self, bytes: u32) -> Self {
+        self.sst.partition_size = bytes;
+        self
+    }
+
+    /// About how many bytes a piece of a large SST's filter and index has.
+    pub fn get_partition_size(&self) -> u32 {
+        self.sst.partition_size
+    }
+
     /// Bytes of small values that share a block.
     pub fn get_value_block_size(&self) -> u32 {
         self.sst.value_block_size
@@ -368,7 +388,10 @@ impl KeyspaceOptions {
             64,
             1 << 20,
         )?;
-        check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
+        check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)?;
+        let (least, most) = (*PARTITION_SIZES.start(), *PARTITION_SIZES.end());
+        let size = self.sst.partition_size;
+        check("partition_size", size.into(), least.into(), most.into())
     }
 
     /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tag 5, the seed, stands for hash order. Tags are never used again for something
@@ -388,8 +411,9 @@ impl KeyspaceOptions {
             SortOrder::Key => None,
             SortOrder::Hash { seed } => Some((5, seed)),
         };
-        put_varint(out, (fields.len() + usize::from(order.is_some())) as u64);
-        for (tag, value) in fields.into_iter().chain(order) {
+        let partition_size = (6, u64::from(self.sst.partition_size));
+        put_varint(out, (fields.len() + usize::from(order.is_some()) + 1) as u64);
+        for (tag, value) in fields.into_iter().chain(order).chain([partition_size]) {
             put_varint(out, tag);
             put_varint(out, value);
         }
@@ -413,6 +437,7 @@ impl KeyspaceOptions {
                 (3, size) => options.sst.key_block_size = u32::try_from(size).ok()?,
                 (4, 0 | 1) => options.sst.filter = value == 1,
                 (5, seed) => options.set_order(SortOrder::Hash { seed }),
+                (6, size) => options.sst.partition_size = u32::try_from(size).ok()?,
                 _ => return None,
             }
         }
@@ -436,10 +461,11 @@ mod tests {
             .compression(Compression::None)
             .value_block_size(64)
             .key_block_size(200)
-            .filter(false);
+            .filter(false)
+            .partition_size(65);
         let mut bytes = Vec::new();
         options.encode(&mut bytes);
-        assert_eq!(bytes, [4, 1, 0, 2, 64, 3, 200, 1, 4, 0]);
+        assert_eq!(bytes, [5, 1, 0, 2, 64, 3, 200, 1, 4, 0, 6, 65]);
         assert_eq!(decode(&bytes), Some(options));
         assert_eq!(
             decode(&[0]),
@@ -450,7 +476,12 @@ mod tests {
         hashed.set_seed(300);
         let mut bytes = Vec::new();
         hashed.encode(&mut bytes);
-        assert_eq!(bytes, [5, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2]);
+        assert_eq!(
+            bytes,
+            [
+                6, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2, 6, 128, 128, 2
+            ]
+        );
         let decoded = decode(&bytes).unwrap();
         assert_eq!(decoded.sst(), hashed.sst());
         let compressed = KeyspaceOptions::new().compression(Compression::Lz4);

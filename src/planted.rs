@@ -87,6 +87,10 @@ pub enum Bug {
     EqualHashesEqualKeys,
     /// 33: interpolation search never comes to the last block of a file.
     LastBlockMissed,
+    /// 35: a look-up asks the filter of the partition beside the one that can have the key.
+    FilterOfNeighbour,
+    /// 36: a look-up never comes to the last partition of a file.
+    LastPartitionMissed,
     /// 34: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
 }
@@ -123,7 +127,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 36] = [
+        pub const ALL: [Bug; 38] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -159,6 +163,8 @@ mod switch {
             Bug::PartsCutInsideKey,
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
+            Bug::FilterOfNeighbour,
+            Bug::LastPartitionMissed,
             Bug::OrderNotTheKeyspaces,
         ];
     }

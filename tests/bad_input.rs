@@ -471,6 +471,11 @@ fn every_option_out_of_its_range_is_named_with_what_is_allowed() {
         ),
         ("key_block_size", KeyspaceOptions::new().key_block_size(0)),
         ("key_block_size", KeyspaceOptions::new().key_block_size(u32::MAX)),
+        ("partition_size", KeyspaceOptions::new().partition_size(63)),
+        (
+            "partition_size",
+            KeyspaceOptions::new().partition_size((1 << 20) + 1),
+        ),
     ] {
         let error = error_of(db.keyspace_with("new", options));
         assert!(matches!(&error, Error::InvalidOption { name: named, .. } if *named == name));

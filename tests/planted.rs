@@ -194,5 +194,7 @@ hunts! {
     parts_cut_inside_a_key: PartsCutInsideKey by Model;
     equal_hashes_taken_for_equal_keys: EqualHashesEqualKeys by Model;
     a_last_block_that_is_missed: LastBlockMissed by Model;
+    a_filter_of_the_neighbour: FilterOfNeighbour by Model;
+    a_last_partition_that_is_missed: LastPartitionMissed by Model;
     an_order_that_is_not_the_keyspaces: OrderNotTheKeyspaces by Model;
 }

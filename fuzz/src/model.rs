@@ -85,6 +85,7 @@ impl Run {
         let layout = KeyspaceOptions::new()
             .compression(compression)
             .key_block_size(200)
+            .partition_size(64)
             .value_block_size(200);
         let keyspaces = [
             db.keyspace_with(KEYSPACES[0], layout.clone())?,

@@ -42,7 +42,10 @@ fn sample(closed: bool) -> Result<Sample> {
     let sim = SimEnv::new(5);
     let mut history = History::new();
     let db = options(&sim).open(DIR)?;
-    let layout = KeyspaceOptions::new().key_block_size(300).value_block_size(300);
+    let layout = KeyspaceOptions::new()
+        .key_block_size(300)
+        .value_block_size(300)
+        .partition_size(64);
     let keyspaces = [
         db.keyspace_with(KEYSPACES[0], layout.clone().compression(Compression::None))?,
         db.keyspace_with(KEYSPACES[1], layout)?,

@@ -202,7 +202,9 @@ mod tests {
         small.frozen.store(9 << 20, Ordering::Relaxed);
         memory.note([&small, &large].into_iter());
         for block in 0..2000 {
-            memory.cache.insert(0, block, &Arc::from(vec![0; 8192]));
+            memory
+                .cache
+                .insert(0, block, crate::sst::BlockKind::Value, &Arc::from(vec![0; 8192]));
         }
         assert!(
             memory.cache.used_bytes() <= 4 << 20,

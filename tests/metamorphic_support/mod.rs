@@ -71,6 +71,7 @@ impl OptionSet {
                 .key_block_size(rng.pick(&[64, 200, 1024, 16 << 10, 1 << 20]))
                 .value_block_size(rng.pick(&[64, 200, 4096, 1 << 20]))
                 .filter(rng.one_in(2))
+                .partition_size(rng.pick(&[64, 200, 1024, 32 << 10, 1 << 20]))
                 .compression(rng.pick(&[packstone::Compression::None, packstone::Compression::Lz4])),
             durability: rng.pick(&[None, None, Some(Durability::Buffered), Some(Durability::Sync)]),
             changing: rng.one_in(2).then(|| rng.next()),

@@ -178,11 +178,12 @@ impl Core {
         }
         let mut samples: Vec<(Vec<u8>, u64)> = Vec::new();
         for (_, table) in &plan.inputs {
-            let blocks = table.sst.index_count();
-            let count = blocks.clamp(1, SAMPLES);
+            let count = table.sst.index_count().clamp(1, SAMPLES);
             for sample in 0..count {
-                let at = (u64::from(blocks) * u64::from(sample) / u64::from(count)) as u32;
-                samples.push((table.sst.index_separator(at)?, table.meta.size / u64::from(count)));
+                samples.push((
+                    table.sst.sample(sample, count)?,
+                    table.meta.size / u64::from(count),
+                ));
             }
         }
         samples.sort_unstable();
