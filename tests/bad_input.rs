@@ -342,10 +342,10 @@ fn newer_versions_and_features_of_every_file_are_named_as_such() {
     }
     // SST: header of 52 bytes, footer of 128.
     for at in [8, 12] {
-        expect_newer(".sst", |bytes| set(bytes, at, 4, 0, 48));
+        expect_newer(".sst", |bytes| set(bytes, at, 5, 0, 48));
         expect_newer(".sst", |bytes| {
             let footer = bytes.len() - 128;
-            set(&mut bytes[footer..], at, 4, 0, 124);
+            set(&mut bytes[footer..], at, 5, 0, 124);
         });
     }
     expect_newer("CURRENT", |bytes| {
