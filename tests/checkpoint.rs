@@ -14,15 +14,7 @@ use std::thread;
 
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result};
-use support::hooked;
-
-fn tiny() -> Options {
-    Options::new()
-        .write_buffer_size(32 << 10)
-        .max_file_size(16 << 10)
-        .max_log_size(64 << 10)
-        .manifest_roll_size(4 << 10)
-}
+use support::{hooked, tiny};
 
 fn fill(keyspace: &Keyspace, numbers: std::ops::Range<u32>) -> Result<()> {
     numbers

@@ -14,7 +14,7 @@ use packstone::Options;
 use packstone::env::sim::{CrashStyle, SimEnv};
 use sst_dump::{COMMANDS, World};
 
-use crate::open_database::{Files, samples};
+use crate::open_database::{Files, sample};
 use crate::support::{Input, repair};
 
 const DIR: &str = "/db";
@@ -149,7 +149,7 @@ fn any_file(input: &mut Input<'_>, flags: u8) {
 
 /// Words of the input's choice, one a line, on an unchanged database.
 fn any_words(input: &mut Input<'_>) {
-    let sim = restore(&samples()[0].files);
+    let sim = restore(&sample(false, false).files);
     let words: Vec<String> = input
         .rest()
         .split(|byte| *byte == b'\n')
@@ -174,7 +174,7 @@ fn restore(files: &Files) -> SimEnv {
 }
 
 fn database(input: &mut Input<'_>, flags: u8) {
-    let sample = &samples()[usize::from(flags >> 2 & 1)];
+    let sample = sample(flags & 4 != 0, flags & 32 != 0);
     let repaired = flags & 8 != 0;
     let names: Vec<String> = sample.files.keys().cloned().collect();
     let target = match flags & 16 != 0 {

@@ -67,13 +67,7 @@ fn no_marker_goes_into_a_file_whose_successor_may_exist() {
     let wal = new_wal(&env, TINY);
     append(&wal, 1).unwrap();
     let before = sim.read_file(log_path(1)).unwrap();
-    sim.fail_matching(
-        Some(Io::Write),
-        "000002",
-        1,
-        ErrorKind::StorageFull,
-        Effect::Partial,
-    );
+    fail_half_way_into_the_second_file(&sim);
     append(&wal, 2).unwrap_err();
     wal.sync(wal.end()).unwrap();
     assert_eq!(sim.read_file(log_path(1)).unwrap(), before);
