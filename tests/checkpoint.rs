@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
-use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result};
+use packstone::{Access, Db, Durability, Error, Keyspace, Result};
 use support::{hooked, tiny};
 
 fn fill(keyspace: &Keyspace, numbers: std::ops::Range<u32>) -> Result<()> {
