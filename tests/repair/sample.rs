@@ -111,8 +111,8 @@ impl Writer {
         let ids = self.ids();
         self.db.close().unwrap();
         let files = files_of(&self.sim, SOURCE);
-        let orders = ssts(&files).iter().map(|name| {
-            let sst = open_sst(&self.sim, name);
+        let orders = ssts(&files).into_iter().map(|name| {
+            let sst = open_sst(&self.sim, &name);
             (sst.properties().keyspace, sst.order())
         });
         Sample {
