@@ -90,6 +90,7 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
+        .latencies(rng.one_in(4))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {
