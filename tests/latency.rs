@@ -130,6 +130,8 @@ fn off_no_operation_reads_the_clock_and_on_each_reads_it_twice() -> Result<()> {
     Ok(())
 }
 
+const ENTRIES: u64 = 2_500;
+
 /// A store that is filled until it has compacted several times, at a pace that takes time.
 fn filled(seed: u64) -> Result<(SimEnv, Db, Keyspace)> {
     let sim = SimEnv::new(seed);
@@ -142,7 +144,7 @@ fn filled(seed: u64) -> Result<(SimEnv, Db, Keyspace)> {
         .open("/db")?;
     let keyspace = db.keyspace("a")?;
     let mut rng = Rng::new(seed);
-    for _ in 0..4_000 {
+    for _ in 0..ENTRIES {
         keyspace.put(key(rng.below(5_000) as u32), rng.fill(100))?;
     }
     db.wait_for_background()?;
@@ -155,7 +157,7 @@ fn one_seed_gives_the_same_latencies_again() -> Result<()> {
     let (metrics, again) = (run(3)?, run(3)?);
     assert_eq!(metrics.latencies, again.latencies);
     let latencies = &metrics.latencies;
-    assert_eq!(latencies.write_buffered.count, 4_000);
+    assert_eq!(latencies.write_buffered.count, ENTRIES);
     assert_eq!(latencies.flush.count, metrics.flushes);
     assert_eq!(latencies.compaction.count, metrics.compactions);
     // The rate limit makes compactions take the simulated machine's time: as long as their bytes are worth.

@@ -172,8 +172,10 @@ impl<'a> Runner<'a> {
         self.threads_started += 2 * self.config.threads as u64;
         let report = workloads::sustained::run(self.config, database, seed)
             .map_err(|failure| Failure(format!("{name}: {failure}")))?;
-        // The times that `stats` may show were switched on for it.
-        database.db.set_latencies(self.config.latencies);
+        // It has switched them on.
+        if !self.config.latencies {
+            database.db.set_latencies(false);
+        }
         self.console.text(&report.text)?;
         if report.held {
             Ok(())
