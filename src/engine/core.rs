@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::compaction::pace::Pace;
 use super::health::Failures;
 use super::keyspace::KeyspaceCore;
+use super::latency::Latencies;
 use super::memory::Memory;
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
+    pub(crate) latencies: Latencies,
     pub(super) health: Failures,
     pub(super) running_jobs: AtomicUsize,
     pub(super) closed: AtomicBool,
@@ -164,6 +166,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Core> {
         Arc::new(Core {
+            latencies: Latencies::new(parts.options.latencies),
             env: parts.env,
             dir: parts.dir,
             options: parts.options,

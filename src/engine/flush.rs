@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::compaction::rules::Retention;
 use super::core::Core;
 use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
+use super::latency::Timed;
 use super::merge::{Direction, Merge, Source};
 use super::output::{Cuts, Output, Run, discard_tables};
 use super::table::Table;
@@ -61,7 +62,7 @@ impl Core {
         let Some(newest) = frozen.first().filter(|_| !keyspace.is_dropped()) else {
             return Ok(());
         };
-        let start = self.env.clock.now();
+        let (start, timed) = (self.env.clock.now(), self.begin_timing());
         let (tables, entries_in) = self.write_frozen(keyspace, &frozen)?;
         if !planted::is(Bug::LogNotSyncedBeforeFlush) {
             self.sync_log()?;
@@ -78,6 +79,7 @@ impl Core {
             ..JobWork::default()
         };
         keyspace.note_work(0, job);
+        self.note_time(Timed::Flush, timed);
         self.update_pressure_of(keyspace);
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();

@@ -11,6 +11,7 @@
 //! | `memory` | one limit for memtables, cache, open SSTs and jobs |
 //! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
+//! | `latency` | how long operations take, and what filters spare |
 //! | `read` | point look-ups |
 //! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
 //! | `snapshots` | the numbers that somebody still reads at |
@@ -27,11 +28,12 @@ pub(crate) mod health;
 mod jobs;
 pub(crate) mod keyspace;
 mod keyspaces;
+pub(crate) mod latency;
 mod level_cursor;
 pub(crate) mod memory;
 pub(crate) mod merge;
 mod output;
-mod pressure;
+pub(crate) mod pressure;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
+use super::latency::Timed;
 use super::table::Table;
 use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
 use crate::planted::{self, Bug};
 use crate::sst::SortOrder;
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
+use crate::wal::{LogPosition, Wal};
 use crate::{Error, Result};
 
 /// The manifest and the state that it describes. `None` when opened read-only.
@@ -101,7 +103,15 @@ impl Core {
     /// Makes everything in the log so far durable: before any edit that depends on it.
     pub(crate) fn sync_log(&self) -> Result<()> {
         let wal = self.wal()?;
-        wal.sync(wal.end())
+        self.sync_log_to(wal, wal.end())
+    }
+
+    /// Makes everything in the log below `upto` durable.
+    pub(crate) fn sync_log_to(&self, wal: &Wal, upto: LogPosition) -> Result<()> {
+        let begun = self.begin_timing();
+        let result = wal.sync(upto);
+        self.note_time(Timed::LogSync, begun);
+        result
     }
 
     /// Opens a finished SST.

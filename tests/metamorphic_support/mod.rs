@@ -92,6 +92,7 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .sync_interval(interval)
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
         .log_medium(rng.pick(&[LogMedium::Auto, LogMedium::Plain]))
+        .latencies(rng.one_in(4))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {

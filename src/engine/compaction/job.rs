@@ -15,6 +15,7 @@ use super::plan::{Action, Plan};
 use super::range::plan_range;
 use crate::engine::core::Core;
 use crate::engine::keyspace::{JobWork, Jobs, KeyspaceCore, Work};
+use crate::engine::latency::Timed;
 use crate::engine::output::discard_tables;
 use crate::engine::table::Table;
 use crate::engine::tree::Tree;
@@ -244,13 +245,14 @@ impl Core {
     }
 
     fn merge(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
-        let start = self.env.clock.now();
+        let (start, timed) = (self.env.clock.now(), self.begin_timing());
         self.env.scheduler.breathe();
         let outputs = self.write_outputs(keyspace, &chosen.plan, &chosen.tree)?;
         self.env.scheduler.breathe();
         self.commit_compaction(keyspace, &chosen.plan, Some(&outputs))?;
         let time = self.env.clock.now().saturating_sub(start);
         self.note_compaction(keyspace, &chosen.plan, &outputs, time);
+        self.note_time(Timed::Compaction, timed);
         Ok(())
     }
 
