@@ -84,9 +84,7 @@ fn write(input: &mut Input<'_>, mapped: bool) -> Made {
     let env = sim.env();
     env.fs.create_dir_all(Path::new(DIR)).unwrap();
     let begin = replay(&sim, &LogFacts::none(), RecoveryMode::Absolute);
-    let (mut log, mut facts, _) = begin
-        .resume(&env, Path::new(DIR), FILE_SIZE, mapped)
-        .unwrap();
+    let (mut log, mut facts, _) = begin.resume(&env, Path::new(DIR), FILE_SIZE, mapped).unwrap();
     let mut batches: Vec<Batch> = Vec::new();
     let mut last = 0;
     for _ in 0..input.u8() % STEPS {
@@ -118,9 +116,7 @@ fn write(input: &mut Input<'_>, mapped: bool) -> Made {
                 drop(log);
                 let found = replay(&sim, &facts, RecoveryMode::Absolute);
                 assert!(found.error.is_none() && found.batches == batches);
-                let (next, known, old) = found
-                    .resume(&env, Path::new(DIR), FILE_SIZE, mapped)
-                    .unwrap();
+                let (next, known, old) = found.resume(&env, Path::new(DIR), FILE_SIZE, mapped).unwrap();
                 (log, facts) = (next, known);
                 if step & 32 != 0 {
                     old.iter().for_each(|path| env.fs.remove(path).unwrap());
