@@ -89,6 +89,8 @@ pub enum Bug {
     LastBlockMissed,
     /// 34: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
+    /// 37: a flush in the middle of a replay leaves the memtable out that is being filled, and calls its numbers flushed.
+    SpilledTooFar,
 }
 
 /// A moment at which a test can step in.
@@ -123,7 +125,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 36] = [
+        pub const ALL: [Bug; 37] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -160,6 +162,7 @@ mod switch {
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
             Bug::OrderNotTheKeyspaces,
+            Bug::SpilledTooFar,
         ];
     }
 

@@ -94,4 +94,5 @@ power_loss_at_every_call! {
     readers_are_no_hindrance_to_a_crash_at_every_call: 13;
     checkpoints_survive_a_crash_at_every_call: 14;
     readers_beside_the_writer_survive_a_crash_at_every_call: 15;
+    a_recovery_that_flushes_survives_a_crash_at_every_call: 16;
 }

@@ -195,4 +195,5 @@ hunts! {
     equal_hashes_taken_for_equal_keys: EqualHashesEqualKeys by Model;
     a_last_block_that_is_missed: LastBlockMissed by Model;
     an_order_that_is_not_the_keyspaces: OrderNotTheKeyspaces by Model;
+    a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Crashes;
 }

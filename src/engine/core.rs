@@ -22,9 +22,8 @@ use super::versions::ManifestState;
 use crate::env::{Env, Event, Lock};
 use crate::manifest::{Edit, Record};
 use crate::memtable::{Memtable, SortedTable};
-use crate::names;
 use crate::options::Options;
-use crate::sst::{Access, SstReadOptions};
+use crate::sst::Access;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
@@ -203,26 +202,6 @@ impl Core {
             Err(Error::Closed)
         } else {
             Ok(())
-        }
-    }
-
-    pub(crate) fn new_file_number(&self) -> Result<u64> {
-        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
-        if number >= names::MAX_NUMBER {
-            self.next_file_number.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::LimitExceeded {
-                what: "number of files ever created",
-                size: number,
-                limit: names::MAX_NUMBER,
-            });
-        }
-        Ok(number)
-    }
-
-    pub(crate) fn read_options(&self) -> SstReadOptions {
-        SstReadOptions {
-            access: self.options.access,
-            cache: self.memory.cache().clone(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::compaction::rules::Retention;
 use super::core::Core;
+use super::factory::Factory;
 use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
 use super::merge::{Direction, Merge, Source};
 use super::output::{Cuts, Output, Run, discard_tables};
@@ -19,8 +20,8 @@ use crate::memtable::SortedTable;
 use crate::planted::{self, Bug};
 use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
-use crate::types::EntryKind;
-use crate::{Error, Result};
+use crate::types::{EntryKind, SeqNo};
+use crate::Result;
 
 impl Core {
     /// Sees to it that the keyspace's frozen memtables get flushed.
@@ -62,7 +63,9 @@ impl Core {
             return Ok(());
         };
         let start = self.env.clock.now();
-        let (tables, entries_in) = self.write_frozen(keyspace, &frozen)?;
+        // All that is written here was published before it was frozen, so the sample comes after it.
+        let snapshots = self.snapshots.sample();
+        let (tables, entries_in) = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
         if !planted::is(Bug::LogNotSyncedBeforeFlush) {
             self.sync_log()?;
         }
@@ -82,53 +85,6 @@ impl Core {
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();
         Ok(())
-    }
-
-    /// Writes the memtables' entries to new SSTs, without the versions that nobody can see; says how many it read.
-    fn write_frozen(
-        &self,
-        keyspace: &Arc<KeyspaceCore>,
-        frozen: &[Frozen],
-    ) -> Result<(Vec<Arc<Table>>, u64)> {
-        // All that is written here was published before it was frozen, so the sample comes after it.
-        let mut retention = Retention::new(self.snapshots.sample());
-        let sources = frozen
-            .iter()
-            .map(|frozen| Source::Memory(frozen.table.cursor()))
-            .collect();
-        let mut merge = Merge::new(sources, Direction::Forward, None)?;
-        let upto = frozen.first().map_or(0, |newest| newest.upto);
-        let run = Run::new(keyspace.clone(), Vec::new(), upto);
-        let mut output = Output::new(self, &run, Cuts::new(self));
-        let mut entries = 0;
-        let mut write = || -> Result<()> {
-            while merge.valid() {
-                if self.is_closed() {
-                    return Err(Error::Closed);
-                }
-                entries += 1;
-                let (seq, value) = (merge.seq(), merge.value());
-                // A tombstone stays: what it hides may lie in the levels below.
-                if retention.keeps(merge.key(), seq) {
-                    match value.value.kind() {
-                        EntryKind::Tombstone => output.add(merge.key(), seq, EntryValue::Tombstone)?,
-                        EntryKind::Put => {
-                            output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
-                        }
-                    }
-                }
-                merge.advance()?;
-            }
-            Ok(())
-        };
-        match write() {
-            Ok(()) => Ok((run.finish(self, vec![output.end()])?, entries)),
-            Err(e) => {
-                output.abandon();
-                run.discard(self);
-                Err(e)
-            }
-        }
     }
 
     /// Makes the flush durable and true.
@@ -223,5 +179,50 @@ impl Core {
             keyspace.is_dropped() || keyspace.view().frozen.iter().all(|frozen| frozen.upto > upto)
         });
         if done { Ok(()) } else { outcome }
+    }
+}
+
+/// Writes the memtables' entries (newest memtable first) to new SSTs, without the versions that nobody can see; says how many it read.
+pub(super) fn write_frozen(
+    factory: &Factory<'_>,
+    keyspace: &Arc<KeyspaceCore>,
+    frozen: &[Frozen],
+    snapshots: Vec<SeqNo>,
+) -> Result<(Vec<Arc<Table>>, u64)> {
+    let mut retention = Retention::new(snapshots);
+    let sources = frozen
+        .iter()
+        .map(|frozen| Source::Memory(frozen.table.cursor()))
+        .collect();
+    let mut merge = Merge::new(sources, Direction::Forward, None)?;
+    let upto = frozen.first().map_or(0, |newest| newest.upto);
+    let run = Run::new(keyspace.clone(), Vec::new(), upto);
+    let mut output = Output::new(factory, &run, Cuts::new(factory.options));
+    let mut entries = 0;
+    let mut write = || -> Result<()> {
+        while merge.valid() {
+            factory.check_wanted()?;
+            entries += 1;
+            let (seq, value) = (merge.seq(), merge.value());
+            // A tombstone stays: what it hides may lie in the levels below.
+            if retention.keeps(merge.key(), seq) {
+                match value.value.kind() {
+                    EntryKind::Tombstone => output.add(merge.key(), seq, EntryValue::Tombstone)?,
+                    EntryKind::Put => {
+                        output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
+                    }
+                }
+            }
+            merge.advance()?;
+        }
+        Ok(())
+    };
+    match write() {
+        Ok(()) => Ok((run.finish(factory, vec![output.end()])?, entries)),
+        Err(e) => {
+            output.abandon();
+            run.discard(factory);
+            Err(e)
+        }
     }
 }

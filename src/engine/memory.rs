@@ -87,6 +87,16 @@ pub(crate) fn fitted(options: Options, available: u64) -> Options {
     }
 }
 
+/// The limit in these options. REQUIRES: they have been `fitted`.
+pub(crate) fn limit_of(options: &Options) -> u64 {
+    options.memory_limit.unwrap_or(MIN_MEMORY_LIMIT)
+}
+
+/// Bytes of memtables up to which writers run free: two thirds of the share.
+pub(crate) fn free_memtables(limit: u64) -> u64 {
+    being_filled(limit) * 2
+}
+
 fn cache_share(limit: u64) -> u64 {
     limit / 8 * 3
 }
@@ -95,12 +105,17 @@ fn being_filled(limit: u64) -> u64 {
     limit / 8
 }
 
+/// Entries of an SST at the most, so that two can be built at a time within the jobs' share.
+pub(crate) fn building_entries(limit: u64) -> u64 {
+    limit / 32 / BUILDING_ENTRY
+}
+
 impl Memory {
     /// REQUIRES: the options have been `fitted`.
     pub(crate) fn new(options: &Options) -> Self {
         let cache_size = options.cache_size;
         Memory {
-            limit: options.memory_limit.unwrap_or(MIN_MEMORY_LIMIT),
+            limit: limit_of(options),
             cache_size,
             cache: Arc::new(BlockCache::new(cache_size)),
             active: AtomicU64::new(0),
@@ -121,11 +136,6 @@ impl Memory {
     /// Bytes that memtables may take while they are being filled.
     pub(crate) fn being_filled(&self) -> u64 {
         being_filled(self.limit)
-    }
-
-    /// Entries of an SST at the most, so that two can be built at a time within the jobs' share.
-    pub(crate) fn building_entries(&self) -> u64 {
-        self.limit / 32 / BUILDING_ENTRY
     }
 
     /// Takes note of what all keyspaces hold; the cache gets what is left of its share.
@@ -189,7 +199,7 @@ mod tests {
         for limit in [MIN_MEMORY_LIMIT, 64 << 20, 1 << 30] {
             let memory = with(limit, u64::MAX);
             let memtables = 3 * memory.being_filled();
-            let building = 2 * memory.building_entries() * BUILDING_ENTRY;
+            let building = 2 * building_entries(limit) * BUILDING_ENTRY;
             assert!(memtables + memory.cache_size + building <= limit / 8 * 7);
         }
     }

@@ -9,7 +9,7 @@
 //! | `commit`, `queue` | the write path: group commit, memtable rotation |
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
 //! | `memory` | one limit for memtables, cache, open SSTs and jobs |
-//! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
+//! | `flush`, `compaction`, `output`, `factory` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
 //! | `read` | point look-ups |
 //! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
@@ -22,6 +22,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;
+mod factory;
 mod flush;
 pub(crate) mod health;
 mod jobs;

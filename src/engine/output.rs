@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use super::compaction::pace::PORTION;
-use super::core::Core;
+use super::factory::Factory;
 use super::keyspace::KeyspaceCore;
+use super::memory::{building_entries, limit_of};
 use super::table::{Table, describe};
 use crate::manifest::FileMeta;
 use crate::names;
+use crate::options::Options;
 use crate::planted::{self, Bug};
 use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOptions, SstOrigin};
 use crate::sync::Mutex;
@@ -64,17 +66,17 @@ impl Run {
         }
     }
 
-    fn begin_file(&self, core: &Core) -> Result<Begun> {
+    fn begin_file(&self, factory: &Factory<'_>) -> Result<Begun> {
         let mut begun = self.begun.lock();
         // Under the lock: a file names all those of the run that have smaller numbers.
-        let number = core.new_file_number()?;
+        let number = factory.new_file_number()?;
         let earlier = begun.clone();
         begun.push(number);
         drop(begun);
-        let path = names::sst(&core.dir, number);
+        let path = names::sst(factory.dir, number);
         let created = |e| Error::io("create", &path, e);
-        let identity = core.env.entropy.identity().map_err(created)?;
-        let file = core.env.fs.create(&path).map_err(created)?;
+        let identity = factory.env.entropy.identity().map_err(created)?;
+        let file = factory.env.fs.create(&path).map_err(created)?;
         let identity = SstIdentity {
             keyspace: self.keyspace.id,
             file_number: number,
@@ -94,13 +96,13 @@ impl Run {
             flushed: self.flushed,
             run: earlier,
             last: false,
-            dead: core.trash.dead(),
+            dead: factory.trash.dead(),
         });
         Ok(Begun { number, builder })
     }
 
     /// Finishes the files that are left and makes all of them, with their names, durable; opens them for reading.
-    pub(crate) fn finish(&self, core: &Core, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
+    pub(crate) fn finish(&self, factory: &Factory<'_>, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
         let mut finished = Vec::new();
         let mut left = Vec::new();
         for part in parts {
@@ -121,35 +123,32 @@ impl Run {
             }
             result = builder.finish().map(|summary| finished.push(describe(&summary)));
         }
-        let result = result.and_then(|()| self.publish(core, finished));
+        let result = result.and_then(|()| self.publish(factory, finished));
         if result.is_err() {
-            self.discard(core);
+            self.discard(factory);
         }
         result
     }
 
-    fn publish(&self, core: &Core, finished: Vec<FileMeta>) -> Result<Vec<Arc<Table>>> {
+    fn publish(&self, factory: &Factory<'_>, finished: Vec<FileMeta>) -> Result<Vec<Arc<Table>>> {
         if finished.is_empty() {
             return Ok(Vec::new());
         }
         let order = self.keyspace.order();
         if !planted::is(Bug::SstNameNotSynced) {
-            core.env
-                .fs
-                .sync_dir(&core.dir)
-                // Final, whoever asked: other names that were made meanwhile may be lost with ours.
-                .map_err(|e| core.poison(Error::io("sync", &core.dir, e)))?;
+            let synced = factory.env.fs.sync_dir(factory.dir);
+            synced.map_err(|e| factory.sync_failed(Error::io("sync", factory.dir, e)))?;
         }
         finished
             .into_iter()
-            .map(|meta| core.open_table(meta, order))
+            .map(|meta| factory.open_table(meta, order))
             .collect()
     }
 
     /// Gives up: the files are in no version, and go. REQUIRES: nobody writes into the run any more.
-    pub(crate) fn discard(&self, core: &Core) {
+    pub(crate) fn discard(&self, factory: &Factory<'_>) {
         for number in self.begun.lock().drain(..) {
-            core.trash.throw_away(names::sst(&core.dir, number));
+            factory.trash.throw_away(names::sst(factory.dir, number));
         }
     }
 }
@@ -170,13 +169,13 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub(crate) fn new(core: &Core) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         // What may be spent on building is for two files. A flush writes one; each thread that compacts has one in hand, and one that
         // waits for the other parts.
-        let compacting = core.options.background_threads.saturating_sub(1).max(1) as u64;
-        let building = core.memory.building_entries() * 2 / (1 + 2 * compacting);
+        let compacting = options.background_threads.saturating_sub(1).max(1) as u64;
+        let building = building_entries(limit_of(options)) * 2 / (1 + 2 * compacting);
         Cuts {
-            max_bytes: core.options.max_file_size,
+            max_bytes: options.max_file_size,
             max_entries: MAX_ENTRIES.min(building).max(1),
             ..Cuts::default()
         }
@@ -185,7 +184,7 @@ impl Cuts {
 
 /// SSTs being written in key order, into a run.
 pub(crate) struct Output<'a> {
-    core: &'a Core,
+    factory: &'a Factory<'a>,
     run: &'a Run,
     cuts: Cuts,
     builder: Option<Begun>,
@@ -202,9 +201,9 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(core: &'a Core, run: &'a Run, cuts: Cuts) -> Self {
+    pub(crate) fn new(factory: &'a Factory<'a>, run: &'a Run, cuts: Cuts) -> Self {
         Output {
-            core,
+            factory,
             run,
             cuts,
             builder: None,
@@ -229,14 +228,16 @@ impl<'a> Output<'a> {
         }
         let begun = match self.builder.take() {
             Some(begun) => begun,
-            None => self.run.begin_file(self.core)?,
+            None => self.run.begin_file(self.factory)?,
         };
         let builder = &mut self.builder.insert(begun).builder;
         builder.add(key, seq, value)?;
-        if self.cuts.paced {
+        if self.cuts.paced
+            && let Some(core) = self.factory.core
+        {
             let bytes = builder.estimated_size();
             if bytes >= self.paid_bytes + PORTION {
-                self.core.keep_pace(bytes - self.paid_bytes);
+                core.keep_pace(bytes - self.paid_bytes);
                 self.paid_bytes = bytes;
             }
         }
@@ -281,14 +282,15 @@ impl<'a> Output<'a> {
         self.passed_bytes = 0;
         if let Some(Begun { builder, .. }) = self.builder.take() {
             let summary = builder.finish()?;
-            if self.cuts.paced {
-                self.core
-                    .keep_pace(summary.file_size.saturating_sub(self.paid_bytes));
+            if self.cuts.paced
+                && let Some(core) = self.factory.core
+            {
+                core.keep_pace(summary.file_size.saturating_sub(self.paid_bytes));
             }
             self.finished.push(describe(&summary));
         }
         self.paid_bytes = 0;
-        self.core.env.scheduler.breathe();
+        self.factory.env.scheduler.breathe();
         Ok(())
     }
 

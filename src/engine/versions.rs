@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::table::Table;
-use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
 use crate::planted::{self, Bug};
-use crate::sst::SortOrder;
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
 use crate::{Error, Result};
@@ -99,12 +98,6 @@ impl Core {
     pub(crate) fn sync_log(&self) -> Result<()> {
         let wal = self.wal()?;
         wal.sync(wal.end())
-    }
-
-    /// Opens a finished SST.
-    pub(crate) fn open_table(&self, meta: FileMeta, order: SortOrder) -> Result<Arc<Table>> {
-        let options = self.read_options();
-        Table::open(&self.env, &self.dir, meta, order, &options, &self.trash)
     }
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.

@@ -38,7 +38,8 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
         45..53 => Fill {
             keyspace: rng.pick(live),
             from: rng.below(60) as u32,
-            count: 1 + rng.below(6) as u32,
+            // Now and then more than a replay keeps in memory.
+            count: 1 + rng.below(rng.pick(&[6, 6, 6, 40])) as u32,
             len: rng.pick(&[10, 900, 3900]),
         },
         53..57 => Sync,

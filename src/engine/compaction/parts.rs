@@ -143,10 +143,10 @@ impl Core {
         let failure = progress.failure.take();
         drop(progress);
         match failure {
-            None => parts.run.finish(self, written),
+            None => parts.run.finish(&self.factory(), written),
             Some(error) => {
                 written.into_iter().for_each(Written::abandon);
-                parts.run.discard(self);
+                parts.run.discard(&self.factory());
                 Err(error)
             }
         }
@@ -154,8 +154,9 @@ impl Core {
 
     /// Takes part after part until none is left.
     fn work_on(&self, parts: &Parts) {
+        let factory = self.factory();
         while let Some(mut part) = Part::take(parts) {
-            let mut output = Output::new(self, &parts.run, parts.cuts.clone());
+            let mut output = Output::new(&factory, &parts.run, parts.cuts.clone());
             part.outcome = Some(match self.merge_part(&part, &mut output) {
                 Ok(()) => Ok(output.end()),
                 Err(error) => {
@@ -205,9 +206,9 @@ impl Core {
             // One file, however large: it is their number that counts here.
             return Cuts {
                 max_bytes: most_within(limits).saturating_mul(2),
-                max_entries: Cuts::new(self).max_entries * MOST_WITHIN,
+                max_entries: Cuts::new(&self.options).max_entries * MOST_WITHIN,
                 paced: true,
-                ..Cuts::new(self)
+                ..Cuts::new(&self.options)
             };
         }
         let behind = tree.overlapping(level + 1, &plan.least, &plan.greatest);
@@ -215,7 +216,7 @@ impl Core {
             grandparents: tree.level(level + 1).get(behind).unwrap_or_default().to_vec(),
             max_grandparents: limits.max_grandparents(),
             paced: true,
-            ..Cuts::new(self)
+            ..Cuts::new(&self.options)
         }
     }
 

@@ -82,7 +82,7 @@ fn attempt(
     };
     let first = Look::of(&loaded);
     let mut opening = Opening::new(env.clone(), dir, options.clone(), loaded, tables)?;
-    let replayed = opening.replay()?;
+    let replayed = opening.replay(None)?;
     let report = RecoveryReport::new(&replayed, opening.replayed);
     let unchanged = planted::is(Bug::ReaderNotRechecked)
         || (first.is_still_true(env, dir)? && ends_stand(env, dir, &replayed)?);

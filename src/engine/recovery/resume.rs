@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::directory::Listing;
 use super::opening::Opening;
+use super::spill::Spill;
 use crate::engine::core::Core;
 use crate::engine::versions::ManifestState;
 use crate::env::{Lock, Priority};
-use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Manifest, Record};
 use crate::names::{self, FileKind};
 use crate::record_log::LogKind;
 use crate::wal::{self, Replayed, WalOptions};
@@ -22,6 +23,7 @@ impl Opening {
         mut self,
         names: &Listing,
         replayed: Replayed,
+        spill: Spill,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
         // A new database has its manifest first: files without one are never taken for a beginning.
@@ -38,9 +40,10 @@ impl Opening {
         let wal_options = WalOptions {
             max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
         };
-        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)?;
+        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
+            .inspect_err(|_| spill.discard(&self.dir))?;
         self.writes.log_number = log_number;
-        let mut found = Edit::default();
+        let mut found = spill.edit();
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }
@@ -49,11 +52,6 @@ impl Opening {
         found.push(Record::LogFloor(floor));
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
-        let highest_file = names.highest(|kind| match kind {
-            FileKind::Sst(number) => Some(number),
-            _ => None,
-        });
-        found.push(Record::NextFileNumber(highest_file.saturating_add(1)));
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
