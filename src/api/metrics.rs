@@ -86,6 +86,8 @@ pub struct MemoryMetrics {
     pub cache: u64,
     /// Sections of open SSTs that are held on the heap.
     pub open_ssts: u64,
+    /// What running flushes and compactions have reserved for their buffers.
+    pub jobs: u64,
     /// Memtables that have been flushed, and that nothing but ranges and cursors hold. Not in the limit: who holds them can
     /// move them, or let go.
     pub pinned: u64,
@@ -94,9 +96,9 @@ pub struct MemoryMetrics {
 }
 
 impl MemoryMetrics {
-    /// All that the limit is for, but for the buffers of running flushes and compactions, which have an eighth of it.
+    /// All that the limit is for.
     pub fn total(&self) -> u64 {
-        self.active_memtables + self.frozen_memtables + self.cache + self.open_ssts
+        self.active_memtables + self.frozen_memtables + self.cache + self.open_ssts + self.jobs
     }
 }
 
@@ -197,6 +199,7 @@ fn memory_metrics(core: &Core) -> MemoryMetrics {
         limit: core.memory.limit(),
         cache: core.memory.cache().used_bytes(),
         pinned: core.memory.pinned(),
+        jobs: core.budget.reserved(),
         ..MemoryMetrics::default()
     };
     for keyspace in core.keyspace_cores() {
@@ -294,13 +297,14 @@ impl fmt::Display for Metrics {
         let memory = &self.memory;
         writeln!(
             f,
-            "memory {:.1} of {:.1} MiB (memtables {:.1} + {:.1} frozen, cache {:.1}, open SSTs {:.1}), pinned {:.1}, mapped {:.1}",
+            "memory {:.1} of {:.1} MiB (memtables {:.1} + {:.1} frozen, cache {:.1}, open SSTs {:.1}, jobs {:.1}), pinned {:.1}, mapped {:.1}",
             mib(memory.total()),
             mib(memory.limit),
             mib(memory.active_memtables),
             mib(memory.frozen_memtables),
             mib(memory.cache),
             mib(memory.open_ssts),
+            mib(memory.jobs),
             mib(memory.pinned),
             mib(memory.mapped)
         )?;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::compaction::pace::Pace;
 use super::health::Failures;
 use super::keyspace::KeyspaceCore;
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     pub(crate) manifest: Mutex<ManifestState>,
     pub(crate) next_file_number: AtomicU64,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) budget: Budget,
     pub(crate) trash: Arc<Trash>,
     pub(crate) pressure: Pressure,
     pub(crate) pace: Pace,
@@ -165,6 +167,7 @@ impl Core {
         Arc::new(Core {
             env: parts.env,
             dir: parts.dir,
+            budget: Budget::new(&parts.options),
             options: parts.options,
             wal: parts.wal,
             commits: CommitQueue::default(),

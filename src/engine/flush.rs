@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::budget::buffers;
 use super::compaction::rules::Retention;
 use super::core::Core;
 use super::factory::Factory;
@@ -14,6 +15,7 @@ use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
 use super::merge::{Direction, Merge, Source};
 use super::output::{Cuts, Output, Run, discard_tables};
 use super::table::Table;
+use crate::Result;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::memtable::SortedTable;
@@ -21,7 +23,6 @@ use crate::planted::{self, Bug};
 use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
 use crate::types::{EntryKind, SeqNo};
-use crate::Result;
 
 impl Core {
     /// Sees to it that the keyspace's frozen memtables get flushed.
@@ -32,8 +33,20 @@ impl Core {
         self.spawn(Priority::High, keyspace, Core::run_flush);
     }
 
-    fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+    pub(super) fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let buffers = buffers(&self.options, Work::Flush);
+        let entries = keyspace
+            .view()
+            .frozen
+            .iter()
+            .map(|frozen| frozen.table.len() as u64)
+            .sum();
+        let bytes = buffers.building(buffers.max_entries.min(entries), keyspace.options.sst());
+        let Some(reserved) = self.reserve(Work::Flush, bytes) else {
+            return self.put_aside(Work::Flush, keyspace);
+        };
         let result = self.flush_frozen(keyspace);
+        drop(reserved);
         if result.is_ok() {
             // Before the flag goes down: a keyspace between the two jobs is not settled.
             self.schedule_compaction(keyspace);
@@ -197,7 +210,7 @@ pub(super) fn write_frozen(
     let mut merge = Merge::new(sources, Direction::Forward, None)?;
     let upto = frozen.first().map_or(0, |newest| newest.upto);
     let run = Run::new(keyspace.clone(), Vec::new(), upto);
-    let mut output = Output::new(factory, &run, Cuts::new(factory.options));
+    let mut output = Output::new(factory, &run, Cuts::new(factory.options, Work::Flush));
     let mut entries = 0;
     let mut write = || -> Result<()> {
         while merge.valid() {

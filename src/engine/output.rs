@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use super::budget::buffers;
 use super::compaction::pace::PORTION;
 use super::factory::Factory;
-use super::keyspace::KeyspaceCore;
-use super::memory::{building_entries, limit_of};
+use super::keyspace::{KeyspaceCore, Work};
 use super::table::{Table, describe};
 use crate::manifest::FileMeta;
 use crate::names;
@@ -32,6 +32,8 @@ pub(crate) struct Run {
     flushed: SeqNo,
     /// Numbers of all files begun, ascending.
     begun: Mutex<Vec<u64>>,
+    /// Of the files that parts have ended with, the one that may be the run's last.
+    waiting: Mutex<Option<Begun>>,
 }
 
 /// A file that is being written.
@@ -63,7 +65,13 @@ impl Run {
             replaces,
             flushed,
             begun: Mutex::default(),
+            waiting: Mutex::default(),
         }
+    }
+
+    /// How its files are laid out.
+    pub(crate) fn sst_options(&self) -> &SstOptions {
+        self.keyspace.options.sst()
     }
 
     fn begin_file(&self, factory: &Factory<'_>) -> Result<Begun> {
@@ -101,10 +109,39 @@ impl Run {
         Ok(Begun { number, builder })
     }
 
+    /// A part has ended. Its last file is finished, unless it may be the run's last: then it waits, and the one that has waited is
+    /// finished, so that only one does, however many parts there are.
+    pub(crate) fn end_part(&self, mut written: Written) -> Result<Written> {
+        let Some(mine) = written.last.take() else {
+            return Ok(written);
+        };
+        let mut waiting = self.waiting.lock();
+        let not_last = match waiting.take() {
+            None => {
+                *waiting = Some(mine);
+                None
+            }
+            Some(other) => {
+                let (earlier, later) = if other.number < mine.number {
+                    (other, mine)
+                } else {
+                    (mine, other)
+                };
+                *waiting = Some(later);
+                Some(earlier)
+            }
+        };
+        drop(waiting);
+        if let Some(Begun { builder, .. }) = not_last {
+            written.finished.push(describe(&builder.finish()?));
+        }
+        Ok(written)
+    }
+
     /// Finishes the files that are left and makes all of them, with their names, durable; opens them for reading.
     pub(crate) fn finish(&self, factory: &Factory<'_>, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
         let mut finished = Vec::new();
-        let mut left = Vec::new();
+        let mut left = Vec::from_iter(self.waiting.lock().take());
         for part in parts {
             finished.extend(part.finished);
             left.extend(part.last);
@@ -147,6 +184,9 @@ impl Run {
 
     /// Gives up: the files are in no version, and go. REQUIRES: nobody writes into the run any more.
     pub(crate) fn discard(&self, factory: &Factory<'_>) {
+        if let Some(Begun { builder, .. }) = self.waiting.lock().take() {
+            builder.abandon();
+        }
         for number in self.begun.lock().drain(..) {
             factory.trash.throw_away(names::sst(factory.dir, number));
         }
@@ -160,6 +200,8 @@ pub(crate) struct Cuts {
     pub(crate) max_bytes: u64,
     /// Entries at which the next file is started.
     pub(crate) max_entries: u64,
+    /// Bytes that are gathered for a write.
+    pub(crate) gathered: u64,
     /// The tables of the level after the output's that lie in its range, in order: a file that overlaps more than
     /// `max_grandparents` bytes of them ends, and one that is half full ends with one of them.
     pub(crate) grandparents: Vec<Arc<Table>>,
@@ -169,14 +211,12 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub(crate) fn new(options: &Options) -> Self {
-        // What may be spent on building is for two files. A flush writes one; each thread that compacts has one in hand, and one that
-        // waits for the other parts.
-        let compacting = options.background_threads.saturating_sub(1).max(1) as u64;
-        let building = building_entries(limit_of(options)) * 2 / (1 + 2 * compacting);
+    pub(crate) fn new(options: &Options, work: Work) -> Self {
+        let buffers = buffers(options, work);
         Cuts {
             max_bytes: options.max_file_size,
-            max_entries: MAX_ENTRIES.min(building).max(1),
+            max_entries: buffers.max_entries,
+            gathered: buffers.gathered,
             ..Cuts::default()
         }
     }
@@ -228,7 +268,11 @@ impl<'a> Output<'a> {
         }
         let begun = match self.builder.take() {
             Some(begun) => begun,
-            None => self.run.begin_file(self.factory)?,
+            None => {
+                let mut begun = self.run.begin_file(self.factory)?;
+                begun.builder.set_gathered(self.cuts.gathered);
+                begun
+            }
         };
         let builder = &mut self.builder.insert(begun).builder;
         builder.add(key, seq, value)?;

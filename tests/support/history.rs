@@ -186,6 +186,12 @@ impl History {
             .manifest_roll_size(self.limits.manifest_roll_size)
             .cache_size(self.limits.cache_size)
             .background_threads(self.limits.threads)
+            // Four threads and room for one compaction and one flush.
+            .memory_limit(if self.limits.threads == 4 {
+                16 << 20
+            } else {
+                512 << 20
+            })
             .compaction_rate_limit(limit)
             .sync_interval(self.limits.sync_interval)
             .access(access)

@@ -33,10 +33,8 @@ impl Opening {
         } else {
             None
         };
-        let log_number = replayed
-            .next_number
-            .max(self.catalog.log_known + 1)
-            .max(self.catalog.log_floor);
+        // Above all that the manifest names, too.
+        let log_number = replayed.next_number;
         let wal_options = WalOptions {
             max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
         };
@@ -68,7 +66,7 @@ impl Opening {
             None => self.new_manifest(names, &catalog)?,
         };
         let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
-        self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
+        self.remove_leftovers(names, obsolete_logs, &catalog);
         // What can't be deleted lies below the floor: the next open tries again.
         let _ = log.wal.remove_below(floor);
         let core = self.into_core(
@@ -100,13 +98,12 @@ impl Opening {
     }
 
     /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
-    /// stays, and does no harm.
+    /// stays, and does no harm. `names` were listed before the manifest that is in force now was created: all in it are older.
     fn remove_leftovers<'l>(
         &self,
         names: &Listing,
         obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
-        manifest: u64,
     ) {
         let live = |number: u64| {
             let mut levels = catalog.keyspaces.values().flat_map(|keyspace| &keyspace.levels);
@@ -118,9 +115,8 @@ impl Opening {
                 FileKind::Sst(number) => {
                     !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC)
                 }
-                FileKind::Manifest(number) => {
-                    number != manifest
-                        && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
+                FileKind::Manifest(_) => {
+                    self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
                 }
                 FileKind::Log(_) => false,
             };

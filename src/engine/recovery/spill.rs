@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::engine::core::WriteState;
 use crate::engine::factory::Factory;
 use crate::engine::flush::write_frozen;
@@ -27,7 +28,6 @@ use crate::planted::{self, Bug};
 use crate::sst::SstReadOptions;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::{KeyspaceId, SeqNo};
-use crate::Result;
 
 /// Frozen memtables that a keyspace may have after a replay: with more, it would slow writers down (`pressure`).
 const MOST_FROZEN: usize = 2;
@@ -48,7 +48,13 @@ pub(super) struct Spill {
 
 impl Spill {
     /// `first`: no SST has this number or a higher one, or ever had.
-    pub(super) fn new(env: &Env, options: &Options, memory: &Arc<Memory>, trash: &Arc<Trash>, first: u64) -> Self {
+    pub(super) fn new(
+        env: &Env,
+        options: &Options,
+        memory: &Arc<Memory>,
+        trash: &Arc<Trash>,
+        first: u64,
+    ) -> Self {
         Spill {
             env: env.clone(),
             options: options.clone(),
@@ -63,7 +69,12 @@ impl Spill {
 
     /// Takes note of a memtable that has been frozen.
     pub(super) fn note_frozen(&mut self, keyspace: &KeyspaceCore) {
-        let frozen = keyspace.view().frozen.iter().map(|frozen| frozen.table.memory_usage() as u64).sum();
+        let frozen = keyspace
+            .view()
+            .frozen
+            .iter()
+            .map(|frozen| frozen.table.memory_usage() as u64)
+            .sum();
         self.frozen.insert(keyspace.id, frozen);
     }
 
@@ -75,7 +86,9 @@ impl Spill {
             {
                 self.note_frozen(&frozen);
             }
-            let Some(active) = writes.active.get(&id) else { return Ok(()) };
+            let Some(active) = writes.active.get(&id) else {
+                return Ok(());
+            };
             self.flush(dir, &active.keyspace.clone(), last)?;
         }
         Ok(())
@@ -95,7 +108,10 @@ impl Spill {
             let active = writes.active.get(id).map_or(0, |active| active.noted_bytes);
             active + self.frozen.get(id).copied().unwrap_or(0)
         };
-        let holds_any = writes.active.iter().filter(|(id, active)| active.min_seq.is_some() || self.frozen.contains_key(id));
+        let holds_any = writes
+            .active
+            .iter()
+            .filter(|(id, active)| active.min_seq.is_some() || self.frozen.contains_key(id));
         holds_any.map(|(id, _)| *id).max_by_key(bytes)
     }
 
@@ -139,7 +155,9 @@ impl Spill {
     /// The edit that makes what has been flushed true.
     pub(super) fn edit(&self) -> Edit {
         let mut edit = self.edit.clone();
-        edit.push(Record::NextFileNumber(self.next_file_number.load(Ordering::Relaxed)));
+        edit.push(Record::NextFileNumber(
+            self.next_file_number.load(Ordering::Relaxed),
+        ));
         edit
     }
 
