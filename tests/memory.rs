@@ -152,12 +152,16 @@ fn numbered(i: u64) -> [u8; 8] {
     i.to_be_bytes()
 }
 
+fn value_of(i: u64, round: u8) -> [u8; 1000] {
+    [(i as u8).wrapping_add(round); 1000]
+}
+
 /// Writes numbered entries, each of them twice, into two keyspaces in turn.
 fn write_numbered(db: &Db, count: u64) -> Result<()> {
     let all = keyspaces(db, 2)?;
     for round in 0..2 {
         for i in 0..count {
-            all[(i % 2) as usize].put(numbered(i), [round + i as u8; 1000])?;
+            all[(i % 2) as usize].put(numbered(i), value_of(i, round))?;
         }
     }
     Ok(())
@@ -167,7 +171,7 @@ fn check_numbered(db: &Db, count: u64) -> Result<()> {
     let all = keyspaces(db, 2)?;
     for i in 0..count {
         let value = all[(i % 2) as usize].get(numbered(i))?;
-        assert_eq!(value.as_deref(), Some(&[1 + i as u8; 1000][..]), "{i}");
+        assert_eq!(value.as_deref(), Some(&value_of(i, 1)[..]), "{i}");
     }
     assert_eq!(
         all.iter()
@@ -190,6 +194,17 @@ fn a_log_larger_than_the_limit_is_replayed_within_it() -> Result<()> {
     for _ in 0..2 {
         let db = Options::new().env(sim.env()).memory_limit(16 * MIB).open("/db")?;
         within_its_limit(&db.metrics().memory);
+        let level_0 = db
+            .metrics()
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.levels[0].files)
+            .sum::<u64>();
+        assert!(
+            level_0 > 0 && db.metrics().flushes == 0,
+            "the opening has flushed: {}",
+            db.metrics()
+        );
         check_numbered(&db, count)?;
         drop(db);
         sim.crash(CrashStyle::KeepNothing);
