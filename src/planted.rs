@@ -95,6 +95,8 @@ pub enum Bug {
     ReusedTooEarly,
     /// 34: frames are stored into a mapped log file without room being reserved for them.
     RoomNotReserved,
+    /// 38: a flush in the middle of a replay leaves the memtable out that is being filled, and calls its numbers flushed.
+    SpilledTooFar,
 }
 
 /// A moment at which a test can step in.
@@ -129,7 +131,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 39] = [
+        pub const ALL: [Bug; 40] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -169,6 +171,7 @@ mod switch {
             Bug::ReusedHeaderNotSynced,
             Bug::ReusedTooEarly,
             Bug::RoomNotReserved,
+            Bug::SpilledTooFar,
         ];
     }
 

@@ -8,8 +8,8 @@
 //! | `recovery` | from a directory to a `Core` |
 //! | `commit`, `queue` | the write path: group commit, memtable rotation |
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
-//! | `memory` | one limit for memtables, cache, open SSTs and jobs |
-//! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
+//! | `memory`, `budget` | one limit for memtables, cache, open SSTs and jobs; what jobs reserve of it |
+//! | `flush`, `compaction`, `output`, `factory` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
 //! | `latency` | how long operations take, and what filters spare |
 //! | `read` | point look-ups |
@@ -18,11 +18,13 @@
 //! | `checkpoint` | a second directory with the state of one number |
 //! | `check` | self-checks of debug builds |
 
+mod budget;
 mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;
+mod factory;
 mod flush;
 pub(crate) mod health;
 mod jobs;

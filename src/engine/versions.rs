@@ -6,9 +6,8 @@ use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::latency::Timed;
 use super::table::Table;
-use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
 use crate::planted::{self, Bug};
-use crate::sst::SortOrder;
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
 use crate::wal::{LogPosition, Wal};
@@ -112,12 +111,6 @@ impl Core {
         let result = wal.sync(upto);
         self.note_time(Timed::LogSync, begun);
         result
-    }
-
-    /// Opens a finished SST.
-    pub(crate) fn open_table(&self, meta: FileMeta, order: SortOrder) -> Result<Arc<Table>> {
-        let options = self.read_options();
-        Table::open(&self.env, &self.dir, meta, order, &options, &self.trash)
     }
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.

@@ -223,11 +223,6 @@ impl Manifest {
         })
     }
 
-    /// The number of the newest manifest file that may exist.
-    pub(crate) fn number(&self) -> u64 {
-        self.last_number
-    }
-
     /// Syncs and seals the file.
     pub(crate) fn close(&mut self) -> Result<()> {
         match self.log.take() {

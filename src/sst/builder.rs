@@ -28,6 +28,8 @@ use crate::{Error, KeyspaceId, Result, Slice};
 
 /// Writes are gathered up to this many bytes: 1 MiB, past which a write call's own cost no longer shows.
 const CHUNK: usize = 1 << 20;
+/// The same, for those who count.
+pub(crate) const MOST_GATHERED: u64 = CHUNK as u64;
 /// The largest file, in bytes: offsets are u32.
 const MAX_FILE_LEN: u64 = u32::MAX as u64;
 /// Bytes that `is_full` keeps free below [`MAX_FILE_LEN`], for one more entry of any size.
@@ -115,6 +117,7 @@ pub struct SstBuilder {
     properties: Properties,
     /// Bytes that are not yet written, and the offset where they go.
     pending: Vec<u8>,
+    gathered: usize,
     written: u64,
     /// By block number; blocks that are open have zeros.
     places: Vec<[u8; PLACE_LEN]>,
@@ -175,6 +178,7 @@ impl SstBuilder {
                 keyspace: identity.keyspace,
                 order: options.order,
             }),
+            gathered: CHUNK,
             written: 0,
             places: Vec::new(),
             keys: KeyBlockBuilder::new(options.order),
@@ -196,6 +200,11 @@ impl SstBuilder {
     /// Says where the file comes from.
     pub fn set_origin(&mut self, origin: SstOrigin) {
         self.properties.origin = origin;
+    }
+
+    /// Gathers so many bytes for a write, at most a MiB.
+    pub(crate) fn set_gathered(&mut self, bytes: u64) {
+        self.gathered = bytes.min(MOST_GATHERED) as usize;
     }
 
     /// Says that no further file of its run follows.
@@ -466,7 +475,7 @@ impl SstBuilder {
             stored_bytes: totals.stored_bytes + u64::from(stored_len),
             uncompressed_bytes: totals.uncompressed_bytes + u64::from(len),
         };
-        if self.pending.len() >= CHUNK {
+        if self.pending.len() >= self.gathered {
             self.flush()?;
         }
         Ok(())
@@ -582,7 +591,7 @@ impl SstBuilder {
             });
         }
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= CHUNK {
+        if self.pending.len() >= self.gathered {
             self.flush()?;
         }
         Ok(SectionPlace {

@@ -26,6 +26,8 @@ use crate::{Error, Result, Slice};
 
 /// The size of a read-ahead, in bytes: 256 KiB, at which a disk of 300 MB/s spends under a tenth on the call itself.
 const WINDOW: u64 = 256 << 10;
+/// The same, for those who count.
+pub(crate) const MOST_WINDOW: u64 = WINDOW;
 /// The size of a read that is not (yet) known to be part of a sequence, in bytes.
 const FIRST_WINDOW: u64 = 32 << 10;
 
@@ -60,10 +62,11 @@ struct Loaded {
 }
 
 /// What `load`, which takes `&self`, remembers.
-#[derive(Default)]
 struct Reading {
     last_values: Option<(u32, BlockBytes)>,
     windows: [Window; 2],
+    /// How large they get.
+    window: u64,
     /// The window that was read last.
     newest: usize,
     backwards: bool,
@@ -120,7 +123,13 @@ impl Sst {
             key: Vec::new(),
             seq: 0,
             place: ValuePlace::Tombstone,
-            reading: RefCell::default(),
+            reading: RefCell::new(Reading {
+                last_values: None,
+                windows: Default::default(),
+                window: WINDOW,
+                newest: 0,
+                backwards: false,
+            }),
         }
     }
 }
@@ -131,16 +140,22 @@ impl SstCursor {
         &self.sst
     }
 
+    /// Reads ahead by so many bytes at most, instead of 256 KiB, which is more than any.
+    pub(crate) fn with_window(mut self, bytes: u64) -> SstCursor {
+        self.reading.get_mut().window = bytes.min(WINDOW);
+        self
+    }
+
     /// As [`Sst::raw_block`], through the cursor's read-ahead.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
         let ValuePlace::Medium { block, len } = place else {
             return self.sst.raw_block(place);
         };
         let block_place = self.sst.block_place(block)?;
-        if !self.read_ahead || u64::from(block_place.len) > WINDOW {
+        let mut reading = self.reading.borrow_mut();
+        if !self.read_ahead || u64::from(block_place.len) > reading.window {
             return self.sst.raw_block(place);
         }
-        let mut reading = self.reading.borrow_mut();
         let stored = reading.frame(&self.sst, block_place)?;
         let frame = self.sst.check_frame(block, BlockKind::Medium, stored)?;
         if frame.uncompressed_len != len {
@@ -164,7 +179,7 @@ impl SstCursor {
             return Ok(block);
         }
         let place = self.sst.block_place(number)?;
-        if u64::from(place.len) > WINDOW {
+        if u64::from(place.len) > reading.window {
             return self.sst.block(number, kind, self.access, self.fill_cache);
         }
         let stored = reading.frame(&self.sst, place)?;
@@ -478,7 +493,7 @@ impl Cursor for SstCursor {
 
 impl Reading {
     /// Frame and stored bytes of a block, out of a window or by a read that makes one. REQUIRES: `place` came from the
-    /// offset table and takes at most [`WINDOW`] bytes.
+    /// offset table and takes at most a window.
     fn frame(&mut self, sst: &Sst, place: BlockPlace) -> Result<&[u8]> {
         if self.windows.iter().all(|window| window.get(place).is_none()) {
             self.read(sst, place)?;
@@ -493,12 +508,14 @@ impl Reading {
             u64::from(place.start) + u64::from(place.len),
         );
         let near = |window: &Window| {
-            !window.bytes.is_empty() && start <= window.end() + WINDOW && window.start <= end + WINDOW
+            !window.bytes.is_empty()
+                && start <= window.end() + self.window
+                && window.start <= end + self.window
         };
         let want = if self.windows.iter().any(near) {
-            WINDOW
+            self.window
         } else {
-            FIRST_WINDOW
+            FIRST_WINDOW.min(self.window)
         };
         let limit = sst.footer.filter.offset;
         let (from, to) = match self.backwards {
@@ -513,8 +530,8 @@ impl Reading {
         if let Some(window) = self.windows.get_mut(oldest) {
             window.start = from;
             window.bytes.clear();
-            // At most WINDOW bytes, whatever the file says.
-            window.bytes.resize((to - from).min(WINDOW) as usize, 0);
+            // At most a window, whatever the file says.
+            window.bytes.resize((to - from).min(self.window) as usize, 0);
             if let Err(e) = sst.file.read_exact_at(from, &mut window.bytes) {
                 window.bytes.clear();
                 return Err(Error::io("read", sst.path(), e));

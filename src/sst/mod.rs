@@ -60,8 +60,10 @@ pub(crate) mod salvage;
 mod tests;
 mod verify;
 
+pub(crate) use builder::MOST_GATHERED;
 pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
 pub use cache::BlockCache;
+pub(crate) use cursor::MOST_WINDOW;
 pub use cursor::{CursorOptions, SstCursor};
 pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};

@@ -52,7 +52,7 @@ pub(crate) struct Replayed {
     pub(crate) torn_bytes: u64,
     /// Whether the log was closed in order.
     pub(crate) sealed: bool,
-    /// Above the number of every file with a log file's name, whatever is in it.
+    /// Above the number of every file with a log file's name, whatever is in it, and above those that the manifest names.
     pub(crate) next_number: u64,
     /// Files that are not needed any more: below the floor, cut off, or half created. To be deleted only after the end is
     /// durable in the manifest. Foreign files are never among them.

@@ -74,6 +74,7 @@ fn memory_metrics(core: &Core) -> MemoryMetrics {
         limit: core.memory.limit(),
         cache: core.memory.cache().used_bytes(),
         pinned: core.memory.pinned(),
+        jobs: core.budget.reserved(),
         ..MemoryMetrics::default()
     };
     for keyspace in core.keyspace_cores() {

@@ -114,6 +114,8 @@ pub struct MemoryMetrics {
     pub cache: u64,
     /// Sections of open SSTs that are held on the heap.
     pub open_ssts: u64,
+    /// What running flushes and compactions have reserved for their buffers.
+    pub jobs: u64,
     /// Memtables that have been flushed, and that nothing but ranges and cursors hold. Not in the limit: who holds them can
     /// move them, or let go.
     pub pinned: u64,
@@ -122,9 +124,9 @@ pub struct MemoryMetrics {
 }
 
 impl MemoryMetrics {
-    /// All that the limit is for, but for the buffers of running flushes and compactions, which have an eighth of it.
+    /// All that the limit is for.
     pub fn total(&self) -> u64 {
-        self.active_memtables + self.frozen_memtables + self.cache + self.open_ssts
+        self.active_memtables + self.frozen_memtables + self.cache + self.open_ssts + self.jobs
     }
 }
 

@@ -6,7 +6,7 @@
 //! log              151.3 MiB written, 24.1 MiB live, 33.0 MiB on disk, 12 syncs
 //! background       5 flushes (120.0 MiB), 3 compactions (220.1 MiB read, 190.7 written), 4 SSTs moved, 0 deleted, 0 failures
 //! stalls           0.131 s: memtables 12 (0.100 s), level 0 3 (0.031 s), debt 0 (0.000 s), memory 0 (0.000 s)
-//! memory           80.2 of 512.0 MiB: memtables 12.0, frozen 0.0, cache 64.0, open SSTs 4.2; pinned 0.0, mapped 190.7
+//! memory           80.2 of 512.0 MiB: memtables 12.0, frozen 0.0, cache 64.0, open SSTs 4.2, jobs 0.0; pinned 0.0, mapped 190.7
 //! cache            64.0 MiB, 1000 hits, 20 misses
 //! filters          4.2 MiB; 300 files spared, 1000 found in, 2 searched in vain
 //!
@@ -118,14 +118,15 @@ impl Metrics {
         let memory = &self.memory;
         writeln!(
             f,
-            "memory           {:.1} of {:.1} MiB: memtables {:.1}, frozen {:.1}, cache {:.1}, open SSTs {:.1}; pinned {:.1}, \
-             mapped {:.1}",
+            "memory           {:.1} of {:.1} MiB: memtables {:.1}, frozen {:.1}, cache {:.1}, open SSTs {:.1}, jobs {:.1}; \
+             pinned {:.1}, mapped {:.1}",
             mib(memory.total()),
             mib(memory.limit),
             mib(memory.active_memtables),
             mib(memory.frozen_memtables),
             mib(memory.cache),
             mib(memory.open_ssts),
+            mib(memory.jobs),
             mib(memory.pinned),
             mib(memory.mapped)
         )?;
