@@ -68,6 +68,8 @@ pub struct Metrics {
     pub recovery_damage: Vec<String>,
     /// Entries that the opening replayed from the log.
     pub replayed_entries: u64,
+    /// Flushes in the middle of that, because what was replayed did not fit into memory.
+    pub replay_flushes: u64,
     /// By keyspace, sorted by name.
     pub keyspaces: Vec<KeyspaceMetrics>,
 }
@@ -264,6 +266,7 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         skipped_log_bytes: report.skipped_log_bytes,
         recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
+        replay_flushes: report.flushes,
         keyspaces,
     }
 }

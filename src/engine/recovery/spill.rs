@@ -44,6 +44,7 @@ pub(super) struct Spill {
     frozen: BTreeMap<KeyspaceId, u64>,
     /// What the new manifest has to say of all this.
     edit: Edit,
+    pub(super) flushes: u64,
 }
 
 impl Spill {
@@ -64,6 +65,7 @@ impl Spill {
             next_file_number: AtomicU64::new(first),
             frozen: BTreeMap::new(),
             edit: Edit::default(),
+            flushes: 0,
         }
     }
 
@@ -144,6 +146,7 @@ impl Spill {
             keyspace: keyspace.id,
             upto: last,
         });
+        self.flushes += 1;
         let added: Vec<_> = tables.into_iter().map(|table| (0, table)).collect();
         keyspace.update(|view| {
             view.tree = Arc::new(view.tree.with(&[], &added));
