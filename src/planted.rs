@@ -89,7 +89,7 @@ pub enum Bug {
     LastBlockMissed,
     /// 34: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
-    /// 37: a flush in the middle of a replay leaves the memtable out that is being filled, and calls its numbers flushed.
+    /// 37: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
     SpilledTooFar,
 }
 
