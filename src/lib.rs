@@ -84,3 +84,4 @@ pub use sst::{Access, Compression};
 pub use types::{
     KeyspaceId, MAX_BATCH_LEN, MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo,
 };
+pub use wal::LogMedium;

@@ -7,6 +7,7 @@ use crate::coding::{Decoder, put_varint};
 use crate::env::Env;
 use crate::record_log::RecoveryMode;
 use crate::sst::{Access, Compression, SortOrder, SstOptions};
+use crate::wal::LogMedium;
 use crate::{Error, Result};
 
 /// The least [`Options::memory_limit`], in bytes: below it the fixed costs of a few keyspaces and one compaction don't fit.
@@ -39,6 +40,7 @@ pub struct Options {
     pub(crate) cache_size: u64,
     pub(crate) write_buffer_size: u64,
     pub(crate) max_log_size: u64,
+    pub(crate) log_medium: LogMedium,
     pub(crate) max_file_size: u64,
     pub(crate) background_threads: usize,
     pub(crate) compaction_rate_limit: Option<u64>,
@@ -60,6 +62,7 @@ impl Default for Options {
             write_buffer_size: 64 << 20,
             // Four write buffers: an idle keyspace is flushed when the log it pins has grown to this.
             max_log_size: 256 << 20,
+            log_medium: LogMedium::Auto,
             max_file_size: 64 << 20,
             background_threads: 2,
             compaction_rate_limit: None,
@@ -127,6 +130,14 @@ impl Options {
     /// Default: 256 MiB.
     pub fn max_log_size(mut self, bytes: u64) -> Self {
         self.max_log_size = bytes;
+        self
+    }
+
+    /// How writes reach the log's files. Default: [`LogMedium::Auto`], which is faster. Room is reserved in steps of 1 MiB and more,
+    /// up to an eighth of `max_log_size` and at most 32 MiB a file; one file that has served its time is kept for the next, until
+    /// [`Db::flush`](crate::Db::flush) leaves nothing in the log, or the database is closed.
+    pub fn log_medium(mut self, medium: LogMedium) -> Self {
+        self.log_medium = medium;
         self
     }
 

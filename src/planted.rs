@@ -83,13 +83,19 @@ pub enum Bug {
     ManifestSyncRetried,
     /// 31: two parts of a compaction are cut between the versions of a key.
     PartsCutInsideKey,
-    /// 32: in hash order, an entry of the hash that is sought is taken for the key that is sought.
+    /// 35: in hash order, an entry of the hash that is sought is taken for the key that is sought.
     EqualHashesEqualKeys,
-    /// 33: interpolation search never comes to the last block of a file.
+    /// 36: interpolation search never comes to the last block of a file.
     LastBlockMissed,
-    /// 34: a file is written in the default order, whatever its keyspace's is.
+    /// 37: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
-    /// 37: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
+    /// 32: a log file that is used again gets its frames before its new header is synced.
+    ReusedHeaderNotSynced,
+    /// 33: a log file is used again while its frames are still needed.
+    ReusedTooEarly,
+    /// 34: frames are stored into a mapped log file without room being reserved for them.
+    RoomNotReserved,
+    /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
     SpilledTooFar,
 }
 
@@ -125,7 +131,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 37] = [
+        pub const ALL: [Bug; 40] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -162,6 +168,9 @@ mod switch {
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
             Bug::OrderNotTheKeyspaces,
+            Bug::ReusedHeaderNotSynced,
+            Bug::ReusedTooEarly,
+            Bug::RoomNotReserved,
             Bug::SpilledTooFar,
         ];
     }

@@ -198,5 +198,8 @@ hunts! {
     equal_hashes_taken_for_equal_keys: EqualHashesEqualKeys by Model;
     a_last_block_that_is_missed: LastBlockMissed by Model;
     an_order_that_is_not_the_keyspaces: OrderNotTheKeyspaces by Model;
+    a_header_that_is_not_synced_in_a_file_used_again: ReusedHeaderNotSynced by Crashes;
+    a_log_file_used_again_too_early: ReusedTooEarly by Crashes;
+    room_that_is_not_reserved: RoomNotReserved by Crashes;
     a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Replay;
 }

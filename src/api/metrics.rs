@@ -27,6 +27,9 @@ pub struct Metrics {
     pub log_bytes_written: u64,
     /// Bytes of log on disk that may still be needed.
     pub log_bytes_live: u64,
+    /// Bytes that the log's files take on disk: those, room that is reserved for what comes, and a file that waits to be used
+    /// again.
+    pub log_bytes_on_disk: u64,
     /// Flushes done.
     pub flushes: u64,
     /// Bytes of SSTs written by them.
@@ -247,6 +250,7 @@ pub(super) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         log_syncs: core.wal.as_ref().map_or(0, |wal| wal.syncs()),
         log_bytes_written: total(&counters.log_bytes),
         log_bytes_live: core.wal.as_ref().map_or(0, |wal| wal.total_bytes()),
+        log_bytes_on_disk: core.wal.as_ref().map_or(0, |wal| wal.bytes_on_disk()),
         flushes: total(&counters.flushes),
         flush_bytes: total(&counters.flush_bytes),
         compactions: total(&counters.compactions),
@@ -277,10 +281,11 @@ impl fmt::Display for Metrics {
         let mib = |bytes: u64| bytes as f64 / MIB;
         writeln!(
             f,
-            "entries written {}, log {:.1} MiB ({:.1} MiB live)",
+            "entries written {}, log {:.1} MiB ({:.1} MiB live, {:.1} MiB on disk)",
             self.entries_written,
             mib(self.log_bytes_written),
-            mib(self.log_bytes_live)
+            mib(self.log_bytes_live),
+            mib(self.log_bytes_on_disk)
         )?;
         writeln!(
             f,

@@ -191,7 +191,12 @@ impl Core {
         let done = keyspaces.iter().all(|keyspace| {
             keyspace.is_dropped() || keyspace.view().frozen.iter().all(|frozen| frozen.upto > upto)
         });
-        if done { Ok(()) } else { outcome }
+        if done {
+            self.wal()?.rest(self.first_unflushed());
+            Ok(())
+        } else {
+            outcome
+        }
     }
 }
 

@@ -109,18 +109,17 @@ mod tests {
         assert!(delays.is_sorted());
         assert_eq!(delays[64], 0);
         assert!(delays[70] > 0 && delays[999] < STOP);
-        // A hundredth more debt costs at most a tenth more and a microsecond: half a megabyte a second at the end.
+        // One more unit owed, half a hundredth of the debt, costs at most an eighth more (and some nanoseconds where it begins).
         for pair in delays[64..].windows(2) {
-            assert!(pair[1] <= pair[0] + pair[0] / 4 + 1_000, "{pair:?}");
+            assert!(pair[1] <= pair[0] + pair[0] / 8 + 28, "{pair:?}");
         }
-        assert!((1_804_000..=1_806_000).contains(&delays[999]), "{}", delays[999]);
+        // Sums and products of floats are the same on every machine.
+        assert_eq!(delays[999], 1_804_999);
     }
 
     #[test]
     fn the_curve_is_as_drawn() {
-        for (debt, micros) in [(0.1, 1), (0.3, 13), (0.62, 101), (0.91, 920), (0.95, 1805)] {
-            let found = (delay(debt) + 500) / 1000;
-            assert!(found.abs_diff(micros) <= 1, "{debt}: {found}");
-        }
+        let micros = [0.1, 0.3, 0.62, 0.91, 0.95].map(|debt| (delay(debt) + 500) / 1000);
+        assert_eq!(micros, [1, 13, 101, 920, 1805]);
     }
 }

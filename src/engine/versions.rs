@@ -75,7 +75,10 @@ impl Core {
         let manifest = state.manifest.as_mut().ok_or(Error::ReadOnly)?;
         let committed = match manifest.commit(&edit, &next) {
             Ok(committed) => committed,
-            Err(CommitError::Write(error)) => return Err(error),
+            Err(CommitError::Write(error)) => {
+                self.note_full_disk(&error);
+                return Err(error);
+            }
             Err(CommitError::Sync(error)) if planted::is(Bug::ManifestSyncRetried) => return Err(error),
             Err(CommitError::Sync(error)) => return Err(self.poison(error)),
         };

@@ -190,6 +190,7 @@ impl Manifest {
                 number,
                 identity,
                 predecessor: None,
+                reserved: false,
             };
             let mut log = LogWriter::create(fs, &path, header)?;
             let end = log.append(&state.snapshot().encode())?;

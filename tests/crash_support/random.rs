@@ -1,5 +1,7 @@
 //! Histories drawn from a seed, for the soak.
 
+use packstone::LogMedium;
+
 use super::Step::{self, *};
 use super::{Amidst, History, Item, Reader};
 use crate::support::rng::Rng;
@@ -28,6 +30,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
         manifest_roll_size: rng.pick(&[1 << 10, 4 << 10, 1 << 20]),
         sync_interval_ms: rng.pick(&[None, None, Some(20)]),
         read_calls: false,
+        log_medium: rng.pick(&[LogMedium::Auto, LogMedium::Auto, LogMedium::Plain]),
         steps,
     }
 }

@@ -181,7 +181,7 @@ pub fn random_decay(seed: u64) {
 
 /// The history of `tests/crash.rs` in which a recovery flushes, without further crashes.
 pub fn replay_beyond_memory(seed: u64) {
-    let history = &histories::all()[16];
+    let history = &histories::all()[17];
     let mut world = World::new(history, seed);
     if let Err(stop) = world.open(Loss::Nothing).and_then(|()| world.run(&history.steps)) {
         panic!("{stop:?}");

@@ -13,7 +13,8 @@ use std::time::Duration;
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
 use packstone::{
-    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, Options, Order, Range, Slice, Snapshot,
+    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, LogMedium, Options, Order, Range, Slice,
+    Snapshot,
 };
 
 use crate::stress_support::data::{self, Bytes, NAMES};
@@ -91,6 +92,7 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .sync_interval(interval)
         .memory_limit(rng.pick(&[16 << 20, 512 << 20]))
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
+        .log_medium(rng.pick(&[LogMedium::Auto, LogMedium::Plain]))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {

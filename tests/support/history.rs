@@ -17,8 +17,8 @@ use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::env::{Env, FileSystem};
 use packstone::sst::{BlockCache, Codec, Sst, SstReadOptions};
 use packstone::{
-    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Metrics, Options, Order, Range,
-    Slice, Snapshot,
+    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, Metrics, Options,
+    Order, Range, Slice, Snapshot,
 };
 
 use crate::coverage::Coverage;
@@ -182,6 +182,7 @@ impl History {
             // There it would take the time that it says.
             World::Real(_) => None,
         };
+        let medium = self.rng.pick(&[LogMedium::Auto, LogMedium::Plain]);
         Options::new()
             .write_buffer_size(self.limits.write_buffer_size)
             .max_log_size(self.limits.max_log_size)
@@ -193,6 +194,7 @@ impl History {
             .compaction_rate_limit(limit)
             .sync_interval(self.limits.sync_interval)
             .access(access)
+            .log_medium(medium)
             .env(self.env())
     }
 

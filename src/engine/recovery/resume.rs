@@ -15,8 +15,10 @@ use crate::record_log::LogKind;
 use crate::wal::{self, Replayed, WalOptions};
 use crate::{Error, Result};
 
-/// A log file is rotated at a quarter of the bytes that logs may pile up to, so that old ones can go one by one.
-const LOG_FILES: u64 = 4;
+/// A log file is rotated at an eighth of the bytes that logs may pile up to, so that old ones can go one by one.
+const LOG_FILES: u64 = 8;
+/// No log file is larger, in bytes: it is reserved as a whole when it is used again.
+const MAX_LOG_FILE: u64 = 32 << 20;
 
 impl Opening {
     pub(super) fn finish(
@@ -36,7 +38,8 @@ impl Opening {
         // Above all that the manifest names, too.
         let log_number = replayed.next_number;
         let wal_options = WalOptions {
-            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+            max_file_size: (self.options.max_log_size / LOG_FILES).clamp(4 << 10, MAX_LOG_FILE),
+            medium: self.options.log_medium,
         };
         let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
             .inspect_err(|_| spill.discard(&self.dir))?;
