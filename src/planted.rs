@@ -95,7 +95,7 @@ pub enum Bug {
     ReusedTooEarly,
     /// 34: frames are stored into a mapped log file without room being reserved for them.
     RoomNotReserved,
-    /// 38: a flush in the middle of a replay leaves the memtable out that is being filled, and calls its numbers flushed.
+    /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
     SpilledTooFar,
 }
 

@@ -94,15 +94,7 @@ fn the_replay_beyond_memory_flushes_in_its_middle() {
         .unwrap();
     assert_eq!(world.db().metrics().flushes, 0);
     world.run(&rest[..1]).unwrap();
-    let metrics = world.db().metrics();
-    assert_eq!(metrics.flushes, 0, "none by a job");
-    assert!(
-        metrics
-            .keyspaces
-            .iter()
-            .any(|keyspace| keyspace.levels[0].files > 0),
-        "{metrics}"
-    );
+    assert!(world.db().metrics().replay_flushes > 0);
 }
 
 macro_rules! power_loss_at_every_call {

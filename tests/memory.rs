@@ -122,7 +122,7 @@ fn compactions_and_flushes_side_by_side_stay_within_the_limit() -> Result<()> {
             .open(dir.path())?;
         let all = keyspaces(&db, 8)?;
         let mut most = 0;
-        write(&all, 96 * MIB, 1000, |i, _| {
+        write(&all, 32 * MIB, 1000, |i, _| {
             if i % 50 == 0 {
                 let memory = db.metrics().memory;
                 within_its_limit(&memory);
@@ -194,16 +194,10 @@ fn a_log_larger_than_the_limit_is_replayed_within_it() -> Result<()> {
     for _ in 0..2 {
         let db = Options::new().env(sim.env()).memory_limit(16 * MIB).open("/db")?;
         within_its_limit(&db.metrics().memory);
-        let level_0 = db
-            .metrics()
-            .keyspaces
-            .iter()
-            .map(|keyspace| keyspace.levels[0].files)
-            .sum::<u64>();
+        let metrics = db.metrics();
         assert!(
-            level_0 > 0 && db.metrics().flushes == 0,
-            "the opening has flushed: {}",
-            db.metrics()
+            metrics.replay_flushes > 0 || metrics.replayed_entries < count,
+            "{metrics}"
         );
         check_numbered(&db, count)?;
         drop(db);

@@ -501,9 +501,9 @@ fn replay_beyond_memory() -> History {
             Keyspace("b"),
             write(&[("a", 1, Some(10)), ("b", 1, Some(10))], true),
             // Three memtables are full, and one is not.
-            fill("a", 0, 60, 900),
+            fill("a", 0, 30, 900),
             write(&[("a", 3, None), ("b", 2, Some(300))], true),
-            fill("a", 30, 60, 900),
+            fill("a", 15, 30, 900),
             write(&[("a", 1, None), ("b", 3, Some(300))], false),
             Kill,
             write(&[("a", 2, None), ("b", 1, None)], false),

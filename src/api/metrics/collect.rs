@@ -143,6 +143,7 @@ pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         skipped_log_bytes: report.skipped_log_bytes,
         recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
+        replay_flushes: report.flushes,
         keyspaces,
     }
 }

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub recovery_damage: Vec<String>,
     /// Entries that the opening replayed from the log.
     pub replayed_entries: u64,
+    /// Flushes in the middle of that, because what was replayed did not fit into memory.
+    pub replay_flushes: u64,
     /// By keyspace, sorted by name.
     pub keyspaces: Vec<KeyspaceMetrics>,
 }

@@ -56,6 +56,8 @@ pub(crate) struct RecoveryReport {
     pub(crate) torn_log_bytes: u64,
     /// Entries replayed from the log.
     pub(crate) replayed: u64,
+    /// Flushes in the middle of the replay.
+    pub(crate) flushes: u64,
     /// Bytes of the log that were skipped.
     pub(crate) skipped_log_bytes: u64,
     /// The damage that the user asked to go on without.
@@ -67,6 +69,7 @@ impl RecoveryReport {
         RecoveryReport {
             torn_log_bytes: replayed.torn_bytes,
             replayed: entries,
+            flushes: 0,
             skipped_log_bytes: replayed.skipped_bytes(),
             damage: replayed.dropped.clone(),
         }
@@ -99,7 +102,10 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     let replayed = opening
         .replay(Some(&mut spill))
         .inspect_err(|_| spill.discard(dir))?;
-    let report = RecoveryReport::new(&replayed, opening.replayed);
+    let report = RecoveryReport {
+        flushes: spill.flushes,
+        ..RecoveryReport::new(&replayed, opening.replayed)
+    };
     drop(tables);
     let core = opening.finish(&names, replayed, spill, Some(lock))?;
     Ok((core, report))

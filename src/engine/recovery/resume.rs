@@ -44,7 +44,7 @@ impl Opening {
         let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
             .inspect_err(|_| spill.discard(&self.dir))?;
         self.writes.log_number = log_number;
-        let mut found = spill.edit();
+        let mut found = spill.edit(self.writes.next_seq - 1);
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }

@@ -44,6 +44,7 @@ pub(super) struct Spill {
     frozen: BTreeMap<KeyspaceId, u64>,
     /// What the new manifest has to say of all this.
     edit: Edit,
+    pub(super) flushes: u64,
 }
 
 impl Spill {
@@ -64,6 +65,7 @@ impl Spill {
             next_file_number: AtomicU64::new(first),
             frozen: BTreeMap::new(),
             edit: Edit::default(),
+            flushes: 0,
         }
     }
 
@@ -81,9 +83,7 @@ impl Spill {
     /// Flushes until what is left fits. All numbers up to `last` have been replayed.
     pub(super) fn make_room(&mut self, dir: &Path, writes: &mut WriteState, last: SeqNo) -> Result<()> {
         while let Some(id) = self.next(writes) {
-            if !planted::is(Bug::SpilledTooFar)
-                && let Some(frozen) = freeze(writes, id, last)
-            {
+            if let Some(frozen) = freeze(writes, id, last) {
                 self.note_frozen(&frozen);
             }
             let Some(active) = writes.active.get(&id) else {
@@ -144,6 +144,7 @@ impl Spill {
             keyspace: keyspace.id,
             upto: last,
         });
+        self.flushes += 1;
         let added: Vec<_> = tables.into_iter().map(|table| (0, table)).collect();
         keyspace.update(|view| {
             view.tree = Arc::new(view.tree.with(&[], &added));
@@ -152,9 +153,16 @@ impl Spill {
         Ok(())
     }
 
-    /// The edit that makes what has been flushed true.
-    pub(super) fn edit(&self) -> Edit {
+    /// The edit that makes what has been flushed true. All numbers up to `last` have been replayed.
+    pub(super) fn edit(&self, last: SeqNo) -> Edit {
         let mut edit = self.edit.clone();
+        if planted::is(Bug::SpilledTooFar) {
+            for record in &mut edit.records {
+                if let Record::Flushed { upto, .. } = record {
+                    *upto = last;
+                }
+            }
+        }
         edit.push(Record::NextFileNumber(
             self.next_file_number.load(Ordering::Relaxed),
         ));
