@@ -83,16 +83,24 @@ pub enum Bug {
     ManifestSyncRetried,
     /// 31: two parts of a compaction are cut between the versions of a key.
     PartsCutInsideKey,
-    /// 32: in hash order, an entry of the hash that is sought is taken for the key that is sought.
+    /// 35: in hash order, an entry of the hash that is sought is taken for the key that is sought.
     EqualHashesEqualKeys,
-    /// 33: interpolation search never comes to the last block of a file.
+    /// 36: interpolation search never comes to the last block of a file.
     LastBlockMissed,
-    /// 35: a look-up asks the filter of the partition beside the one that can have the key.
+    /// 39: a look-up asks the filter of the partition beside the one that can have the key.
     FilterOfNeighbour,
-    /// 36: a look-up never comes to the last partition of a file.
+    /// 40: a look-up never comes to the last partition of a file.
     LastPartitionMissed,
-    /// 34: a file is written in the default order, whatever its keyspace's is.
+    /// 37: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
+    /// 32: a log file that is used again gets its frames before its new header is synced.
+    ReusedHeaderNotSynced,
+    /// 33: a log file is used again while its frames are still needed.
+    ReusedTooEarly,
+    /// 34: frames are stored into a mapped log file without room being reserved for them.
+    RoomNotReserved,
+    /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
+    SpilledTooFar,
 }
 
 /// A moment at which a test can step in.
@@ -127,7 +135,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 38] = [
+        pub const ALL: [Bug; 42] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -166,6 +174,10 @@ mod switch {
             Bug::FilterOfNeighbour,
             Bug::LastPartitionMissed,
             Bug::OrderNotTheKeyspaces,
+            Bug::ReusedHeaderNotSynced,
+            Bug::ReusedTooEarly,
+            Bug::RoomNotReserved,
+            Bug::SpilledTooFar,
         ];
     }
 

@@ -7,10 +7,11 @@
 mod crash_support;
 mod support;
 
-use crash_support::History;
 use crash_support::histories;
 use crash_support::oracle::Loss;
 use crash_support::world::{Context, Stop, World, show, trace};
+use crash_support::{History, Step};
+use packstone::LogMedium;
 use packstone::env::sim::{Call, CrashStyle, Fault};
 
 fn random_styles() -> u64 {
@@ -21,8 +22,9 @@ fn random_styles() -> u64 {
 /// Runs `history` until the power goes off at `call`, and checks what is left.
 fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
     let context = format!(
-        "history {:?}, I/O call {} ({}), {style:?}, seed {seed}",
+        "history {:?}, log {:?}, I/O call {} ({}), {style:?}, seed {seed}",
         history.name,
+        history.log_medium,
         call.index,
         show(call)
     );
@@ -44,7 +46,17 @@ fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
     }
 }
 
+/// With both media of the log.
 fn crash_everywhere(history: &History) {
+    for log_medium in [LogMedium::Auto, LogMedium::Plain] {
+        crash_at_every_call(&History {
+            log_medium,
+            ..history.clone()
+        });
+    }
+}
+
+fn crash_at_every_call(history: &History) {
     // The seed decides the order of the jobs, and so the calls: each seed has its own numbering.
     let calls = trace(history, 1);
     for call in &calls {
@@ -58,7 +70,31 @@ fn crash_everywhere(history: &History) {
             crashes += 1;
         }
     }
-    println!("{}: {} I/O calls, {crashes} crashes", history.name, calls.len());
+    println!(
+        "{}, log {:?}: {} I/O calls, {crashes} crashes",
+        history.name,
+        history.log_medium,
+        calls.len()
+    );
+}
+
+#[test]
+fn the_replay_beyond_memory_flushes_in_its_middle() {
+    let history = &histories::all()[17];
+    let kill = history
+        .steps
+        .iter()
+        .position(|step| matches!(step, Step::Kill))
+        .unwrap();
+    let (before, rest) = history.steps.split_at(kill);
+    let mut world = World::new(history, 1);
+    world
+        .open(Loss::Nothing)
+        .and_then(|()| world.run(before))
+        .unwrap();
+    assert_eq!(world.db().metrics().flushes, 0);
+    world.run(&rest[..1]).unwrap();
+    assert!(world.db().metrics().replay_flushes > 0);
 }
 
 macro_rules! power_loss_at_every_call {
@@ -94,4 +130,6 @@ power_loss_at_every_call! {
     readers_are_no_hindrance_to_a_crash_at_every_call: 13;
     checkpoints_survive_a_crash_at_every_call: 14;
     readers_beside_the_writer_survive_a_crash_at_every_call: 15;
+    log_files_that_are_used_again_survive_a_crash_at_every_call: 16;
+    a_recovery_that_flushes_survives_a_crash_at_every_call: 17;
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use packstone::env::sim::{Call, Op, SimEnv};
 use packstone::sst::{BlockCache, BlockKind, Sst, SstReadOptions};
-use packstone::{Access, Compression, Db, Durability, Keyspace, KeyspaceOptions, Options, Result};
+use packstone::{Access, Compression, Db, Durability, Keyspace, KeyspaceOptions, LogMedium, Options, Result};
+use support::counting::counted;
 use support::data::compressible;
 use support::rng::Rng;
 
@@ -193,9 +194,20 @@ fn a_mapped_read_of_raw_blocks_makes_no_call() -> Result<()> {
 
 #[test]
 fn a_buffered_write_is_one_call_and_a_synced_one_three() -> Result<()> {
+    writes_cost(LogMedium::Plain, Op::Write)
+}
+
+/// A store is a copy in memory, and no call to the system.
+#[test]
+fn a_buffered_write_to_a_mapped_log_is_one_store_and_a_synced_one_two_and_a_sync() -> Result<()> {
+    writes_cost(LogMedium::Auto, Op::Store)
+}
+
+fn writes_cost(medium: LogMedium, write: Op) -> Result<()> {
     let sim = SimEnv::new(6);
-    let db = Options::new().env(sim.env()).open("/db")?;
+    let db = Options::new().log_medium(medium).env(sim.env()).open("/db")?;
     let (a, b) = (db.keyspace("a")?, db.keyspace("b")?);
+    sim.run_until_idle(); // what makes room ready
     let made = |work: &dyn Fn() -> Result<()>| -> Vec<Op> {
         let (result, calls) = calls(&sim, work);
         result.unwrap();
@@ -203,8 +215,8 @@ fn a_buffered_write_is_one_call_and_a_synced_one_three() -> Result<()> {
         calls.iter().map(|call| call.op).collect()
     };
     for _ in 0..3 {
-        assert_eq!(made(&|| a.put("k", "v")), [Op::Write]);
-        assert_eq!(made(&|| a.delete("k")), [Op::Write]);
+        assert_eq!(made(&|| a.put("k", "v")), [write]);
+        assert_eq!(made(&|| a.delete("k")), [write]);
         let batch = || {
             let mut batch = db.batch();
             for i in 0..1_000 {
@@ -213,17 +225,89 @@ fn a_buffered_write_is_one_call_and_a_synced_one_three() -> Result<()> {
             }
             batch.commit(Durability::Buffered)
         };
-        assert_eq!(made(&batch), [Op::Write]);
+        assert_eq!(made(&batch), [write]);
         // The frame, the sync, and the marker that says how far the sync went.
         let synced = || a.put_with("k", "v", Durability::Sync);
-        assert_eq!(made(&synced), [Op::Write, Op::Sync, Op::Write]);
+        assert_eq!(made(&synced), [write, Op::Sync, write]);
         // Nothing has happened since: nothing is left to sync.
         assert_eq!(made(&|| db.sync()), []);
         assert_eq!(made(&|| db.batch().commit(Durability::Sync)), []);
         // Reads of what is in memory touch no file.
         assert_eq!(made(&|| a.get("k").map(drop)), []);
+        sim.run_until_idle();
     }
     Ok(())
+}
+
+/// On the machine, where the directory for temporary files lies on a file system that keeps room; elsewhere it shows nothing.
+#[test]
+fn a_buffered_write_to_a_mapped_log_calls_the_system_not_once() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let (env, counts) = counted(2);
+    let db = Options::new().env(env).open(dir.path())?;
+    let keyspace = db.keyspace("a")?;
+    keyspace.put_with("first", "write", Durability::Sync)?;
+    if db.metrics().log_bytes_on_disk == db.metrics().log_bytes_live {
+        return Ok(());
+    }
+    counts.clear();
+    for i in 0..1_000 {
+        keyspace.put(key(i), [1; 100])?;
+    }
+    assert_eq!(counts.of("store", "log").calls, 1_000);
+    for (call, kind) in [
+        ("read", "log"),
+        ("write", "log"),
+        ("sync", "log"),
+        ("reserve", "log"),
+    ] {
+        assert_eq!(counts.of(call, kind).calls, 0, "{call} {kind}");
+    }
+    keyspace.put_with("last", "write", Durability::Sync)?;
+    assert_eq!(
+        (counts.of("sync", "log").calls, counts.of("write", "log").calls),
+        (1, 0)
+    );
+    drop(keyspace);
+    db.close()
+}
+
+/// Each file is made of one that has served its time.
+#[test]
+fn a_busy_log_creates_and_removes_no_files() -> Result<()> {
+    let sim = SimEnv::new(8);
+    // Files of 256 KiB: a flush frees one now and then, and never two at once.
+    let options = Options::new().max_log_size(2 << 20).write_buffer_size(128 << 10);
+    let db = options.env(sim.env()).open("/db")?;
+    let keyspace = db.keyspace("a")?;
+    let fill = || {
+        for i in 0..2_000 {
+            keyspace.put(key(i), [1; 1_000]).unwrap();
+            sim.run_until_idle();
+        }
+    };
+    fill();
+    let ((), made) = calls(&sim, fill);
+    let logs = |op: Op| {
+        made.iter()
+            .filter(|call| call.op == op && call.mentions(".log"))
+            .count()
+    };
+    assert!(logs(Op::Rename) >= 6, "{} renames", logs(Op::Rename));
+    assert_eq!((logs(Op::Create), logs(Op::Remove)), (0, 0));
+    drop(keyspace);
+    db.close()?;
+    assert_eq!(
+        db_log_files(&sim),
+        1,
+        "the spare file goes when the database is closed"
+    );
+    Ok(())
+}
+
+fn db_log_files(sim: &SimEnv) -> usize {
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    sim.list().iter().filter(|path| is_log(path)).count()
 }
 
 #[test]

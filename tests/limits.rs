@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use packstone::{Access, Db, Durability, Error, Keyspace, Options};
+use packstone::{Access, Db, Durability, Error, Keyspace, LogMedium, Options};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const DIR_VARIABLE: &str = "PACKSTONE_LIMITS_DIR";
@@ -297,7 +297,8 @@ const SMALL_FILE: u64 = 48 << 10;
 /// Files that would be larger than that.
 fn large_files() -> Options {
     options(Access::Pread)
-        .max_log_size(4 << 20)
+        .max_log_size(8 << 20)
+        .log_medium(LogMedium::Plain) // no file of a mapped log would grow that far: the log would go on in many small ones
         .write_buffer_size(1 << 20)
         .max_file_size(1 << 20)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use packstone::{Db, Durability, Error, Metrics, Options, RecoveryMode, Result};
+use packstone::{Db, Durability, Error, LogMedium, Metrics, Options, RecoveryMode, Result};
 
 const WRITES: u32 = 90;
 
@@ -21,7 +21,11 @@ const ALL: [RecoveryMode; 4] = [
 /// A database that was killed: `WRITES` batches of two keys in several log files, all synced but the last few.
 fn killed(synced: u32) -> tempfile::TempDir {
     let made = tempfile::tempdir().unwrap();
-    let db = Options::new().max_log_size(64 << 10).open(made.path()).unwrap();
+    // Plain, so that the files are as long as what is in them.
+    let options = Options::new()
+        .max_log_size(128 << 10)
+        .log_medium(LogMedium::Plain);
+    let db = options.open(made.path()).unwrap();
     let ks = db.keyspace("k").unwrap();
     for i in 0..WRITES {
         let durability = match i + 1 {

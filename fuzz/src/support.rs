@@ -182,7 +182,8 @@ pub fn repair_record_log(bytes: &mut [u8]) {
     let mut at = HEADER;
     while let Some(len) = u32_at(bytes, at) {
         let end = at + 9 + len as usize;
-        if end > bytes.len() {
+        // Nine zeros end a log in reserved room.
+        if end > bytes.len() || bytes[at..at + 9] == [0; 9] {
             break;
         }
         let offset = (at as u64).to_le_bytes();

@@ -18,6 +18,7 @@ use crate::sync::{Condvar, Mutex};
 mod mapping;
 mod memory;
 mod real;
+mod room;
 pub mod sim;
 mod threads;
 
@@ -116,6 +117,32 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Maps the file, which must not change from here on, for reading.
     fn map(&self) -> io::Result<Mapping>;
+    /// Maps the first `most` bytes of a file that [`FileSystem::create`] gave, however long it is yet, for stores into room
+    /// that is reserved in it; none is at first. `Unsupported` where a store could fail for want of room: on file systems that
+    /// are not known to keep the promise, and on other platforms. The default.
+    fn map_writable(&self, most: u64) -> io::Result<Arc<dyn WritableMapping>> {
+        let _ = most;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Room at the front of a file, and stores into it: writes without a call to the system. What was stored is read by
+/// [`File::read_at`] at once, survives the death of the process, and is made durable by [`File::sync`] of the file.
+///
+/// The room is there for sure: a store neither fails nor waits for want of it. The file must not be cut below what is stored
+/// afterwards. A page that the medium can't deliver kills the process; whoever can't live with that writes.
+pub trait WritableMapping: Send + Sync {
+    /// Makes room for the first `len` bytes of the file, which grows where it is shorter. What is new reads as zeros. May be
+    /// called beside stores. After an error the room is what it was, and the file may be longer.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+    /// How many bytes from the front there is room for.
+    fn reserved(&self) -> u64;
+    /// Brings the pages of these bytes into memory, ready to be stored to. Only advice: without it the first store to each
+    /// page takes longer. May be called beside stores.
+    fn populate(&self, from: u64, to: u64);
+    /// Puts `parts`, one behind the other, at `offset`. REQUIRES: all of it lies in the reserved room. Fails on a simulated
+    /// machine whose power is off, and where the requirement is not kept; never otherwise.
+    fn store(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
 }
 
 impl dyn File + '_ {
@@ -174,7 +201,7 @@ pub trait Scheduler: Send + Sync {
     /// lock that a job or `ready` may want. In the simulator this is where background jobs run.
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool);
     /// A place in a long job where others may run, called with no lock held. Threads run side by side anyhow, so there it does
-    /// nothing; the simulator runs another job here now and then, so that jobs interleave.
+    /// nothing, but that a single thread runs what is urgent; the simulator runs another job here now and then, so that jobs interleave.
     fn breathe(&self) {}
     /// Goes on with the rest of a job: at once on a thread pool. The simulator may queue it, so that whatever may happen beside the job
     /// does, calls of the program included.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+#[cfg(target_os = "linux")]
+use super::WritableMapping;
 use super::threads::ThreadPool;
 use super::{Clock, DirEntry, Entropy, Env, File, FileSystem, Lock, Mapping};
 
@@ -49,7 +51,7 @@ impl FileSystem for RealFs {
             .write(true)
             .create_new(true)
             .open(path)?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile(Arc::new(file))))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -63,7 +65,7 @@ impl FileSystem for RealFs {
         }
         let file = options.open(path)?;
         refuse_what_is_no_file(&file)?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile(Arc::new(file))))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -268,27 +270,27 @@ struct RealLock(#[allow(dead_code)] fs::File);
 impl Lock for RealLock {}
 
 /// An open file.
-struct RealFile(fs::File);
+struct RealFile(Arc<fs::File>);
 
 impl File for RealFile {
     #[cfg(unix)]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.0, buf, offset)
+        std::os::unix::fs::FileExt::read_at(&*self.0, buf, offset)
     }
 
     #[cfg(windows)]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&self.0, buf, offset)
+        std::os::windows::fs::FileExt::seek_read(&*self.0, buf, offset)
     }
 
     #[cfg(unix)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::write_at(&self.0, data, offset)
+        std::os::unix::fs::FileExt::write_at(&*self.0, data, offset)
     }
 
     #[cfg(windows)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_write(&self.0, data, offset)
+        std::os::windows::fs::FileExt::seek_write(&*self.0, data, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -305,6 +307,14 @@ impl File for RealFile {
 
     fn map(&self) -> io::Result<Mapping> {
         Mapping::of_file(&self.0)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn map_writable(&self, most: u64) -> io::Result<Arc<dyn WritableMapping>> {
+        if !super::room::is_kept(&self.0)? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Arc::new(super::room::Room::new(&self.0, most)?))
     }
 }
 

@@ -55,6 +55,8 @@ pub struct LogHeader {
     pub identity: [u8; 16],
     /// The log that it continues.
     pub predecessor: Option<LogEnd>,
+    /// Whether room is reserved behind its end, where zeros or remains of older logs lie.
+    pub reserved: bool,
 }
 
 impl From<&record_log::Header> for LogHeader {
@@ -63,6 +65,7 @@ impl From<&record_log::Header> for LogHeader {
             number: header.number,
             identity: header.identity,
             predecessor: header.predecessor.as_ref().map(LogEnd::from),
+            reserved: header.reserved,
         }
     }
 }

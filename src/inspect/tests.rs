@@ -3,12 +3,17 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::Options;
 use crate::env::sim::SimEnv;
-use crate::{Db, Durability};
+use crate::{Db, Durability, LogMedium};
 use std::ops::ControlFlow;
 
 fn database() -> (SimEnv, Db) {
+    database_on(LogMedium::Auto)
+}
+
+fn database_on(medium: LogMedium) -> (SimEnv, Db) {
     let sim = SimEnv::new(1);
-    let db = Options::new().env(sim.env()).open("/db").unwrap();
+    let options = Options::new().log_medium(medium).env(sim.env());
+    let db = options.open("/db").unwrap();
     (sim, db)
 }
 
@@ -88,7 +93,7 @@ fn a_walk_shows_every_frame_and_covers_every_byte() {
 
 #[test]
 fn tails_are_told_apart() {
-    let (sim, db) = database();
+    let (sim, db) = database_on(LogMedium::Plain);
     let keyspace = db.keyspace("a").unwrap();
     keyspace.put("one", "1").unwrap();
     db.sync().unwrap();

@@ -190,6 +190,7 @@ impl Manifest {
                 number,
                 identity,
                 predecessor: None,
+                reserved: false,
             };
             let mut log = LogWriter::create(fs, &path, header)?;
             let end = log.append(&state.snapshot().encode())?;
@@ -220,11 +221,6 @@ impl Manifest {
             marked: true,
             replaced,
         })
-    }
-
-    /// The number of the newest manifest file that may exist.
-    pub(crate) fn number(&self) -> u64 {
-        self.last_number
     }
 
     /// Syncs and seals the file.

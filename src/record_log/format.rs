@@ -27,7 +27,14 @@ pub(super) const MARKER_SIZE: usize = FRAME_HEADER_SIZE + MARKER_PAYLOAD_SIZE;
 const MAGIC_SIZE: usize = 8;
 
 /// The one format there is so far. The place of magic, version, features and checksum never changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The feature bit of a file with reserved room.
+const RESERVED: u32 = 1;
+
+/// What stands behind the last frame in reserved room: as long as the front of a frame, and none has length, checksum and kind
+/// zero.
+pub(super) const END: [u8; FRAME_HEADER_SIZE] = [0; FRAME_HEADER_SIZE];
 
 /// The name of the operation in the error of a failed sync.
 pub(crate) const SYNC: &str = "sync";
@@ -75,7 +82,8 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_SIZE);
     out.extend_from_slice(magic(header.kind));
     out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&0u32.to_le_bytes());
+    let features = if header.reserved { RESERVED } else { 0 };
+    out.extend_from_slice(&features.to_le_bytes());
     out.extend_from_slice(&header.number.to_le_bytes());
     out.extend_from_slice(&header.identity);
     let none = LogEnd {
@@ -150,12 +158,12 @@ fn decode_body(path: &Path, kind: LogKind, decoder: &mut Decoder<'_>) -> Result<
     let Some((version, features)) = prefix else {
         return Ok(None);
     };
-    if version != VERSION || features != 0 {
+    if version != VERSION || features & !RESERVED != 0 {
         return Err(Error::NewerFormat {
             path: path.to_owned(),
             what: format!(
                 "log format version {version} with features {features:#x}, and this release reads version {VERSION} \
-                 with features 0x0"
+                 with features up to {RESERVED:#x}"
             ),
         });
     }
@@ -180,6 +188,7 @@ fn decode_body(path: &Path, kind: LogKind, decoder: &mut Decoder<'_>) -> Result<
             number,
             identity,
             predecessor,
+            reserved: features == RESERVED,
         })
     })())
 }

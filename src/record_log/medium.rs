@@ -1,7 +1,7 @@
 //! The seam between a log and the way its bytes reach the file.
 //!
-//! Writing is three steps, so that one trait fits both a buffer that is written by one call and a mapped file that
-//! several writers fill at once:
+//! Writing is three steps, so that one trait fits both a buffer that is written by one call (here) and a mapped file that
+//! several writers fill at once (`mapped`):
 //! 1. `reserve` hands out the next run of bytes. One caller at a time.
 //! 2. `copy` fills a reserved run, or a part of it. Several callers may copy at once, into runs of their own.
 //! 3. `publish(upto)` makes everything below `upto` survive the death of the process. In order, one caller at a time, and
@@ -18,18 +18,39 @@ use crate::planted::{self, Bug};
 use crate::sync::Mutex;
 use crate::{Error, Result};
 
-use super::SYNC;
+use super::{SYNC, Spare};
 
 /// How the bytes of one log file reach it.
-pub(crate) trait LogMedium: Send + Sync {
+pub(crate) trait Medium: Send + Sync {
+    /// Whether frames up to `upto` fit. If not, nothing has changed, and the file takes no more of them.
+    fn has_room(&self, upto: u64) -> bool {
+        let _ = upto;
+        true
+    }
     /// Hands out the next `len` bytes of the file and returns their offset.
     fn reserve(&self, len: u64) -> Result<u64>;
-    /// Puts `parts`, one behind the other, at `offset` within a reserved run.
-    fn copy(&self, offset: u64, parts: &[&[u8]]);
+    /// Puts `front` and behind it `body` at `offset` within a reserved run.
+    fn copy(&self, offset: u64, front: &[u8], body: &[u8]);
     /// Makes everything below `upto` survive the death of the process.
     fn publish(&self, upto: u64) -> Result<()>;
     /// Makes everything that was published before the call survive the loss of power.
     fn sync(&self) -> Result<()>;
+    /// The log goes on in another file: no more room is needed in this one.
+    fn retire(&self) {}
+    /// The log ends at `end`, sealed: room behind it may be given back.
+    fn finish(&self, end: u64) {
+        let _ = end;
+    }
+    /// Bytes of room that are reserved in the file, used or not; 0 where none is.
+    fn room(&self) -> u64 {
+        0
+    }
+    /// The file with its room, if that can be `most` bytes, for another log. REQUIRES: this one is not needed any more. It may
+    /// still be synced.
+    fn spare(&self, most: u64) -> Option<Spare> {
+        let _ = most;
+        None
+    }
 }
 
 /// A buffer keeps no more than this many bytes between groups: one huge batch should not stay allocated. Far above
@@ -37,7 +58,7 @@ pub(crate) trait LogMedium: Send + Sync {
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// Plain writes: copies gather in a buffer, publication is one `write_at`.
-pub(crate) struct PlainMedium {
+pub(super) struct PlainMedium {
     file: Arc<dyn File>,
     path: PathBuf,
     pending: Mutex<Pending>,
@@ -53,7 +74,7 @@ struct Pending {
 
 impl PlainMedium {
     /// Writes to `file` from `end` on.
-    pub(crate) fn new(file: Arc<dyn File>, path: &Path, end: u64) -> Self {
+    pub(super) fn new(file: Arc<dyn File>, path: &Path, end: u64) -> Self {
         let pending = Mutex::new(Pending {
             start: end,
             reserved: end,
@@ -73,7 +94,7 @@ impl Pending {
     }
 }
 
-impl LogMedium for PlainMedium {
+impl Medium for PlainMedium {
     fn reserve(&self, len: u64) -> Result<u64> {
         let mut pending = self.pending.lock();
         let offset = pending.reserved;
@@ -81,10 +102,10 @@ impl LogMedium for PlainMedium {
         Ok(offset)
     }
 
-    fn copy(&self, offset: u64, parts: &[&[u8]]) {
+    fn copy(&self, offset: u64, front: &[u8], body: &[u8]) {
         let mut pending = self.pending.lock();
         let mut at = pending.index(offset);
-        for part in parts {
+        for part in [front, body] {
             if at == pending.bytes.len() {
                 pending.bytes.extend_from_slice(part); // the ordinary case: in order
             } else {

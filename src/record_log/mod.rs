@@ -3,12 +3,12 @@
 //! A record log is a header and then frames, back to back, never changed once written. Integers are little endian.
 //!
 //! ```text
-//! file   := header frame*
+//! file   := header frame* rest       rest: nothing; with reserved room nine zeros (fewer at the file's end), then anything
 //!
 //! header (96 bytes)                                  frame
 //!   0  magic "PKSTWAL\0" or "PKSTMAN\0"  8             0  length of the payload   u32
 //!   8  format version                    u32           4  checksum                u32
-//!  12  feature bits, all zero today      u32           8  kind: 1 data, 2 marker, 3 seal  u8
+//!  12  feature bits: 1 reserved room    u32           8  kind: 1 data, 2 marker, 3 seal  u8
 //!  16  number of the file                u64           9  payload
 //!  24  identity, random                  16
 //!  40  predecessor's number              u64         payload of a marker or seal (16 bytes)
@@ -22,6 +22,10 @@
 //!
 //! A frame's checksum is the CRC-32 of: the file's identity, the frame's own offset (u64), length, kind, payload.
 //!
+//! A file with reserved room is longer than its log, until it is closed. Behind the last frame stand nine zeros, written by the
+//! same store: no frame begins like that, so the end is told from a torn frame. Behind them lies what was there before: zeros in a
+//! new file, remains of another log in one that is used again.
+//!
 //! Invariants:
 //! 1. The header and the file's name are durable before the first frame is written, and before anything refers to
 //!    the file. A file whose header is not whole therefore holds nothing, or is damaged.
@@ -30,7 +34,8 @@
 //! 3. A marker (n, o) was written after everything in log n below offset o, and all older logs, had been synced. So a bad
 //!    frame below a marker's offset is damage to synced data; behind the last marker it looks like a torn tail, and a
 //!    flipped bit there cannot be told apart from one.
-//! 4. A seal is a marker at the very end, synced itself. A sealed file has no torn tail.
+//! 4. A seal is a marker at the very end, synced itself. A sealed file has no torn tail; what follows the seal in reserved
+//!    room means nothing.
 //! 5. After a failed write a file is never appended to again. Where its good part ends is said by its successor's header.
 //!
 //! Callers: `wal` and the manifest. This module knows nothing of what payloads mean.
@@ -43,17 +48,20 @@ use crate::env::FileSystem;
 use crate::{Error, Result, SeqNo};
 
 mod format;
+mod mapped;
 mod medium;
 mod reader;
 mod resync;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
+mod window;
 mod writer;
 
 pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure, magic};
-pub(crate) use medium::{LogMedium, PlainMedium};
-pub(crate) use reader::{read, read_header, walk};
+pub(crate) use mapped::{Layout, Spare};
+pub(crate) use medium::Medium;
+pub(crate) use reader::{has_frame_at, has_frames, read, read_header, walk};
 pub(crate) use writer::LogWriter;
 
 /// What a record log is for: it decides the magic.
@@ -89,6 +97,8 @@ pub(crate) struct Header {
     pub(crate) identity: [u8; 16],
     /// The log that this one continues, and where that one ends.
     pub(crate) predecessor: Option<LogEnd>,
+    /// Whether the file has reserved room behind its end. The writer decides.
+    pub(crate) reserved: bool,
 }
 
 /// What the first bytes of a file turned out to be.
@@ -199,7 +209,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) end: u64,
     /// Whether the last good frame is a seal.
     pub(crate) sealed: bool,
-    /// How many bytes behind `end` are not whole frames (up to the file's end, or to where reading had to stop).
+    /// How many bytes behind `end` are not whole frames (up to the file's end, or to where reading had to stop; in reserved
+    /// room up to the last byte that is not zero, remains of an older log included).
     pub(crate) torn_bytes: u64,
     /// What is wrong with the bytes at `end`, where something is.
     pub(crate) torn: Option<String>,

@@ -1,33 +1,47 @@
-//! Reading a record log: by pread, in bounded memory, trusting no byte.
-//!
-//! The buffer holds [`CHUNK`] bytes, or one frame where that is longer; a frame's length is checked against the rest of the
+//! Reading a record log: by pread, in bounded memory, trusting no byte. A frame's length is checked against the rest of the
 //! file before anything is allocated for it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::coding::{array_at, u32_at};
-use crate::env::{File, FileSystem};
+use crate::env::FileSystem;
 use crate::{Error, Result};
 
 use super::format::{
-    Decoded, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
-    decode_marker,
+    END, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_marker,
 };
 use super::resync::Resync;
+use super::window::Window;
 use super::{
     Event, FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome,
     RecoveryMode, Skipped,
 };
 
-/// Bytes read by one call. Large enough that the call costs little beside the checksums of what it brings.
-const CHUNK: usize = 256 << 10;
-
 /// Reads and judges the first bytes of a file. Errors: the file can't be read, or [`Error::NewerFormat`].
 pub(crate) fn read_header(fs: &dyn FileSystem, path: &Path, kind: LogKind) -> Result<HeaderOutcome> {
     let mut window = Window::open(fs, path)?;
     window.header(kind)
+}
+
+/// Whether the log of that header holds frames, as far as its first bytes say.
+pub(crate) fn has_frames(fs: &dyn FileSystem, path: &Path, header: &Header) -> Result<bool> {
+    let mut window = Window::open(fs, path)?;
+    let limit = window.len;
+    Ok(limit > HEADER_LEN && !(header.reserved && ends_at(&mut window, HEADER_LEN, limit)?))
+}
+
+/// Whether the log of that identity holds a whole frame at `offset`.
+pub(crate) fn has_frame_at(
+    fs: &dyn FileSystem,
+    path: &Path,
+    identity: &[u8; 16],
+    offset: u64,
+) -> Result<bool> {
+    let mut window = Window::open(fs, path)?;
+    let limit = window.len;
+    let frame = frame_at(&mut window, &FrameSum::new(identity), offset, limit)?;
+    Ok(matches!(frame, Frame::Good(..)))
 }
 
 /// Reads a log from its header to its end, and hands each data payload with its frame's offset to `sink`.
@@ -92,9 +106,14 @@ pub(crate) fn walk(
         let Some(bad) = reader.walk(&mut *sink)? else {
             return Ok(reader.outcome);
         };
-        if options.mode != RecoveryMode::Salvage || bad.sealed || !reader.skip(&bad, &mut *sink)? {
-            return reader.judge(&bad, options);
+        if options.mode == RecoveryMode::Salvage && !bad.sealed && reader.skip(&bad, &mut *sink)? {
+            continue;
         }
+        let behind = reader.scan_behind(reader.outcome.end)?;
+        if bad.may_grow && reader.has_grown(behind.0)? {
+            continue;
+        }
+        return reader.judge(&bad, behind, options);
     }
 }
 
@@ -118,6 +137,21 @@ struct BadPlace {
     what: String,
     /// The bytes follow a seal, so they are damage whatever they are.
     sealed: bool,
+    /// They are those that stand behind the last frame in reserved room: no damage, unless something proves that there was more.
+    ends: bool,
+    /// They are no whole frame, and might be one now if the log is being written.
+    may_grow: bool,
+}
+
+impl BadPlace {
+    fn new(what: impl Into<String>) -> BadPlace {
+        BadPlace {
+            what: what.into(),
+            sealed: false,
+            ends: false,
+            may_grow: false,
+        }
+    }
 }
 
 enum Frame<'b> {
@@ -133,28 +167,46 @@ impl Reader<'_> {
             if at == self.limit && (self.stop == u64::MAX || self.limit == self.stop) {
                 return Ok(None);
             }
+            let reserved = self.outcome.header.reserved && self.stop == u64::MAX;
             if self.outcome.sealed {
-                let what = "expected nothing behind the seal, found more bytes".to_owned();
-                return Ok(Some(BadPlace { what, sealed: true }));
+                if reserved {
+                    return Ok(None);
+                }
+                let sealed = BadPlace::new("expected nothing behind the seal, found more bytes");
+                return Ok(Some(BadPlace {
+                    sealed: true,
+                    ..sealed
+                }));
             }
             if at >= self.limit {
                 let what = format!(
                     "expected frames up to offset {}, found the end of the file",
                     self.stop
                 );
-                return Ok(Some(BadPlace { what, sealed: false }));
+                return Ok(Some(BadPlace::new(what)));
+            }
+            if reserved && ends_at(&mut self.window, at, self.limit)? {
+                return Ok(Some(BadPlace {
+                    ends: true,
+                    may_grow: true,
+                    ..BadPlace::new("expected a frame, found the end of the log")
+                }));
             }
             let (kind, payload) = match frame_at(&mut self.window, &self.sum, at, self.limit)? {
                 Frame::Good(kind, payload) => (kind, payload),
-                Frame::Bad(what) => return Ok(Some(BadPlace { what, sealed: false })),
+                Frame::Bad(what) => {
+                    return Ok(Some(BadPlace {
+                        may_grow: reserved,
+                        ..BadPlace::new(what)
+                    }));
+                }
             };
             let next = at + FRAME_HEADER_LEN + payload.len() as u64;
             let flow = match kind {
                 FrameKind::Data => sink(Event::Data { offset: at, payload })?,
                 FrameKind::Marker | FrameKind::Seal => {
                     let Some(place) = decode_marker(payload) else {
-                        let what = "expected 16 bytes in a marker or seal".to_owned();
-                        return Ok(Some(BadPlace { what, sealed: false }));
+                        return Ok(Some(BadPlace::new("expected 16 bytes in a marker or seal")));
                     };
                     self.outcome.markers = self.outcome.markers.max(Some(place));
                     self.outcome.sealed = kind == FrameKind::Seal;
@@ -194,18 +246,29 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Decides what a bad place is: a torn tail, or damage.
-    fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
+    /// Decides what a bad place is: the end, a torn tail, or damage.
+    fn judge(
+        mut self,
+        bad: &BadPlace,
+        (behind, used): (Option<(u64, u64)>, u64),
+        options: &ReadOptions,
+    ) -> Result<ReadOutcome> {
         let at = self.outcome.end;
-        self.outcome.torn_bytes = self.limit.saturating_sub(at);
-        self.outcome.torn = Some(bad.what.clone());
-        let behind = self.scan_markers(at)?;
+        if !bad.ends {
+            let torn_to = if self.outcome.header.reserved {
+                used
+            } else {
+                self.limit
+            };
+            self.outcome.torn_bytes = torn_to.saturating_sub(at);
+            self.outcome.torn = Some(bad.what.clone());
+        }
         self.outcome.markers = self.outcome.markers.max(behind);
         let proof = if bad.sealed {
             Some("the log was closed in order".to_owned())
         } else if options.stop_at.is_some_and(|stop| at < stop) {
             Some("its end was recorded after it had been synced".to_owned())
-        } else if at < options.synced_to {
+        } else if at < options.synced_to && !bad.ends {
             Some("a later log says that it had been synced".to_owned())
         } else {
             behind
@@ -213,8 +276,12 @@ impl Reader<'_> {
                 .map(|(_, offset)| format!("the log had been synced up to offset {offset}"))
         };
         let path = self.window.path;
+        if bad.ends && proof.is_some() {
+            self.outcome.torn_bytes = used.saturating_sub(at);
+            self.outcome.torn = Some(bad.what.clone());
+        }
         let damage = match (proof, options.mode) {
-            (None, RecoveryMode::Absolute) => Error::corruption(
+            (None, RecoveryMode::Absolute) if !bad.ends => Error::corruption(
                 path,
                 at,
                 format!("{}; the recovery mode allows no torn tail", bad.what),
@@ -229,19 +296,56 @@ impl Reader<'_> {
         Ok(self.outcome)
     }
 
-    /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names.
-    fn scan_markers(&mut self, from: u64) -> Result<Option<(u64, u64)>> {
+    /// Whether there is a frame now where there was none before. Its writer may be at work: what the buffer holds of reserved room
+    /// is then older than a marker that is found behind it, and proves nothing.
+    fn has_grown(&mut self, behind: Option<(u64, u64)>) -> Result<bool> {
+        let at = self.outcome.end;
+        if behind <= Some((self.outcome.header.number, at)) {
+            return Ok(false);
+        }
+        self.window.forget();
+        let frame = frame_at(&mut self.window, &self.sum, at, self.limit)?;
+        Ok(matches!(frame, Frame::Good(..)))
+    }
+
+    /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names, and the
+    /// offset behind the last byte that is not zero.
+    fn scan_behind(&mut self, from: u64) -> Result<(Option<(u64, u64)>, u64)> {
         let mut best = None;
+        let mut used = from;
         let mut at = from;
         while self.limit.saturating_sub(at) >= MARKER_SIZE as u64 {
             let chunk = self.window.chunk(at, MARKER_SIZE, self.limit)?;
+            match last_nonzero(chunk) {
+                Some(last) => used = at + last as u64 + 1,
+                None => {
+                    at += (chunk.len() - MARKER_SIZE + 1) as u64;
+                    continue;
+                }
+            }
             for (index, candidate) in chunk.windows(MARKER_SIZE).enumerate() {
                 best = best.max(marker_in(&self.sum, at + index as u64, candidate));
             }
             at += (chunk.len() - MARKER_SIZE + 1) as u64;
         }
-        Ok(best)
+        if at < self.limit
+            && let Some(last) = last_nonzero(self.window.chunk(at, 1, self.limit)?)
+        {
+            used = at + last as u64 + 1;
+        }
+        Ok((best, used))
     }
+}
+
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|byte| *byte != 0)
+}
+
+/// Whether the bytes at `at` are those that follow the last frame in reserved room.
+fn ends_at(window: &mut Window<'_>, at: u64, limit: u64) -> Result<bool> {
+    let size = END.len().min(limit.saturating_sub(at) as usize);
+    let found = window.chunk(at, size, limit)?;
+    Ok(found.iter().zip(END).all(|(found, wanted)| *found == wanted))
 }
 
 /// The place that a marker or seal at `offset` names, if these bytes are one.
@@ -289,94 +393,6 @@ fn frame_at<'w>(window: &'w mut Window<'_>, sum: &FrameSum, at: u64, limit: u64)
             path: path.to_owned(),
             what: format!("a frame of kind {kind} at offset {at}, and this release knows kinds 1 to 3"),
         }),
-    }
-}
-
-/// Bytes that are given up together where the medium can't deliver them: a sector of today's disks.
-const UNREADABLE: usize = 4 << 10;
-
-/// A sliding buffer over a file.
-pub(super) struct Window<'p> {
-    pub(super) file: Arc<dyn File>,
-    pub(super) path: &'p Path,
-    len: u64,
-    /// Zeros, which never validate, stand for what can't be read.
-    tolerant: bool,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'p> Window<'p> {
-    fn open(fs: &dyn FileSystem, path: &'p Path) -> Result<Window<'p>> {
-        let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
-        let len = file
-            .len()
-            .map_err(|error| Error::io("read the length of", path, error))?;
-        Ok(Window {
-            file,
-            path,
-            len,
-            tolerant: false,
-            start: 0,
-            bytes: Vec::new(),
-        })
-    }
-
-    /// At least `need` bytes from `at` on, more if they are there at no cost. REQUIRES: `at + need <= limit <= len`.
-    pub(super) fn chunk(&mut self, at: u64, need: usize, limit: u64) -> Result<&[u8]> {
-        let held_to = self.start + self.bytes.len() as u64;
-        if at < self.start || at + need as u64 > held_to {
-            let size = (need.max(CHUNK) as u64).min(limit.saturating_sub(at)) as usize;
-            self.bytes.clear();
-            self.bytes.shrink_to(CHUNK);
-            self.bytes.resize(size, 0);
-            self.start = at;
-            match self.file.read_exact_at(at, &mut self.bytes) {
-                Ok(()) => {}
-                Err(_) if self.tolerant => self.read_what_can_be_read(),
-                Err(error) => {
-                    self.bytes.clear();
-                    return Err(Error::io("read", self.path, error));
-                }
-            }
-        }
-        let from = (at - self.start) as usize;
-        let to = self.bytes.len().min(limit.saturating_sub(self.start) as usize);
-        Ok(self.bytes.get(from..to).unwrap_or_default())
-    }
-
-    fn read_what_can_be_read(&mut self) {
-        let mut at = self.start;
-        for part in self.bytes.chunks_mut(UNREADABLE) {
-            if self.file.read_exact_at(at, part).is_err() {
-                part.fill(0);
-            }
-            at += part.len() as u64;
-        }
-    }
-
-    fn header(&mut self, kind: LogKind) -> Result<HeaderOutcome> {
-        let (path, len) = (self.path, self.len);
-        let size = len.min(HEADER_LEN);
-        let front = self.chunk(0, size as usize, size)?;
-        let what = match decode_header(path, kind, front)? {
-            Decoded::Header(header) => return Ok(HeaderOutcome::Whole(header)),
-            Decoded::Damaged(what) => what,
-            Decoded::Foreign => {
-                let what = format!("expected a {kind:?} log's header, found something else");
-                return Ok(HeaderOutcome::Foreign(Error::corruption(path, 0, what)));
-            }
-        };
-        let mut at = size;
-        while at < len {
-            let chunk = self.chunk(at, 1, len)?;
-            if chunk.iter().any(|byte| *byte != 0) {
-                let what = format!("{what}, and frames follow it");
-                return Ok(HeaderOutcome::Damaged(Error::corruption(path, 0, what)));
-            }
-            at += chunk.len() as u64;
-        }
-        Ok(HeaderOutcome::Unborn)
     }
 }
 

@@ -9,6 +9,9 @@ use super::*;
 use crate::env::Env;
 use crate::env::sim::{CrashStyle, Effect, Op, SimEnv};
 
+#[path = "mapped_tests.rs"]
+mod mapped_tests;
+
 const PATH: &str = "/db/000007.log";
 const IDENTITY: [u8; 16] = *b"0123456789abcdef";
 
@@ -24,6 +27,7 @@ fn header(identity: [u8; 16]) -> Header {
         number: 7,
         identity,
         predecessor: Some(predecessor),
+        reserved: false,
     }
 }
 
@@ -96,7 +100,7 @@ fn the_format_is_what_the_drawing_says() {
     log.mark(7, 108).unwrap();
     let bytes = sim.read_file(PATH).unwrap();
     let mut expected =
-        b"PKSTWAL\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x000123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
+        b"PKSTWAL\0\x02\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x000123456789abcdef\x05\0\0\0\0\0\0\0".to_vec();
     expected.extend_from_slice(&[9; 16]);
     expected.extend_from_slice(&1000u64.to_le_bytes());
     expected.extend_from_slice(&77u64.to_le_bytes());
@@ -401,10 +405,10 @@ fn short_and_interrupted_calls_change_nothing() {
 fn parallel_copies_in_any_order_publish_in_order() {
     let (sim, env) = machine();
     let file = env.fs.create(Path::new(PATH)).unwrap();
-    let medium = PlainMedium::new(file, Path::new(PATH), 0);
+    let medium = medium::PlainMedium::new(file, Path::new(PATH), 0);
     let (a, b) = (medium.reserve(3).unwrap(), medium.reserve(4).unwrap());
-    medium.copy(b, &[b"BB", b"bb"]);
-    medium.copy(a, &[b"aaa"]);
+    medium.copy(b, b"BB", b"bb");
+    medium.copy(a, b"aaa", b"");
     medium.publish(a + 3).unwrap();
     assert_eq!(sim.read_file(PATH).unwrap(), b"aaa");
     medium.publish(b + 4).unwrap();

@@ -133,6 +133,11 @@ impl SstBuilder {
         self.properties.origin = origin;
     }
 
+    /// Gathers so many bytes for a write, at most a MiB.
+    pub(crate) fn set_gathered(&mut self, bytes: u64) {
+        self.output.set_gathered(bytes);
+    }
+
     /// Says that no further file of its run follows.
     pub fn set_last(&mut self) {
         self.properties.origin.last = true;

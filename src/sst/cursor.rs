@@ -4,7 +4,7 @@
 //! the prefix is written once per block, the suffix (and in hash order the hash) at every step. Values are read when they are asked for; a scan of keys touches no value block. The
 //! value block that was read last is kept, so that neighbouring small values cost one look-up together.
 //!
-//! With read-ahead (pread only) blocks are read through two windows of up to [`WINDOW`] bytes (`read_ahead`).
+//! With read-ahead (pread only) blocks are read through two windows of up to 256 KiB (`read_ahead`).
 //!
 //! Invariant: `valid` implies that a block is loaded and `key`, `seq`, `place` are those of its entry `i`.
 //!
@@ -18,7 +18,7 @@ use super::frame::{BlockKind, FRAME_LEN};
 use super::index_reader::IndexReader;
 use super::key_block::KeyBlock;
 use super::order::split;
-use super::read_ahead::{WINDOW, Windows};
+use super::read_ahead::Windows;
 use super::reader::{Access, BlockBytes, RawBlock, Sst};
 use crate::cursor::Cursor;
 use crate::types::{SeqNo, ValuePlace, ValueRef};
@@ -107,16 +107,22 @@ impl SstCursor {
         &self.sst
     }
 
+    /// Reads ahead by so many bytes at most, instead of 256 KiB, which is more than any.
+    pub(crate) fn with_window(mut self, bytes: u64) -> SstCursor {
+        self.reading.get_mut().windows.limit(bytes);
+        self
+    }
+
     /// As [`Sst::raw_block`], through the cursor's read-ahead.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
         let ValuePlace::Medium { block, len } = place else {
             return self.sst.raw_block(place);
         };
         let block_place = self.sst.place_of_kind(block, BlockKind::Medium)?;
-        if !self.read_ahead || u64::from(block_place.len) > WINDOW {
+        let mut reading = self.reading.borrow_mut();
+        if !self.read_ahead || u64::from(block_place.len) > reading.windows.size() {
             return self.sst.raw_block(place);
         }
-        let mut reading = self.reading.borrow_mut();
         let stored = reading.windows.frame(&self.sst, block_place)?;
         let frame = self.sst.check_frame(block, block_place, stored)?;
         if frame.uncompressed_len != len {
@@ -140,7 +146,7 @@ impl SstCursor {
             return Ok(block);
         }
         let place = self.sst.place_of_kind(number, kind)?;
-        if u64::from(place.len) > WINDOW {
+        if u64::from(place.len) > reading.windows.size() {
             return self.sst.block_at(number, place, self.access, self.fill_cache);
         }
         let stored = reading.windows.frame(&self.sst, place)?;

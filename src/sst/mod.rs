@@ -78,7 +78,9 @@ pub use frame::{BlockKind, Codec};
 pub(crate) use options::PARTITION_SIZES;
 pub use options::{Compression, SstIdentity, SstOptions};
 pub use order::{SortKeyBuffer, SortOrder};
+pub(crate) use output::MOST_GATHERED;
 pub use properties::{BlockTotals, Properties, SstOrigin};
+pub(crate) use read_ahead::MOST_WINDOW;
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
 pub use verify::{PartReport, Verification, VerifyReport};
 

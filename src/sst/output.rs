@@ -18,6 +18,8 @@ use crate::{Error, Result};
 
 /// Writes are gathered up to this many bytes: 1 MiB, past which a write call's own cost no longer shows.
 const CHUNK: usize = 1 << 20;
+/// The same, for those who count.
+pub(crate) const MOST_GATHERED: u64 = CHUNK as u64;
 /// The largest file, in bytes: offsets are u32.
 pub(super) const MAX_FILE_LEN: u64 = u32::MAX as u64;
 
@@ -36,6 +38,7 @@ pub(super) struct Output {
     compression: Compression,
     /// Bytes that are not yet written, and the offset where they go.
     pending: Vec<u8>,
+    gathered: usize,
     written: u64,
     /// By block number; blocks that are open have zeros.
     places: Vec<[u8; PLACE_LEN]>,
@@ -60,11 +63,17 @@ impl Output {
             seed,
             compression,
             pending: front,
+            gathered: CHUNK,
             written: 0,
             places: Vec::new(),
             compressed: Vec::new(),
             ended: false,
         }
+    }
+
+    /// Gathers so many bytes for a write, at most [`MOST_GATHERED`].
+    pub(super) fn set_gathered(&mut self, bytes: u64) {
+        self.gathered = bytes.min(MOST_GATHERED) as usize;
     }
 
     /// The next block number.
@@ -163,7 +172,7 @@ impl Output {
             stored_bytes: totals.stored_bytes + stored.bytes.len() as u64,
             uncompressed_bytes: totals.uncompressed_bytes + u64::from(stored.uncompressed_len),
         };
-        if self.pending.len() >= CHUNK {
+        if self.pending.len() >= self.gathered {
             self.flush()?;
         }
         Ok(())
@@ -197,7 +206,7 @@ impl Output {
             });
         }
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= CHUNK {
+        if self.pending.len() >= self.gathered {
             self.flush()?;
         }
         Ok(SectionPlace {

@@ -12,14 +12,18 @@ use super::reader::Sst;
 use crate::{Error, Result};
 
 /// The size of a read-ahead, in bytes: 256 KiB, at which a disk of 300 MB/s spends under a tenth on the call itself.
-pub(super) const WINDOW: u64 = 256 << 10;
+const WINDOW: u64 = 256 << 10;
 /// The size of a read that is not (yet) known to be part of a sequence, in bytes.
 const FIRST_WINDOW: u64 = 32 << 10;
 
+/// The same, for those who count.
+pub(crate) const MOST_WINDOW: u64 = WINDOW;
+
 /// What has been read of a file last.
-#[derive(Default)]
 pub(super) struct Windows {
     windows: [Window; 2],
+    /// How large they get.
+    size: u64,
     /// The window that was read last.
     newest: usize,
     pub(super) backwards: bool,
@@ -43,9 +47,30 @@ impl Window {
     }
 }
 
+impl Default for Windows {
+    fn default() -> Self {
+        Windows {
+            windows: Default::default(),
+            size: WINDOW,
+            newest: 0,
+            backwards: false,
+        }
+    }
+}
+
 impl Windows {
+    /// How large they get.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Lets them get so large at most, and no larger than [`MOST_WINDOW`].
+    pub(super) fn limit(&mut self, bytes: u64) {
+        self.size = bytes.min(WINDOW);
+    }
+
     /// Frame and stored bytes of a block, out of a window or by a read that makes one. REQUIRES: `place` came from the
-    /// offset table and takes at most [`WINDOW`] bytes.
+    /// offset table and takes at most a window.
     pub(super) fn frame(&mut self, sst: &Sst, place: BlockPlace) -> Result<&[u8]> {
         if self.windows.iter().all(|window| window.get(place).is_none()) {
             self.read(sst, place)?;
@@ -60,12 +85,12 @@ impl Windows {
             u64::from(place.start) + u64::from(place.len),
         );
         let near = |window: &Window| {
-            !window.bytes.is_empty() && start <= window.end() + WINDOW && window.start <= end + WINDOW
+            !window.bytes.is_empty() && start <= window.end() + self.size && window.start <= end + self.size
         };
         let want = if self.windows.iter().any(near) {
-            WINDOW
+            self.size
         } else {
-            FIRST_WINDOW
+            FIRST_WINDOW.min(self.size)
         };
         let limit = sst.footer.filter.offset;
         let (from, to) = match self.backwards {
@@ -80,8 +105,8 @@ impl Windows {
         if let Some(window) = self.windows.get_mut(oldest) {
             window.start = from;
             window.bytes.clear();
-            // At most WINDOW bytes, whatever the file says.
-            window.bytes.resize((to - from).min(WINDOW) as usize, 0);
+            // At most a window, whatever the file says.
+            window.bytes.resize((to - from).min(self.size) as usize, 0);
             if let Err(e) = sst.file.read_exact_at(from, &mut window.bytes) {
                 window.bytes.clear();
                 return Err(Error::io("read", sst.path(), e));

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::env::FileSystem;
-use crate::record_log::{HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, RecoveryMode, read_header};
+use crate::record_log::{
+    HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, RecoveryMode, has_frames, read_header,
+};
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
@@ -20,6 +22,8 @@ pub(super) struct ChainLog {
     pub(super) path: PathBuf,
     /// Its size on disk.
     pub(super) len: u64,
+    /// Whether there are frames in it.
+    pub(super) has_frames: bool,
     /// Where an earlier recovery found its end.
     pub(super) recorded_end: Option<LogEnd>,
     /// Its own header is damaged; this one is put together from what others say (`Salvage` only).
@@ -199,12 +203,17 @@ impl<'a> Survey<'a> {
                     return Ok(());
                 }
                 let len = length(fs, &path)?;
+                let has_frames = match has_frames(fs, &path, &header) {
+                    Err(Error::Io { .. }) if self.options.mode == RecoveryMode::Salvage => true,
+                    found => found?,
+                };
                 self.whole.insert(
                     number,
                     ChainLog {
                         header,
                         path,
                         len,
+                        has_frames,
                         recorded_end,
                         revived: false,
                     },
@@ -242,6 +251,7 @@ impl<'a> Survey<'a> {
                 number,
                 identity,
                 predecessor: None,
+                reserved: true, // maybe not; then nothing follows its end
             };
             let recorded_end = recorded_end.cloned();
             self.whole.insert(
@@ -250,6 +260,7 @@ impl<'a> Survey<'a> {
                     header,
                     path,
                     len,
+                    has_frames: len > HEADER_LEN,
                     recorded_end,
                     revived: true,
                 },
@@ -308,10 +319,7 @@ impl<'a> Survey<'a> {
         }
         let Some(before) = &log.header.predecessor else {
             // Only the first log of a database has no predecessor. A file without frames below it is a failed attempt.
-            let older = self
-                .whole
-                .range(..number)
-                .find(|(_, older)| older.len > HEADER_LEN);
+            let older = self.whole.range(..number).find(|(_, older)| older.has_frames);
             return match older {
                 None => Link::Root,
                 Some((older, _)) => Link::Broken(Error::corruption(
@@ -402,7 +410,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn length(fs: &dyn FileSystem, path: &Path) -> Result<u64> {
+pub(super) fn length(fs: &dyn FileSystem, path: &Path) -> Result<u64> {
     let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
     file.len()
         .map_err(|error| Error::io("read the length of", path, error))

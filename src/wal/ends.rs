@@ -12,7 +12,7 @@ impl Wal {
         if !state.retired {
             return Ok(());
         }
-        let begun = self.begin_file(&mut state);
+        let begun = self.begin_file(&mut state, 0);
         self.note_sync_failure(&mut state, begun)
     }
 
@@ -26,7 +26,7 @@ impl Wal {
         state.closed = true;
         // Where a write has failed, only a successor can say where the good part of the file ends.
         let begun = if state.retired {
-            self.begin_file(&mut state)
+            self.begin_file(&mut state, 0)
         } else {
             Ok(())
         };
@@ -45,6 +45,8 @@ impl Wal {
         self.note_sync_failure(&mut state, sealed)?;
         state.synced = state.end();
         state.settled = state.synced;
+        drop(state);
+        self.give_back_spare();
         Ok(())
     }
 

@@ -10,24 +10,17 @@ use std::sync::Arc;
 use crate::env::{Env, Event};
 use crate::planted::{self, Bug, Moment};
 use crate::record_log::{
-    FRAME_HEADER_LEN, HEADER_LEN, Header, LogEnd, LogKind, LogMedium, LogWriter, is_sync_failure,
+    FRAME_HEADER_LEN, HEADER_LEN, Header, Layout, LogEnd, LogKind, LogWriter, Medium, is_sync_failure,
 };
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, Result, SeqNo};
 
 use super::pin::Pins;
-use super::{LiveLog, LogPosition, file_path};
+use super::spare::{SpareSlot, is_free};
+use super::{LiveLog, LogPosition, WalOptions, file_path};
 
 /// How many numbers in a row may be taken by files that are not ours before an append gives up.
 const NAME_ATTEMPTS: usize = 16;
-
-/// Options of the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WalOptions {
-    /// In bytes. A new file begins when a group of frames would pass it; a group that is larger by itself gets a file of
-    /// its own.
-    pub(crate) max_file_size: u64,
-}
 
 /// One data frame to append.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +35,9 @@ pub(crate) struct Frame<'a> {
 
 /// The write-ahead log of an open database. All methods may be called from any thread.
 pub(crate) struct Wal {
-    env: Env,
-    dir: PathBuf,
-    options: WalOptions,
+    pub(super) env: Env,
+    pub(super) dir: PathBuf,
+    pub(super) options: WalOptions,
     pub(super) state: Mutex<State>,
     /// Happens when a sync ends, or nothing will be synced any more.
     sync_ended: Event,
@@ -62,6 +55,10 @@ pub(super) struct State {
     pub(super) retired: bool,
     /// Files before the current one, oldest first.
     pub(super) older: Vec<OlderLog>,
+    /// A file for the next log.
+    pub(super) spare: SpareSlot,
+    /// Everything was flushed on demand, and nothing has been written since: no spare file is kept.
+    pub(super) resting: bool,
     next_number: u64,
     /// Everything below is known to be synced.
     pub(super) synced: LogPosition,
@@ -77,7 +74,9 @@ pub(super) struct State {
 pub(super) struct OlderLog {
     pub(super) log: LiveLog,
     /// Set while the end of the file has not been synced.
-    unsynced: Option<Arc<dyn LogMedium>>,
+    unsynced: Option<Arc<dyn Medium>>,
+    /// Set where the file may be used again.
+    pub(super) reusable: Option<Arc<dyn Medium>>,
 }
 
 impl Wal {
@@ -94,7 +93,9 @@ impl Wal {
         options: WalOptions,
     ) -> Result<Wal> {
         let last_seq = predecessor.as_ref().map_or(0, |end| end.last_seq);
-        let writer = create_file(env, dir, number, predecessor)?;
+        let header = new_header(env, dir, number, predecessor)?;
+        let layout = options.layout(env, 0);
+        let writer = LogWriter::create_with(&*env.fs, &file_path(dir, number), header, layout.as_ref())?;
         Ok(Wal::go_on(env, dir, writer, last_seq, recovered, options))
     }
 
@@ -115,7 +116,11 @@ impl Wal {
         let before_seq = writer.header().predecessor.as_ref().map_or(0, |end| end.last_seq);
         let older = recovered
             .into_iter()
-            .map(|log| OlderLog { log, unsynced: None })
+            .map(|log| OlderLog {
+                log,
+                unsynced: None,
+                reusable: None,
+            })
             .collect();
         let mut state = State {
             writer,
@@ -123,6 +128,8 @@ impl Wal {
             before_seq,
             retired: false,
             older,
+            spare: SpareSlot::Empty,
+            resting: false,
             next_number: number.saturating_add(1),
             synced: begin,
             settled: begin,
@@ -159,8 +166,8 @@ impl Wal {
             .sum();
         let end = state.writer.end();
         let full = end > HEADER_LEN && end.saturating_add(total) > self.options.max_file_size;
-        if state.retired || full {
-            let begun = self.begin_file(&mut state);
+        if state.retired || full || !state.writer.has_room(total) {
+            let begun = self.begin_file(&mut state, total);
             self.note_sync_failure(&mut state, begun)?;
         }
         if let Err(error) = state.write_group(frames) {
@@ -168,6 +175,7 @@ impl Wal {
             return Err(error);
         }
         state.last_seq = last_seq;
+        state.resting = false;
         Ok(state.end())
     }
 
@@ -276,39 +284,22 @@ impl Wal {
         needed.map_or(state.writer.header().number, |older| older.log.end.number)
     }
 
-    /// Deletes the files below `number`, never the current one. REQUIRES: it is durable in the manifest that recovery
-    /// begins at `number` or above. A file that can't be deleted stays listed for the next time; as long as the
-    /// log is pinned, all stay, and go with the last pin.
-    pub(crate) fn remove_below(&self, number: u64) -> Result<()> {
-        let mut state = self.state.lock();
-        if state.pins.keep_from(number) {
-            return Ok(());
-        }
-        let mut first_error = None;
-        state.older.retain(|older| {
-            if older.log.end.number >= number {
-                return true;
-            }
-            match self.env.fs.remove(&older.log.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    first_error.get_or_insert(Error::io("remove", &older.log.path, error));
-                    true
-                }
-                _ => false,
-            }
-        });
-        first_error.map_or(Ok(()), Err)
-    }
-
     /// How often the log has been synced since the opening.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
 
-    /// Bytes in all live files.
+    /// Bytes of log in all live files, reserved room not counted.
     pub(crate) fn total_bytes(&self) -> u64 {
         let state = self.state.lock();
-        state.older.iter().map(|older| older.log.bytes).sum::<u64>() + state.writer.end()
+        state.older.iter().map(|older| older.log.end.offset).sum::<u64>() + state.writer.end()
+    }
+
+    /// Bytes that all live files and the spare one take on disk, reserved room included.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        let state = self.state.lock();
+        let older = state.older.iter().map(|older| older.log.bytes).sum::<u64>();
+        older + state.writer.bytes_on_disk() + state.spare.room()
     }
 
     /// Number of the oldest live file, and the last sequence number in it.
@@ -325,17 +316,20 @@ impl Wal {
         self.state.lock().writer.header().number
     }
 
-    /// Makes the next file the current one. The old one is not synced here: the next sync covers it first.
-    pub(super) fn begin_file(&self, state: &mut State) -> Result<()> {
+    /// Makes the next file the current one, with room for a group of `group` bytes. The old one is not synced here: the next sync
+    /// covers it first.
+    pub(super) fn begin_file(&self, state: &mut State, group: u64) -> Result<()> {
         // From here on a successor may exist on disk that names the present end, even if creating it seems to fail.
         state.retired = true;
         let end = state.writer.header().ended(state.writer.end(), state.last_seq);
+        let layout = self.options.layout(&self.env, group);
         let mut attempts = 0;
         let writer = loop {
             let number = state.next_number;
             state.next_number = number.saturating_add(1);
             attempts += 1;
-            match create_file(&self.env, &self.dir, number, Some(end.clone())) {
+            let created = self.create_file(state, number, end.clone(), layout.as_ref());
+            match created {
                 Err(Error::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::AlreadyExists && attempts < NAME_ATTEMPTS => {}
                 created => break created?,
@@ -346,20 +340,48 @@ impl Wal {
             number: end.number,
             offset: end.offset,
         };
-        let unsynced = (state.synced < reached).then(|| old.medium());
+        let medium = old.medium();
+        medium.retire();
+        let unsynced = (state.synced < reached).then(|| medium.clone());
+        let reusable = state.is_reusable(&*medium).then_some(medium);
         if state.settled >= reached {
             state.settled = state.end(); // the header is durable, and nobody waits for more
         }
         let log = LiveLog {
-            bytes: end.offset,
+            bytes: old.bytes_on_disk(),
             before_seq: state.before_seq,
             end,
             path: old.path().to_owned(),
         };
-        state.older.push(OlderLog { log, unsynced });
+        state.older.push(OlderLog {
+            log,
+            unsynced,
+            reusable,
+        });
         state.before_seq = state.last_seq;
         state.retired = false;
         Ok(())
+    }
+
+    /// Creates the file of that number, from the spare one if there is one and the layout is that of any file.
+    fn create_file(
+        &self,
+        state: &mut State,
+        number: u64,
+        end: LogEnd,
+        layout: Option<&Layout>,
+    ) -> Result<LogWriter> {
+        let path = file_path(&self.dir, number);
+        let fs = &*self.env.fs;
+        let header = new_header(&self.env, &self.dir, number, Some(end))?;
+        if let Some(layout) = layout
+            && state.spare.room() == layout.most
+            && is_free(fs, &path)?
+            && let Some(spare) = state.spare.take()
+        {
+            return LogWriter::reuse(fs, spare, &self.spare_path(), &path, header, layout);
+        }
+        LogWriter::create_with(fs, &path, header, layout)
     }
 
     /// Passes the result on; poisons the log first if it is that of a failed sync.
@@ -454,17 +476,17 @@ impl State {
     }
 }
 
-fn create_file(env: &Env, dir: &Path, number: u64, predecessor: Option<LogEnd>) -> Result<LogWriter> {
-    let path = file_path(dir, number);
+/// A header with an identity of its own.
+pub(super) fn new_header(env: &Env, dir: &Path, number: u64, predecessor: Option<LogEnd>) -> Result<Header> {
     let identity = env
         .entropy
         .identity()
-        .map_err(|error| Error::io("draw an identity for", &path, error))?;
-    let header = Header {
+        .map_err(|error| Error::io("draw an identity for", &file_path(dir, number), error))?;
+    Ok(Header {
         kind: LogKind::Wal,
         number,
         identity,
         predecessor,
-    };
-    LogWriter::create(&*env.fs, &path, header)
+        reserved: false,
+    })
 }

@@ -31,19 +31,36 @@ use crate::record_log::LogEnd;
 mod chain;
 mod ends;
 mod log;
+mod options;
 mod payload;
 mod pin;
 mod replay;
 mod resume;
+mod spare;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
 
-pub(crate) use log::{Frame, Wal, WalOptions};
+pub(crate) use log::{Frame, Wal};
+pub(crate) use options::WalOptions;
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use pin::{PinnedFile, PinnedLog};
-pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_reaches};
+pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_counts};
 pub(crate) use resume::resume;
+
+/// How writes reach the log's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(unreachable_pub, reason = "part of the public options")]
+pub enum LogMedium {
+    /// Files are reserved in advance, mapped and used again where the file system is known to keep its promise of space (Linux:
+    /// ext4, XFS without reflink, tmpfs), so that a buffered write is a copy and no call to the system; [`LogMedium::Plain`]
+    /// elsewhere, and while the disk is too full to reserve room.
+    #[default]
+    Auto,
+    /// A write call for each group of writes; files are as long as what is in them. Choose it where a bad sector of the log must
+    /// be an error and not kill the process, or where a few MiB of reserved room are too much.
+    Plain,
+}
 
 /// A file with a greater number is a stranger's: one with an absurd number must not use up all that follow. The same as
 /// for all files (`names`), with four billion numbers to spare.
@@ -65,7 +82,7 @@ pub(crate) struct LiveLog {
     pub(crate) end: LogEnd,
     /// The last sequence number before it.
     pub(crate) before_seq: SeqNo,
-    /// Its size on disk, bytes behind the good end included.
+    /// Its size on disk, bytes and reserved room behind the good end included.
     pub(crate) bytes: u64,
     /// Its path.
     pub(crate) path: PathBuf,

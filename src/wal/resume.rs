@@ -28,8 +28,8 @@ use crate::planted::{self, Bug};
 use crate::record_log::{HEADER_LEN, Header, LogEnd, LogKind, LogWriter, ReadOptions, RecoveryMode, read};
 use crate::{Error, Result};
 
-use super::log::{Wal, WalOptions};
-use super::{LiveLog, LogPosition, Payload, Replayed, file_path};
+use super::log::{Wal, new_header};
+use super::{LiveLog, LogPosition, Payload, Replayed, WalOptions, file_path};
 
 /// Bytes of frames that are gathered for one write.
 const WRITE_BYTES: u64 = 1 << 20;
@@ -71,18 +71,11 @@ pub(crate) fn resume(
         _ => {}
     }
     cut.find_last_seq(env)?;
-    let identity = env
-        .entropy
-        .identity()
-        .map_err(|error| Error::io("draw an identity for", &unfinished, error))?;
-    let header = Header {
-        kind: LogKind::Wal,
-        number,
-        identity,
-        predecessor: cut.predecessor.clone(),
-    };
+    let header = new_header(env, dir, number, cut.predecessor.clone())?;
     let path = file_path(dir, number);
-    let mut writer = LogWriter::begin(&*env.fs, &unfinished, header)?;
+    // Room for the whole tail is reserved first, so that a mapped file can't turn out to be too small half-way.
+    let layout = options.layout(env, cut.tail_bytes());
+    let mut writer = LogWriter::begin(&*env.fs, &unfinished, header, layout.as_ref())?;
     cut.copy_tail(env, &mut writer)?;
     writer.finish_as(&*env.fs, &path)?;
     cut.drop_empty();
@@ -222,6 +215,15 @@ impl Cut {
             self.predecessor = Some(last.end.clone());
         }
         Ok(())
+    }
+
+    /// No less than what `copy_tail` writes.
+    fn tail_bytes(&self) -> u64 {
+        let in_file = |log: &LiveLog| match log.end.number == self.from.number {
+            true => log.end.offset.saturating_sub(self.from.offset),
+            false => log.end.offset,
+        };
+        self.tail.iter().map(in_file).sum()
     }
 
     fn copy_tail(&self, env: &Env, writer: &mut LogWriter) -> Result<()> {

@@ -16,13 +16,12 @@ mod chain_tests;
 mod crash_tests;
 mod payload_tests;
 mod salvage_tests;
+mod spare_tests;
 mod sync_tests;
 
-const OPTIONS: WalOptions = WalOptions {
-    max_file_size: 1 << 20,
-};
+const OPTIONS: WalOptions = WalOptions::plain(1 << 20);
 /// So small that every group begins a new file.
-const TINY: WalOptions = WalOptions { max_file_size: 100 };
+const TINY: WalOptions = WalOptions::plain(100);
 
 fn db() -> &'static Path {
     Path::new("/db")
@@ -298,19 +297,19 @@ fn a_failed_marker_does_not_fail_the_sync_and_ends_the_file() {
     assert_eq!(recover(&env).unwrap().0, [1, 2]);
 }
 
+/// The disk is full in the middle of the next write to it.
+fn fail_half_way_into_the_second_file(sim: &SimEnv) {
+    let full = ErrorKind::StorageFull;
+    sim.fail_matching(Some(Io::Write), "000002", 1, full, Effect::Partial);
+}
+
 #[test]
 fn a_file_whose_successor_may_exist_is_not_written_again() {
     let (sim, env) = machine();
-    let wal = new_wal(&env, WalOptions { max_file_size: 250 });
+    let wal = new_wal(&env, WalOptions::plain(250));
     append(&wal, 1).unwrap();
     let before = sim.read_file(log_path(1)).unwrap();
-    sim.fail_matching(
-        Some(Io::Write),
-        "000002",
-        1,
-        ErrorKind::StorageFull,
-        Effect::Partial,
-    );
+    fail_half_way_into_the_second_file(&sim);
     append_group(&wal, &[2, 3, 4, 5]).unwrap_err();
     append(&wal, 2).unwrap(); // would have fitted into the first file
     wal.sync(wal.end()).unwrap();
@@ -440,7 +439,7 @@ fn a_closed_log_is_sealed_synced_and_refuses_appends() {
 #[test]
 fn a_frame_larger_than_a_file_gets_a_file_of_its_own() {
     let (sim, env) = machine();
-    let wal = new_wal(&env, WalOptions { max_file_size: 200 });
+    let wal = new_wal(&env, WalOptions::plain(200));
     append(&wal, 1).unwrap();
     let mut large = PayloadBuilder::new();
     large.put(3, b"k", &vec![b'v'; 5000]);

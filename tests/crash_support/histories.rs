@@ -1,5 +1,7 @@
 //! The scripts. Each is short, because every I/O call of it is a place to crash at.
 
+use packstone::LogMedium;
+
 use super::Step::*;
 use super::{Amidst, History, Item, Step};
 
@@ -13,6 +15,7 @@ fn history(name: &str, steps: Vec<Step>) -> History {
         manifest_roll_size: 1 << 20,
         sync_interval_ms: None,
         read_calls: false,
+        log_medium: LogMedium::Auto,
         steps,
     }
 }
@@ -48,6 +51,8 @@ pub fn all() -> Vec<History> {
         readers(),
         checkpoints(),
         readers_beside(),
+        log_files_used_again(),
+        replay_beyond_memory(),
     ]
 }
 
@@ -143,6 +148,35 @@ fn log_rotation() -> History {
             fill("a", 3, 3, 900),
         ],
     );
+    history.max_log_size = 16 << 10;
+    history
+}
+
+/// Files of 4 KiB: flushes free some, and the next ones are made of them.
+fn log_files_used_again() -> History {
+    let round = |from| {
+        vec![
+            fill("a", from, 9, 700),
+            write(&[("a", from, None), ("a", from + 1, Some(30))], true),
+            Flush,
+            fill("a", from + 4, 9, 700),
+            Settle,
+        ]
+    };
+    let mut steps = vec![Keyspace("a")];
+    steps.extend(round(0));
+    steps.extend(round(3));
+    // Shorter frames than those that lie behind them.
+    steps.extend([
+        fill("a", 5, 3, 20),
+        Sync,
+        fill("a", 6, 9, 500),
+        Flush,
+        fill("a", 1, 12, 600),
+    ]);
+    steps.push(PowerLossRandom);
+    steps.extend([fill("a", 9, 2, 40), Reopen, fill("a", 2, 6, 900)]);
+    let mut history = history("log files used again", steps);
     history.max_log_size = 16 << 10;
     history
 }
@@ -456,4 +490,26 @@ fn readers_beside() -> History {
     );
     history.max_log_size = 16 << 10;
     history
+}
+
+/// The log holds more than a replay keeps: recovery flushes in the middle, and is crashed there, too.
+fn replay_beyond_memory() -> History {
+    history(
+        "replay beyond memory",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            write(&[("a", 1, Some(10)), ("b", 1, Some(10))], true),
+            // Three memtables are full, and one is not.
+            fill("a", 0, 30, 900),
+            write(&[("a", 3, None), ("b", 2, Some(300))], true),
+            fill("a", 15, 30, 900),
+            write(&[("a", 1, None), ("b", 3, Some(300))], false),
+            Kill,
+            write(&[("a", 2, None), ("b", 1, None)], false),
+            PowerLoss,
+            Look,
+            write(&[("a", 4, Some(10)), ("b", 4, Some(10))], false),
+        ],
+    )
 }

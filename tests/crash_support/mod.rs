@@ -3,11 +3,16 @@
 //!
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
+//! * `checks`: what is asked of that database; `damage`: what disks do to it.
 //! * `beside`: checkpoints, and readers next to the writer.
 //! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+use packstone::LogMedium;
+
 pub mod beside;
+pub mod checks;
+pub mod damage;
 pub mod histories;
 pub mod oracle;
 pub mod random;
@@ -100,5 +105,6 @@ pub struct History {
     pub sync_interval_ms: Option<u64>,
     /// SSTs are read by read calls and without a cache, so that every block that a reader needs is a call.
     pub read_calls: bool,
+    pub log_medium: LogMedium,
     pub steps: Vec<Step>,
 }

@@ -1,5 +1,7 @@
 //! Histories drawn from a seed, for the soak.
 
+use packstone::LogMedium;
+
 use super::Step::{self, *};
 use super::{Amidst, History, Item, Reader};
 use crate::support::rng::Rng;
@@ -28,6 +30,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
         manifest_roll_size: rng.pick(&[1 << 10, 4 << 10, 1 << 20]),
         sync_interval_ms: rng.pick(&[None, None, Some(20)]),
         read_calls: false,
+        log_medium: rng.pick(&[LogMedium::Auto, LogMedium::Auto, LogMedium::Plain]),
         steps,
     }
 }
@@ -35,12 +38,16 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
 fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
     match rng.below(111) {
         0..45 => write(rng, live),
-        45..53 => Fill {
-            keyspace: rng.pick(live),
-            from: rng.below(60) as u32,
-            count: 1 + rng.below(6) as u32,
-            len: rng.pick(&[10, 900, 3900]),
-        },
+        45..53 => {
+            // Now and then more than a replay keeps in memory.
+            let most = rng.pick(&[6, 6, 6, 40]);
+            Fill {
+                keyspace: rng.pick(live),
+                from: rng.below(60) as u32,
+                count: 1 + rng.below(most) as u32,
+                len: rng.pick(&[10, 900, 3900]),
+            }
+        }
         53..57 => Sync,
         57..64 => Flush,
         64..69 => Compact(rng.pick(live)),

@@ -13,7 +13,8 @@ use std::time::Duration;
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
 use packstone::{
-    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, Options, Order, Range, Slice, Snapshot,
+    Access, Db, Durability, Error, Keys, Keyspace, KeyspaceOptions, LogMedium, Options, Order, Range, Slice,
+    Snapshot,
 };
 
 use crate::stress_support::data::{self, Bytes, NAMES};
@@ -90,7 +91,10 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .cache_size(rng.pick(&[0, 1 << 10, 64 << 10, 1 << 30]))
         .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
+        .memory_limit(rng.pick(&[16 << 20, 512 << 20]))
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
+        .log_medium(rng.pick(&[LogMedium::Auto, LogMedium::Plain]))
+        .latencies(rng.one_in(4))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {

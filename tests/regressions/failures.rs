@@ -7,7 +7,7 @@ fn a_failed_log_write_fails_one_write_and_leaves_nothing_half_done() -> Result<(
     for effect in [Effect::Nothing, Effect::Partial] {
         for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
             let sim = SimEnv::new(12);
-            let db = on(&sim).open("/db")?;
+            let db = on(&sim).log_medium(LogMedium::Plain).open("/db")?;
             let (a, b) = (db.keyspace("a")?, db.keyspace("b")?);
             a.put("before", "1")?;
             sim.fail_matching(Some(Op::Write), ".log", 1, kind, effect);

@@ -27,20 +27,12 @@ use std::{fs, io, thread};
 use packstone::env::Clock;
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
-    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, MAX_KEY_LEN, MAX_VALUE_LEN,
-    Options, RecoveryMode, Result,
+    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, MAX_KEY_LEN,
+    MAX_VALUE_LEN, Options, RecoveryMode, Result,
 };
 
 use support::rng::Rng;
-
-/// Limits so small that a few hundred writes reach everything.
-fn tiny() -> Options {
-    Options::new()
-        .write_buffer_size(32 << 10)
-        .max_file_size(16 << 10)
-        .max_log_size(64 << 10)
-        .manifest_roll_size(4 << 10)
-}
+use support::tiny;
 
 fn on(sim: &SimEnv) -> Options {
     tiny().env(sim.env())

@@ -118,10 +118,10 @@ impl World {
         }
         let logs = ours.iter().filter(|path| ends(path, "log"));
         let log_bytes: u64 = logs.clone().filter_map(|path| self.sim.file_len(path).ok()).sum();
-        if log_bytes != metrics.log_bytes_live {
+        if log_bytes != metrics.log_bytes_on_disk {
             return Err(format!(
                 "{log_bytes} bytes of log on disk, {} in the metrics",
-                metrics.log_bytes_live
+                metrics.log_bytes_on_disk
             ));
         }
         // LOCK, CURRENT, one manifest, and a file of somebody else's.

@@ -105,6 +105,7 @@ impl Generator {
             // What it goes on without can't be judged where bits flip.
             point_in_time: !self.plan.flips && rng.one_in(6),
             compaction_rate: rng.pick(&[0, 0, 16 << 10, 1 << 20]),
+            plain_log: rng.one_in(3),
         }
     }
 
@@ -211,6 +212,7 @@ impl Generator {
             Some(Op::Remove),
             Some(Op::Len),
             Some(Op::Map),
+            Some(Op::Reserve),
             Some(Op::List),
         ]);
         let one_in = match op {

@@ -72,6 +72,7 @@ pub(crate) struct Opts {
     pub(crate) point_in_time: bool,
     /// Bytes a second; 0 means no limit.
     pub(crate) compaction_rate: u64,
+    pub(crate) plain_log: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +181,7 @@ const WHAT: [(&str, bool); 2] = [("entries", false), ("keys", true)];
 const EFFECTS: [(&str, bool); 2] = [("before", false), ("half", true)];
 const LINKS: [(&str, bool); 2] = [("linked", false), ("copied", true)];
 const SYNCED: [(&str, bool); 2] = [("buffered", false), ("synced", true)];
-pub(crate) const OPS: [(&str, Option<Op>); 16] = [
+pub(crate) const OPS: [(&str, Option<Op>); 17] = [
     ("any", None),
     ("create", Some(Op::Create)),
     ("open", Some(Op::Open)),
@@ -197,6 +198,7 @@ pub(crate) const OPS: [(&str, Option<Op>); 16] = [
     ("len", Some(Op::Len)),
     ("setlen", Some(Op::SetLen)),
     ("map", Some(Op::Map)),
+    ("reserve", Some(Op::Reserve)),
 ];
 
 fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
@@ -252,7 +254,7 @@ impl Display for Opts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} {} {} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {} {} {} {}",
             self.write_buffer,
             self.max_log,
             self.max_file,
@@ -262,7 +264,8 @@ impl Display for Opts {
             self.sync_interval,
             u8::from(self.mapped),
             u8::from(self.point_in_time),
-            self.compaction_rate
+            self.compaction_rate,
+            u8::from(self.plain_log)
         )
     }
 }
@@ -447,6 +450,7 @@ impl Words<'_> {
             mapped: self.flag()?,
             point_in_time: self.flag()?,
             compaction_rate: self.get()?,
+            plain_log: self.flag()?,
         })
     }
 }

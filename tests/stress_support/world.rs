@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use packstone::env::sim::{Chance, CrashStyle, Effect, Fault, SimEnv};
 use packstone::{
-    Access, Db, Error, Keyspace, KeyspaceOptions, Options, Order, RecoveryMode, Slice, Snapshot,
+    Access, Db, Error, Keyspace, KeyspaceOptions, LogMedium, Options, Order, RecoveryMode, Slice, Snapshot,
 };
 
 use super::beside::Kept;
@@ -102,6 +102,7 @@ pub(crate) const FIRST_OPTIONS: Opts = Opts {
     mapped: false,
     point_in_time: false,
     compaction_rate: 0,
+    plain_log: false,
 };
 
 pub(crate) fn options(opts: &Opts) -> Options {
@@ -113,8 +114,19 @@ pub(crate) fn options(opts: &Opts) -> Options {
         .manifest_roll_size(opts.manifest_roll)
         .cache_size(opts.cache)
         .background_threads(opts.threads as usize)
+        // Sometimes four threads, and room for one compaction and one flush.
+        .memory_limit(if opts.threads == 4 && opts.mapped {
+            16 << 20
+        } else {
+            512 << 20
+        })
         .compaction_rate_limit((opts.compaction_rate > 0).then_some(opts.compaction_rate))
         .sync_interval(interval)
+        .log_medium(if opts.plain_log {
+            LogMedium::Plain
+        } else {
+            LogMedium::Auto
+        })
         .access(if opts.mapped {
             Access::Mapped
         } else {

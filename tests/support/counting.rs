@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping};
+use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping, WritableMapping};
 
 /// Calls, and the bytes they moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,5 +148,37 @@ impl File for CountingFile {
     }
     fn map(&self) -> io::Result<Mapping> {
         self.inner.map()
+    }
+    fn map_writable(&self, most: u64) -> io::Result<Arc<dyn WritableMapping>> {
+        Ok(Arc::new(CountingRoom {
+            inner: self.inner.map_writable(most)?,
+            kind: self.kind,
+            counts: self.counts.clone(),
+        }))
+    }
+}
+
+struct CountingRoom {
+    inner: Arc<dyn WritableMapping>,
+    kind: &'static str,
+    counts: Arc<Counts>,
+}
+
+impl WritableMapping for CountingRoom {
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        self.counts.note("reserve", self.kind, len);
+        self.inner.reserve(len)
+    }
+    fn reserved(&self) -> u64 {
+        self.inner.reserved()
+    }
+    fn populate(&self, from: u64, to: u64) {
+        self.counts.note("populate", self.kind, to - from);
+        self.inner.populate(from, to);
+    }
+    fn store(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        self.counts.note("store", self.kind, bytes);
+        self.inner.store(offset, parts)
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping};
+use packstone::env::{DirEntry, Env, File, FileSystem, Lock, Mapping, WritableMapping};
 
 type Hook = Box<dyn FnMut(u64)>;
 
@@ -131,5 +131,9 @@ impl File for HookedFile {
     fn map(&self) -> io::Result<Mapping> {
         step_in(&self.path);
         self.inner.map()
+    }
+    fn map_writable(&self, most: u64) -> io::Result<Arc<dyn WritableMapping>> {
+        step_in(&self.path);
+        self.inner.map_writable(most)
     }
 }

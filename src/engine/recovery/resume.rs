@@ -5,23 +5,27 @@ use std::sync::Arc;
 
 use super::directory::Listing;
 use super::opening::Opening;
+use super::spill::Spill;
 use crate::engine::core::Core;
 use crate::engine::versions::ManifestState;
 use crate::env::{Lock, Priority};
-use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Manifest, Record};
 use crate::names::{self, FileKind};
 use crate::record_log::LogKind;
 use crate::wal::{self, Replayed, WalOptions};
 use crate::{Error, Result};
 
-/// A log file is rotated at a quarter of the bytes that logs may pile up to, so that old ones can go one by one.
-const LOG_FILES: u64 = 4;
+/// A log file is rotated at an eighth of the bytes that logs may pile up to, so that old ones can go one by one.
+const LOG_FILES: u64 = 8;
+/// No log file is larger, in bytes: it is reserved as a whole when it is used again.
+const MAX_LOG_FILE: u64 = 32 << 20;
 
 impl Opening {
     pub(super) fn finish(
         mut self,
         names: &Listing,
         replayed: Replayed,
+        spill: Spill,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
         // A new database has its manifest first: files without one are never taken for a beginning.
@@ -31,16 +35,16 @@ impl Opening {
         } else {
             None
         };
-        let log_number = replayed
-            .next_number
-            .max(self.catalog.log_known + 1)
-            .max(self.catalog.log_floor);
+        // Above all that the manifest names, too.
+        let log_number = replayed.next_number;
         let wal_options = WalOptions {
-            max_file_size: (self.options.max_log_size / LOG_FILES).max(4 << 10),
+            max_file_size: (self.options.max_log_size / LOG_FILES).clamp(4 << 10, MAX_LOG_FILE),
+            medium: self.options.log_medium,
         };
-        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)?;
+        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
+            .inspect_err(|_| spill.discard(&self.dir))?;
         self.writes.log_number = log_number;
-        let mut found = Edit::default();
+        let mut found = spill.edit(self.writes.next_seq - 1);
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }
@@ -49,11 +53,6 @@ impl Opening {
         found.push(Record::LogFloor(floor));
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
-        let highest_file = names.highest(|kind| match kind {
-            FileKind::Sst(number) => Some(number),
-            _ => None,
-        });
-        found.push(Record::NextFileNumber(highest_file.saturating_add(1)));
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
@@ -70,7 +69,7 @@ impl Opening {
             None => self.new_manifest(names, &catalog)?,
         };
         let obsolete_logs = replayed.leftovers.iter().chain(&log.replaced);
-        self.remove_leftovers(names, obsolete_logs, &catalog, manifest.number());
+        self.remove_leftovers(names, obsolete_logs, &catalog);
         // What can't be deleted lies below the floor: the next open tries again.
         let _ = log.wal.remove_below(floor);
         let core = self.into_core(
@@ -102,13 +101,12 @@ impl Opening {
     }
 
     /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
-    /// stays, and does no harm.
+    /// stays, and does no harm. `names` were listed before the manifest that is in force now was created: all in it are older.
     fn remove_leftovers<'l>(
         &self,
         names: &Listing,
         obsolete_logs: impl Iterator<Item = &'l std::path::PathBuf>,
         catalog: &Catalog,
-        manifest: u64,
     ) {
         let live = |number: u64| {
             let mut levels = catalog.keyspaces.values().flat_map(|keyspace| &keyspace.levels);
@@ -120,9 +118,8 @@ impl Opening {
                 FileKind::Sst(number) => {
                     !live(number) && self.begins_like_ours(&path, crate::sst::HEADER_MAGIC)
                 }
-                FileKind::Manifest(number) => {
-                    number != manifest
-                        && self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
+                FileKind::Manifest(_) => {
+                    self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
                 }
                 FileKind::Log(_) => false,
             };

@@ -46,9 +46,7 @@ fn make_manifest(env: &Env, last_seq: SeqNo) {
 fn make_log(env: &Env, keyspaces: &[u32]) {
     let dir = Path::new(DIR);
     let empty = wal::replay(&*env.fs, dir, &ReplayOptions::default(), &mut |_, _| Ok(())).unwrap();
-    let options = WalOptions {
-        max_file_size: 1 << 20,
-    };
+    let options = WalOptions::plain(1 << 20);
     let log = wal::resume(env, dir, 1, &empty, options).unwrap().wal;
     for (seq, keyspace) in (1..).zip(keyspaces) {
         let mut builder = PayloadBuilder::new();

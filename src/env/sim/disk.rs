@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) capacity: Option<u64>,
     /// Whether reading a removed file through an open handle fails.
     pub(super) forgets_removed: bool,
+    /// Whether the file system is one on which a store into reserved room can't fail.
+    pub(super) keeps_room: bool,
     /// Numbers of the files that are locked.
     locks: BTreeSet<u64>,
 }
@@ -60,6 +62,7 @@ impl Disk {
             boot: 0,
             capacity: None,
             forgets_removed: false,
+            keeps_room: true,
             locks: BTreeSet::new(),
         };
         Disk {
@@ -143,7 +146,7 @@ impl State {
         )
     }
 
-    fn admit_call(&mut self, boot: u64, call: Call) -> Result<(), Refusal> {
+    pub(super) fn admit_call(&mut self, boot: u64, call: Call) -> Result<(), Refusal> {
         if boot != self.boot {
             let error = io::Error::other("handle from before the crash: get a new Env from SimEnv::env");
             return Err(Refusal {
@@ -153,7 +156,9 @@ impl State {
             });
         }
         let op = call.op;
-        if let Some(duration) = self.nature.duration() {
+        if op != Op::Store
+            && let Some(duration) = self.nature.duration()
+        {
             self.clock.sleep(duration);
         }
         self.faults.verdict(call, &mut self.rng)?;

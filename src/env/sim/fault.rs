@@ -44,8 +44,12 @@ pub enum Op {
     Len,
     /// Cut or grow a file.
     SetLen,
-    /// Map a file.
+    /// Map a file, for reading or for stores.
     Map,
+    /// Reserve room in a file that is mapped for stores.
+    Reserve,
+    /// Store into such room. Never fails: no fault and no chance strikes it, only the power.
+    Store,
 }
 
 /// One call to the disk.
@@ -61,7 +65,7 @@ pub struct Call {
     pub to: Option<PathBuf>,
     /// Where in the file, in bytes.
     pub offset: u64,
-    /// How many bytes are read or written, as asked for; the new length in `SetLen`.
+    /// How many bytes are read, written or stored, as asked for; the new length in `SetLen` and `Reserve`.
     pub len: u64,
     /// Whether it was made to fail, or the power was off.
     pub failed: bool,
@@ -85,7 +89,7 @@ pub const ENOSPC: i32 = 28;
 /// Calls that fail by chance, again and again, crashes or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
-    /// The kind of call; `None` stands for all.
+    /// The kind of call; `None` stands for all. No chance strikes [`Op::Store`].
     pub op: Option<Op>,
     /// One in so many of them fails; 0 means none.
     pub one_in: u64,
@@ -126,8 +130,8 @@ pub enum Fault {
         /// What it does before.
         effect: Effect,
     },
-    /// That call and all later ones fail until [`SimEnv::crash`](super::SimEnv::crash). If the call is a write, some
-    /// prefix of it is written.
+    /// That call and all later ones fail until [`SimEnv::crash`](super::SimEnv::crash). If the call is a write or a store,
+    /// some prefix of it is written.
     PowerOffAt {
         /// The call's number.
         index: u64,
@@ -142,7 +146,7 @@ pub struct IoStats {
     pub calls: BTreeMap<Op, u64>,
     /// Bytes read through `read_at`, by the file's suffix: "sst" of "000001.sst", the whole name where there is no dot.
     pub read: BTreeMap<String, u64>,
-    /// Bytes written, by the file's suffix.
+    /// Bytes written or stored, by the file's suffix.
     pub written: BTreeMap<String, u64>,
     /// Calls that were made to fail, by kind. Those for which the power was off, or that were interrupted or short, are
     /// not in it.
@@ -255,6 +259,9 @@ impl Faults {
         if self.powered_off {
             return Err(power_off(Effect::Nothing));
         }
+        if call.op == Op::Store {
+            return self.judge_store(call);
+        }
         for i in 0..self.faults.len() {
             match self.faults[i] {
                 Fault::FailCall { index, kind, effect } if index == call.index => {
@@ -285,6 +292,15 @@ impl Faults {
         }
         if matches!(call.op, Op::Read | Op::Write) && self.is_flaky(rng) {
             return Err(injected(io::ErrorKind::Interrupted, Effect::Nothing));
+        }
+        Ok(())
+    }
+
+    fn judge_store(&mut self, store: &Call) -> Result<(), Refusal> {
+        let goes_off = |fault: &Fault| matches!(fault, Fault::PowerOffAt { index } if *index <= store.index);
+        self.powered_off = self.faults.iter().any(goes_off);
+        if self.powered_off {
+            return Err(power_off(Effect::Partial));
         }
         Ok(())
     }
@@ -345,6 +361,9 @@ impl Nature {
 
     /// Whether a call that nothing else keeps from succeeding fails by chance.
     pub(super) fn strike(&mut self, op: Op) -> Result<(), Refusal> {
+        if op == Op::Store {
+            return Ok(());
+        }
         for chance in &self.chances {
             let meant = chance.one_in > 0 && chance.op.is_none_or(|wanted| wanted == op);
             if meant && self.rng.chance(1, chance.one_in) {

@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use super::disk::{Disk, State, call};
 use super::fault::{Call, Effect, Op};
 use super::names::FileNode;
-use crate::env::{File, Lock, Mapping};
+use super::room::SimRoom;
+use crate::env::{File, Lock, Mapping, WritableMapping};
 
 /// The largest file, in bytes: keeps a wild offset from taking all memory.
-const MAX_FILE: u64 = 1 << 32;
+pub(super) const MAX_FILE: u64 = 1 << 32;
 
 /// An open file.
 pub(super) struct SimFile {
@@ -137,6 +138,18 @@ impl File for SimFile {
     fn map(&self) -> io::Result<Mapping> {
         let _state = self.disk.call(self.boot, Op::Map, &self.path)?;
         Ok(Mapping::from(self.node.inode.lock().data().to_vec()))
+    }
+
+    fn map_writable(&self, most: u64) -> io::Result<Arc<dyn WritableMapping>> {
+        let state = self.disk.call(self.boot, Op::Map, &self.path)?;
+        self.may_write()?;
+        if !state.keeps_room {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let node = Arc::clone(&self.node);
+        Ok(Arc::new(SimRoom::new(
+            &self.disk, self.boot, &self.path, node, most,
+        )))
     }
 }
 

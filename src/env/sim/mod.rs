@@ -41,6 +41,7 @@ mod names;
 #[cfg(test)]
 mod nature_tests;
 mod rng;
+mod room;
 mod scheduler;
 #[cfg(test)]
 mod tests;
@@ -280,6 +281,12 @@ impl SimEnv {
     /// network file systems. Not set, it lives on in their handles, as POSIX says. Mappings stay.
     pub fn set_forgets_removed(&self, yes: bool) {
         self.0.disk.lock().forgets_removed = yes;
+    }
+
+    /// Whether the file system is one that keeps reserved room, so that files can be mapped for stores. It is unless it is
+    /// told otherwise. Files that are mapped already stay so.
+    pub fn set_keeps_room(&self, yes: bool) {
+        self.0.disk.lock().keeps_room = yes;
     }
 }
 

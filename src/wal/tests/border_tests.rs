@@ -11,7 +11,7 @@ fn a_file_is_filled_to_its_limit_and_not_a_byte_further() {
     for (spare, file) in [(0, 1), (1, 2)] {
         let (_sim, env) = machine();
         let max_file_size = HEADER_LEN + 2 * frame_bytes(1) - spare;
-        let wal = new_wal(&env, WalOptions { max_file_size });
+        let wal = new_wal(&env, WalOptions::plain(max_file_size));
         append(&wal, 1).unwrap();
         assert_eq!(append(&wal, 2).unwrap().number, file);
     }
@@ -67,13 +67,7 @@ fn no_marker_goes_into_a_file_whose_successor_may_exist() {
     let wal = new_wal(&env, TINY);
     append(&wal, 1).unwrap();
     let before = sim.read_file(log_path(1)).unwrap();
-    sim.fail_matching(
-        Some(Io::Write),
-        "000002",
-        1,
-        ErrorKind::StorageFull,
-        Effect::Partial,
-    );
+    fail_half_way_into_the_second_file(&sim);
     append(&wal, 2).unwrap_err();
     wal.sync(wal.end()).unwrap();
     assert_eq!(sim.read_file(log_path(1)).unwrap(), before);
@@ -163,6 +157,7 @@ fn a_number_that_the_header_puts_before_the_file_is_damage_in_it() {
                 offset: 1000,
                 last_seq: before,
             }),
+            reserved: false,
         };
         let mut log = LogWriter::create(&*env.fs, &log_path(2), header).unwrap();
         log.append(payload(3).as_bytes()).unwrap();

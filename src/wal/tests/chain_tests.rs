@@ -338,6 +338,7 @@ fn growing_numbers_are_checked_across_files() {
         number,
         identity: [number as u8; 16],
         predecessor,
+        reserved: false,
     };
     let mut one = LogWriter::create(&*env.fs, &log_path(1), header(1, None)).unwrap();
     one.append(payload(5).as_bytes()).unwrap();

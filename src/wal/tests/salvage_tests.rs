@@ -73,7 +73,7 @@ fn a_short_file_is_a_hole_as_long_as_what_is_left_of_its_last_frame() {
 #[test]
 fn a_frame_skipped_at_a_files_end_is_reported_once() {
     let (sim, env) = machine();
-    let wal = new_wal(&env, WalOptions { max_file_size: 250 });
+    let wal = new_wal(&env, WalOptions::plain(250));
     let first = append(&wal, 1).unwrap();
     let second = append(&wal, 2).unwrap();
     wal.sync(wal.end()).unwrap();
@@ -131,12 +131,7 @@ fn what_two_files_repeat_is_written_anew_once() {
 #[test]
 fn a_long_tail_is_written_anew_by_few_large_writes() {
     let (sim, env) = machine();
-    let wal = new_wal(
-        &env,
-        WalOptions {
-            max_file_size: 1 << 30,
-        },
-    );
+    let wal = new_wal(&env, WalOptions::plain(1 << 30));
     for seq in 1..=40u64 {
         let mut builder = PayloadBuilder::new();
         builder.put(3, b"key", &[7; 100_000]);
@@ -194,6 +189,7 @@ fn a_later_files_marker_proves_nothing_of_what_lies_behind_its_place() {
             number,
             identity: [number as u8; 16],
             predecessor,
+            reserved: false,
         };
         let mut one = LogWriter::create(&*env.fs, &log_path(1), header(1, None)).unwrap();
         let first = one.append(payload(1).as_bytes()).unwrap();

@@ -127,6 +127,7 @@ pub(crate) fn end(ctx: &mut Ctx, file: &str, report: &LogReport) -> Result<(), F
         number,
         identity,
         predecessor,
+        reserved,
     } = &report.header;
     let before = match predecessor {
         Some(end) => format!(
@@ -137,6 +138,10 @@ pub(crate) fn end(ctx: &mut Ctx, file: &str, report: &LogReport) -> Result<(), F
     };
     let (kind, tail) = match &report.tail {
         Tail::Clean if report.sealed => ("sealed", "closed in order".to_owned()),
+        Tail::Clean if report.end < report.file_len && *reserved => {
+            let what = "what lies behind is reserved room, or was cut off by a later log or recovery";
+            ("clean", what.to_owned())
+        }
         Tail::Clean if report.end < report.file_len => {
             let what = "what lies behind was cut off by a later log or recovery";
             ("clean", what.to_owned())
@@ -157,7 +162,7 @@ pub(crate) fn end(ctx: &mut Ctx, file: &str, report: &LogReport) -> Result<(), F
     ))?;
     let object = json!({
         "file": file, "number": number, "identity": hex(identity), "end": report.end, "size": report.file_len,
-        "tail": kind, "predecessor": predecessor.as_ref().map(|end| end.number),
+        "reserved": reserved, "tail": kind, "predecessor": predecessor.as_ref().map(|end| end.number),
     });
     Ok(ctx.out.record("log", object)?)
 }

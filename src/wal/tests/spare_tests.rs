@@ -1,0 +1,172 @@
+//! Log files that are used again.
+
+use super::*;
+use crate::env::sim::Fault;
+use crate::names::UNFINISHED_LOG;
+
+/// Files of one page each.
+const SMALL: WalOptions = WalOptions::mapped(600);
+
+/// The log files that are there, the unfinished one among them.
+fn files(sim: &SimEnv) -> Vec<PathBuf> {
+    let mut files = sim.list();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    files
+}
+
+/// Appends up to `upto`, and lets go of all but the current file now and then; the last floor goes to `floor`.
+fn write(wal: &Wal, upto: SeqNo, floor: &mut u64) -> Result<()> {
+    for seq in 1..=upto {
+        append(wal, seq)?;
+        if seq % 10 == 0 {
+            wal.sync(wal.end())?;
+            *floor = wal.current_number();
+            wal.remove_below(*floor)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_obsolete_file_becomes_the_next_one_and_only_new_frames_replay() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    let mut floor = 1;
+    write(&wal, 95, &mut floor).unwrap();
+    let stats = sim.stats();
+    assert!(stats.count(Io::Rename) > 8, "{stats:?}");
+    assert!(stats.count(Io::Create) <= 5, "{stats:?}");
+    assert_eq!(
+        wal.bytes_on_disk(),
+        files(&sim)
+            .iter()
+            .map(|path| sim.file_len(path).unwrap())
+            .sum::<u64>()
+    );
+    sim.crash(CrashStyle::KeepAll);
+    let options = ReplayOptions {
+        floor,
+        must_exist: vec![floor],
+        ..ReplayOptions::default()
+    };
+    let (seqs, replayed) = recover_with(&sim.env(), &options).unwrap();
+    let before = replayed.before.unwrap().last_seq;
+    assert_eq!(seqs, (before + 1..=95).collect::<Vec<_>>());
+    assert_eq!((replayed.torn_bytes, replayed.leftovers.len()), (0, 0));
+}
+
+#[test]
+fn the_spare_file_goes_when_the_log_is_closed_or_idle() {
+    for close in [false, true] {
+        let (sim, env) = machine();
+        let wal = new_wal(&env, SMALL);
+        write(&wal, 30, &mut 1).unwrap();
+        let spare = db().join(UNFINISHED_LOG);
+        assert!(files(&sim).contains(&spare));
+        if close {
+            wal.close().unwrap();
+        } else {
+            wal.rest(30);
+            assert!(files(&sim).contains(&spare), "30 is still needed");
+            wal.rest(31);
+        }
+        assert_eq!(files(&sim).len(), 1);
+    }
+}
+
+#[test]
+fn a_strangers_file_under_the_next_name_is_not_replaced() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    write(&wal, 30, &mut 1).unwrap();
+    let theirs = log_path(wal.current_number() + 1);
+    sim.write_file(&theirs, b"somebody's").unwrap();
+    for seq in 31..60 {
+        append(&wal, seq).unwrap();
+    }
+    assert_eq!(sim.read_file(&theirs).unwrap(), b"somebody's");
+}
+
+#[test]
+fn a_full_disk_is_no_hindrance_to_a_file_that_is_used_again() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    write(&wal, 30, &mut 1).unwrap();
+    let number = wal.current_number();
+    sim.set_capacity(Some(sim.used()));
+    let mut seq = 30;
+    let error = loop {
+        seq += 1;
+        match append(&wal, seq) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_out_of_space());
+    assert_eq!(wal.current_number(), number + 1, "the spare file took some more");
+    sim.set_capacity(None);
+    append(&wal, seq + 1).unwrap();
+}
+
+#[test]
+fn room_that_was_given_back_is_kept_again_from_the_next_append_on() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    write(&wal, 30, &mut 1).unwrap();
+    let spare = db().join(UNFINISHED_LOG);
+    let is_there = || files(&sim).contains(&spare);
+    assert!(is_there());
+    wal.give_back_spare();
+    assert!(!is_there());
+    wal.remove_below(wal.current_number()).unwrap();
+    assert!(!is_there(), "nothing is kept while nothing is written");
+    for seq in 31..60 {
+        append(&wal, seq).unwrap();
+    }
+    wal.remove_below(wal.current_number()).unwrap();
+    assert!(is_there());
+}
+
+/// The table in `spare`: whatever the power cuts off, each file is the log's, or a leftover that the next opening removes.
+#[test]
+fn a_crash_at_any_call_leaves_no_file_that_nobody_knows() {
+    for style in [
+        CrashStyle::KeepNothing,
+        CrashStyle::KeepAll,
+        CrashStyle::Random,
+        CrashStyle::Random,
+    ] {
+        for index in 0.. {
+            let sim = SimEnv::new(index);
+            let env = sim.env();
+            env.fs.create_dir_all(db()).unwrap();
+            let wal = new_wal(&env, SMALL);
+            let index = sim.io_count() + index;
+            sim.set_fault(Fault::PowerOffAt { index });
+            let mut floor = 1;
+            let finished = write(&wal, 45, &mut floor).is_ok();
+            drop(wal);
+            sim.crash(style);
+            let options = ReplayOptions {
+                floor,
+                must_exist: vec![1, floor],
+                ..ReplayOptions::default()
+            };
+            let context = format!("{style:?}, call {index}, floor {floor}");
+            let (_, replayed) =
+                recover_with(&sim.env(), &options).unwrap_or_else(|error| panic!("{context}: {error}"));
+            let unfinished = db().join(UNFINISHED_LOG);
+            for file in files(&sim) {
+                let is_log = replayed.logs.iter().any(|log| log.path == file);
+                assert!(
+                    is_log || file == unfinished || replayed.leftovers.contains(&file),
+                    "{context}: {}",
+                    file.display()
+                );
+            }
+            if finished {
+                break;
+            }
+        }
+    }
+}
