@@ -302,6 +302,7 @@ every_call_fails! {
     checkpoints_bear_a_failure_of_every_call: 14;
     readers_beside_the_writer_bear_a_failure_of_every_call: 15;
     log_files_that_are_used_again_bear_a_failure_of_every_call: 16;
+    a_recovery_that_flushes_bears_a_failure_of_every_call: 17;
 }
 
 /// A call fails, the program does what an error asks for, opening the database again if need be, and in the middle of that

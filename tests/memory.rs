@@ -116,7 +116,7 @@ fn compactions_and_flushes_side_by_side_stay_within_the_limit() -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
         let db = Options::new()
             .memory_limit(64 * MIB)
-            .write_buffer_size(MIB)
+            .write_buffer_size(MIB / 4)
             .max_file_size(MIB)
             .background_threads(threads)
             .open(dir.path())?;
