@@ -29,7 +29,8 @@ use crate::sst::{MOST_GATHERED, MOST_WINDOW, SstOptions};
 use crate::sync::Mutex;
 
 /// What an SST that is being built holds for each entry, in bytes: its hash, its part of index and offset table, and at the end its
-/// part of the filter, three times over. An estimate from above for entries of 16 bytes and more.
+/// part of the filter, three times over. An estimate from above for entries of 16 bytes and more, and
+/// further above where filter and index are in partitions.
 const BUILDING_ENTRY: u64 = 24;
 /// With less than this for each, compactions run one after the other rather than with smaller buffers.
 const LEAST_COMPACTION: u64 = 4 << 20;
