@@ -110,6 +110,15 @@ impl Log {
         self.0.sync(self.0.end())
     }
 
+    /// Lets go of all files but the current one, as after a flush of all that is in them.
+    pub fn let_go(&self, facts: &mut LogFacts) -> Result<()> {
+        let floor = self.0.current_number();
+        facts.floor = floor;
+        facts.must_exist = vec![floor];
+        facts.ends.retain(|end| end.number >= floor);
+        self.0.remove_below(floor)
+    }
+
     /// Syncs and seals.
     pub fn close(&self) -> Result<()> {
         self.0.close()
@@ -171,9 +180,19 @@ pub fn replay_logs(fs: &dyn FileSystem, dir: &Path, facts: &LogFacts, mode: Reco
 
 impl LogReplay {
     /// Goes on with the log, as an open does, and returns what the manifest would know then, and what it would delete.
-    pub fn resume(&self, env: &Env, dir: &Path, max_file_size: u64) -> Result<(Log, LogFacts, Vec<PathBuf>)> {
+    pub fn resume(
+        &self,
+        env: &Env,
+        dir: &Path,
+        max_file_size: u64,
+        mapped: bool,
+    ) -> Result<(Log, LogFacts, Vec<PathBuf>)> {
         let number = self.found.next_number.max(1);
-        let resumed = wal::resume(env, dir, number, &self.found, WalOptions::plain(max_file_size))?;
+        let options = match mapped {
+            true => WalOptions::mapped(max_file_size),
+            false => WalOptions::plain(max_file_size),
+        };
+        let resumed = wal::resume(env, dir, number, &self.found, options)?;
         let ends: Vec<LogEnd> = resumed.kept.iter().map(|log| log.end.clone()).collect();
         let facts = LogFacts {
             floor: ends.first().map_or(number, |end| end.number),

@@ -73,8 +73,9 @@ mod types;
 mod wal;
 
 pub use api::{
-    Activity, AsOf, Batch, CheckpointReport, Cursor, Db, Health, Keys, Keyspace, KeyspaceMetrics,
-    LevelMetrics, MemoryMetrics, Metrics, Range, Snapshot, SstFile,
+    Activity, AsOf, Batch, CheckpointReport, Cursor, Db, FilterMetrics, Health, Keys, Keyspace,
+    KeyspaceMetrics, Latency, LatencyMetrics, LevelMetrics, MemoryMetrics, Metrics, Range, Snapshot, SstFile,
+    StallMetrics, Stalls,
 };
 pub use error::{Error, Result};
 pub use options::{Durability, KeyspaceOptions, Options, Order};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::coding::{Decoder, put_varint};
 use crate::env::Env;
 use crate::record_log::RecoveryMode;
-use crate::sst::{Access, Compression, SortOrder, SstOptions};
+use crate::sst::{Access, Compression, PARTITION_SIZES, SortOrder, SstOptions};
 use crate::wal::LogMedium;
 use crate::{Error, Result};
 
@@ -48,6 +48,7 @@ pub struct Options {
     pub(crate) sync_interval: Option<Duration>,
     pub(crate) recovery_mode: RecoveryMode,
     pub(crate) manifest_roll_size: u64,
+    pub(crate) latencies: bool,
     pub(crate) env: Option<Env>,
 }
 
@@ -70,6 +71,7 @@ impl Default for Options {
             sync_interval: None,
             recovery_mode: RecoveryMode::TornTail,
             manifest_roll_size: 1 << 20,
+            latencies: false,
             env: None,
         }
     }
@@ -94,8 +96,8 @@ impl Options {
     ///
     /// Not counted is what users hold: batches being filled, values handed out, and memtables that a range or cursor pins
     /// which nobody moves ([`MemoryMetrics::pinned`](crate::MemoryMetrics::pinned)). Mapped files are the system's page cache and
-    /// not counted either. The sections of open SSTs are on the heap with [`Access::Pread`] and can't be put off: with
-    /// more than a few GiB of data in that mode give room for 1.5 bytes an entry.
+    /// not counted either. With [`Access::Pread`] an open SST holds its filter and index on the heap
+    /// if they are small, and otherwise some kilobytes that say where their pieces are ([`KeyspaceOptions::partition_size`]).
     ///
     /// ```
     /// # fn main() -> packstone::Result<()> {
@@ -148,8 +150,10 @@ impl Options {
         self
     }
 
-    /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes; the others compact, several
-    /// ranges of keys at once, which takes memory for each. Default: 2.
+    /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes. The others compact side by side: several
+    /// keyspaces, several places of one, several ranges of keys of a large merge. Each needs 4 MiB of the memory limit for its
+    /// buffers, out of five sixty-fourths of it, so more threads than that has room for stay idle; one compaction always runs. A single thread runs
+    /// flushes between the files of a compaction. Default: 2.
     pub fn background_threads(mut self, threads: usize) -> Self {
         self.background_threads = threads;
         self
@@ -185,6 +189,27 @@ impl Options {
     /// Bytes of manifest after which it is written anew, at least 1 KiB. Default: 1 MiB.
     pub fn manifest_roll_size(mut self, bytes: u64) -> Self {
         self.manifest_roll_size = bytes;
+        self
+    }
+
+    /// Whether the database times what it does, for [`Metrics::latencies`](crate::Metrics::latencies) and
+    /// [`Metrics::filters`](crate::Metrics::filters). It costs each operation two readings of the clock, some 50 to 100 ns, and the
+    /// database half a MiB; off, next to nothing. [`Db::set_latencies`](crate::Db::set_latencies) changes it later. Default: false.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = packstone::Options::new().latencies(true).open(dir.path())?;
+    /// let users = db.keyspace("users")?;
+    /// users.put("alice", "1")?;
+    /// let written = db.metrics().latencies.write_buffered;
+    /// assert_eq!(written.count, 1);
+    /// println!("{} ns, 99 % within {} ns", written.mean, written.p99);
+    /// # db.close()
+    /// # }
+    /// ```
+    pub fn latencies(mut self, yes: bool) -> Self {
+        self.latencies = yes;
         self
     }
 
@@ -274,7 +299,7 @@ impl KeyspaceOptions {
     }
 
     /// How blocks are compressed, each only where it saves an eighth. Default: [`Compression::Lz4`]; in hash order
-    /// [`Compression::None`], with which small values lie beside their keys: several times faster to look up, and as much larger as the values
+    /// [`Compression::None`], with which small values lie beside their keys: faster to look up, and as much larger as the values
     /// would compress.
     pub fn compression(mut self, compression: Compression) -> Self {
         (self.sst.compression, self.compression_given) = (compression, true);
@@ -353,6 +378,26 @@ impl KeyspaceOptions {
         self
     }
 
+    /// About how many bytes a piece of a large SST's filter and index has, 64 B to 1 MiB; a filter's has as many slots as the power of
+    /// two at or below says. Opening an SST reads none of them, and with [`Access::Pread`] the cache holds what is in use. An
+    /// SST with fewer keys than such a filter takes (0.95 for each slot) has both in one piece, which stays in memory while it is
+    /// open. Smaller is a cheaper first look-up, larger fewer reads for many. Default: 32 KiB, 31,130 keys.
+    ///
+    /// ```
+    /// use packstone::KeyspaceOptions;
+    /// assert_eq!(KeyspaceOptions::new().get_partition_size(), 32 << 10);
+    /// assert_eq!(KeyspaceOptions::new().partition_size(4096).get_partition_size(), 4096);
+    /// ```
+    pub fn partition_size(mut self, bytes: u32) -> Self {
+        self.sst.partition_size = bytes;
+        self
+    }
+
+    /// About how many bytes a piece of a large SST's filter and index has.
+    pub fn get_partition_size(&self) -> u32 {
+        self.sst.partition_size
+    }
+
     /// Bytes of small values that share a block.
     pub fn get_value_block_size(&self) -> u32 {
         self.sst.value_block_size
@@ -379,7 +424,10 @@ impl KeyspaceOptions {
             64,
             1 << 20,
         )?;
-        check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)
+        check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)?;
+        let (least, most) = (*PARTITION_SIZES.start(), *PARTITION_SIZES.end());
+        let size = self.sst.partition_size;
+        check("partition_size", size.into(), least.into(), most.into())
     }
 
     /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tag 5, the seed, stands for hash order. Tags are never used again for something
@@ -399,8 +447,9 @@ impl KeyspaceOptions {
             SortOrder::Key => None,
             SortOrder::Hash { seed } => Some((5, seed)),
         };
-        put_varint(out, (fields.len() + usize::from(order.is_some())) as u64);
-        for (tag, value) in fields.into_iter().chain(order) {
+        let partition_size = (6, u64::from(self.sst.partition_size));
+        put_varint(out, (fields.len() + usize::from(order.is_some()) + 1) as u64);
+        for (tag, value) in fields.into_iter().chain(order).chain([partition_size]) {
             put_varint(out, tag);
             put_varint(out, value);
         }
@@ -424,6 +473,7 @@ impl KeyspaceOptions {
                 (3, size) => options.sst.key_block_size = u32::try_from(size).ok()?,
                 (4, 0 | 1) => options.sst.filter = value == 1,
                 (5, seed) => options.set_order(SortOrder::Hash { seed }),
+                (6, size) => options.sst.partition_size = u32::try_from(size).ok()?,
                 _ => return None,
             }
         }
@@ -433,50 +483,4 @@ impl KeyspaceOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(bytes: &[u8]) -> Option<KeyspaceOptions> {
-        let mut decoder = Decoder::new(bytes);
-        KeyspaceOptions::decode(&mut decoder).filter(|_| decoder.is_empty())
-    }
-
-    #[test]
-    fn stored_options_are_the_bytes_that_the_comment_says() {
-        let options = KeyspaceOptions::new()
-            .compression(Compression::None)
-            .value_block_size(64)
-            .key_block_size(200)
-            .filter(false);
-        let mut bytes = Vec::new();
-        options.encode(&mut bytes);
-        assert_eq!(bytes, [4, 1, 0, 2, 64, 3, 200, 1, 4, 0]);
-        assert_eq!(decode(&bytes), Some(options));
-        assert_eq!(
-            decode(&[0]),
-            Some(KeyspaceOptions::default()),
-            "what is left out has its default"
-        );
-        let mut hashed = KeyspaceOptions::new().order(Order::Hash);
-        hashed.set_seed(300);
-        let mut bytes = Vec::new();
-        hashed.encode(&mut bytes);
-        assert_eq!(bytes, [5, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2]);
-        let decoded = decode(&bytes).unwrap();
-        assert_eq!(decoded.sst(), hashed.sst());
-        let compressed = KeyspaceOptions::new().compression(Compression::Lz4);
-        assert_eq!(
-            compressed.order(Order::Hash),
-            KeyspaceOptions::new()
-                .order(Order::Hash)
-                .compression(Compression::Lz4)
-        );
-    }
-
-    #[test]
-    fn an_option_that_is_stored_twice_or_out_of_order_is_refused() {
-        assert!(decode(&[2, 1, 0, 4, 1]).is_some());
-        assert_eq!(decode(&[2, 1, 0, 1, 1]), None);
-        assert_eq!(decode(&[2, 4, 1, 1, 0]), None);
-    }
-}
+mod tests;

@@ -87,6 +87,10 @@ pub enum Bug {
     EqualHashesEqualKeys,
     /// 36: interpolation search never comes to the last block of a file.
     LastBlockMissed,
+    /// 39: a look-up asks the filter of the partition beside the one that can have the key.
+    FilterOfNeighbour,
+    /// 40: a look-up never comes to the last partition of a file.
+    LastPartitionMissed,
     /// 37: a file is written in the default order, whatever its keyspace's is.
     OrderNotTheKeyspaces,
     /// 32: a log file that is used again gets its frames before its new header is synced.
@@ -95,6 +99,8 @@ pub enum Bug {
     ReusedTooEarly,
     /// 34: frames are stored into a mapped log file without room being reserved for them.
     RoomNotReserved,
+    /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
+    SpilledTooFar,
 }
 
 /// A moment at which a test can step in.
@@ -129,7 +135,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 39] = [
+        pub const ALL: [Bug; 42] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -165,10 +171,13 @@ mod switch {
             Bug::PartsCutInsideKey,
             Bug::EqualHashesEqualKeys,
             Bug::LastBlockMissed,
+            Bug::FilterOfNeighbour,
+            Bug::LastPartitionMissed,
             Bug::OrderNotTheKeyspaces,
             Bug::ReusedHeaderNotSynced,
             Bug::ReusedTooEarly,
             Bug::RoomNotReserved,
+            Bug::SpilledTooFar,
         ];
     }
 

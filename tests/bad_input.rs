@@ -344,10 +344,10 @@ fn newer_versions_and_features_of_every_file_are_named_as_such() {
     }
     // SST: header of 52 bytes, footer of 128.
     for at in [8, 12] {
-        expect_newer(".sst", |bytes| set(bytes, at, 4, 0, 48));
+        expect_newer(".sst", |bytes| set(bytes, at, 5, 0, 48));
         expect_newer(".sst", |bytes| {
             let footer = bytes.len() - 128;
-            set(&mut bytes[footer..], at, 4, 0, 124);
+            set(&mut bytes[footer..], at, 5, 0, 124);
         });
     }
     expect_newer("CURRENT", |bytes| {
@@ -473,6 +473,11 @@ fn every_option_out_of_its_range_is_named_with_what_is_allowed() {
         ),
         ("key_block_size", KeyspaceOptions::new().key_block_size(0)),
         ("key_block_size", KeyspaceOptions::new().key_block_size(u32::MAX)),
+        ("partition_size", KeyspaceOptions::new().partition_size(63)),
+        (
+            "partition_size",
+            KeyspaceOptions::new().partition_size((1 << 20) + 1),
+        ),
     ] {
         let error = error_of(db.keyspace_with("new", options));
         assert!(matches!(&error, Error::InvalidOption { name: named, .. } if *named == name));

@@ -26,6 +26,16 @@ fn key(i: u64) -> String {
     format!("{i:012}")
 }
 
+/// A database with so many keys, written in ascending order, each with 100 random bytes; some of it in memory.
+fn filled(sim: &SimEnv, keys: u64) -> Result<(Db, Keyspace, Rng)> {
+    let (db, keyspace) = open(sim)?;
+    let mut rng = Rng::new(1);
+    for i in 0..keys {
+        keyspace.put(key(i), rng.fill(100))?;
+    }
+    Ok((db, keyspace, rng))
+}
+
 /// The last keyspace's entries in all levels.
 fn entries(metrics: &Metrics) -> u64 {
     metrics.keyspaces[0]
@@ -38,11 +48,7 @@ fn entries(metrics: &Metrics) -> u64 {
 #[test]
 fn an_ascending_load_writes_each_byte_once() -> Result<()> {
     let sim = SimEnv::new(1);
-    let (db, keyspace) = open(&sim)?;
-    let mut rng = Rng::new(1);
-    for i in 0..60_000 {
-        keyspace.put(key(i), rng.fill(100))?;
-    }
+    let (db, keyspace, _) = filled(&sim, 60_000)?;
     db.flush()?;
     db.wait_for_background()?;
     let metrics = db.metrics();
@@ -80,12 +86,8 @@ fn loads_of_ascending_ranges_in_turns_are_moved_too() -> Result<()> {
 #[test]
 fn an_overwritten_database_takes_little_more_room_than_what_lives() -> Result<()> {
     let sim = SimEnv::new(3);
-    let (db, keyspace) = open(&sim)?;
-    let mut rng = Rng::new(1);
     const KEYS: u64 = 60_000;
-    for i in 0..KEYS {
-        keyspace.put(key(i), rng.fill(100))?;
-    }
+    let (db, keyspace, mut rng) = filled(&sim, KEYS)?;
     for _ in 0..KEYS * 3 {
         keyspace.put(key(rng.below(KEYS)), rng.fill(100))?;
     }
@@ -112,12 +114,8 @@ fn an_overwritten_database_takes_little_more_room_than_what_lives() -> Result<()
 #[test]
 fn outputs_are_cut_where_they_would_overlap_too_much_of_the_next_level() -> Result<()> {
     let sim = SimEnv::new(4);
-    let (db, keyspace) = open(&sim)?;
-    let mut rng = Rng::new(1);
     const KEYS: u64 = 60_000;
-    for i in 0..KEYS {
-        keyspace.put(key(i), rng.fill(100))?;
-    }
+    let (db, keyspace, mut rng) = filled(&sim, KEYS)?;
     db.flush()?;
     keyspace.compact_range::<&[u8], _>(..)?;
     let last = db.metrics().keyspaces[0].levels[6].bytes;

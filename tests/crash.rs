@@ -7,10 +7,10 @@
 mod crash_support;
 mod support;
 
-use crash_support::History;
 use crash_support::histories;
 use crash_support::oracle::Loss;
 use crash_support::world::{Context, Stop, World, show, trace};
+use crash_support::{History, Step};
 use packstone::LogMedium;
 use packstone::env::sim::{Call, CrashStyle, Fault};
 
@@ -78,6 +78,25 @@ fn crash_at_every_call(history: &History) {
     );
 }
 
+#[test]
+fn the_replay_beyond_memory_flushes_in_its_middle() {
+    let history = &histories::all()[17];
+    let kill = history
+        .steps
+        .iter()
+        .position(|step| matches!(step, Step::Kill))
+        .unwrap();
+    let (before, rest) = history.steps.split_at(kill);
+    let mut world = World::new(history, 1);
+    world
+        .open(Loss::Nothing)
+        .and_then(|()| world.run(before))
+        .unwrap();
+    assert_eq!(world.db().metrics().flushes, 0);
+    world.run(&rest[..1]).unwrap();
+    assert!(world.db().metrics().replay_flushes > 0);
+}
+
 macro_rules! power_loss_at_every_call {
     ($($test:ident: $at:expr;)*) => {
         $(
@@ -112,4 +131,5 @@ power_loss_at_every_call! {
     checkpoints_survive_a_crash_at_every_call: 14;
     readers_beside_the_writer_survive_a_crash_at_every_call: 15;
     log_files_that_are_used_again_survive_a_crash_at_every_call: 16;
+    a_recovery_that_flushes_survives_a_crash_at_every_call: 17;
 }

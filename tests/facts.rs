@@ -36,7 +36,8 @@ fn sst_paths(sim: &SimEnv) -> Vec<PathBuf> {
     sim.list().into_iter().filter(is_sst).collect()
 }
 
-/// How many reads of SSTs touch blocks of each kind; what is not a block (filter, index) is not counted.
+/// How many reads of SSTs touch blocks of each kind; what is not a block (a filter or index in one piece) is not
+/// counted.
 fn blocks_read(sim: &SimEnv, calls: &[Call]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
     for path in sst_paths(sim) {
@@ -54,6 +55,8 @@ fn blocks_read(sim: &SimEnv, calls: &[Call]) -> BTreeMap<&'static str, u64> {
                         BlockKind::Key => "key",
                         BlockKind::Value => "value",
                         BlockKind::Medium => "medium",
+                        BlockKind::Filter => "filter",
+                        BlockKind::Index => "index",
                     };
                     *counts.entry(kind).or_insert(0) += 1;
                 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
-    Activity, Compression, Db, Durability, Error, Health, Keyspace, KeyspaceOptions, Options, Result,
+    Activity, Compression, Db, Durability, Error, Health, Keyspace, KeyspaceOptions, LogMedium, Options,
+    Result,
 };
+
+const MEDIA: [LogMedium; 2] = [LogMedium::Auto, LogMedium::Plain];
 
 fn options(sim: &SimEnv) -> Options {
     Options::new()
@@ -17,10 +20,37 @@ fn options(sim: &SimEnv) -> Options {
 }
 
 fn open(seed: u64) -> (SimEnv, Db, Keyspace) {
+    open_with(seed, LogMedium::Auto)
+}
+
+fn open_with(seed: u64, medium: LogMedium) -> (SimEnv, Db, Keyspace) {
     let sim = SimEnv::new(seed);
-    let db = options(&sim).open("/db").unwrap();
+    let db = options(&sim).log_medium(medium).open("/db").unwrap();
     let keyspace = db.keyspace("a").unwrap();
     (sim, db, keyspace)
+}
+
+/// Lets the disk be full but for so many bytes, and writes until the log has no room any more: a plain one at once, a mapped one
+/// when the room that it has reserved is used up. Returns the keys that were accepted, and what refused the next.
+fn fill_up(sim: &SimEnv, keyspace: &Keyspace, free: u64) -> (Vec<String>, Error) {
+    sim.set_capacity(Some(sim.used() + free));
+    let mut accepted = Vec::new();
+    loop {
+        let key = format!("k{:03}", accepted.len());
+        let (calls, before) = (sim.io_count(), sim.env().clock.now());
+        match keyspace.put(&key, [1; 500]) {
+            Ok(()) => accepted.push(key),
+            Err(error) => {
+                let same_moment = sim.env().clock.now() == before;
+                assert!(same_moment && sim.io_count() < calls + 20, "not at once");
+                assert!(
+                    matches!(&error, Error::Io { .. }) && error.is_out_of_space(),
+                    "{error}"
+                );
+                return (accepted, error);
+            }
+        }
+    }
 }
 
 fn flush_of_a() -> Activity {
@@ -143,20 +173,12 @@ fn a_compaction_that_fails_is_tried_again_and_says_since_when() -> Result<()> {
 
 #[test]
 fn a_full_disk_fails_writes_at_once_and_is_over_by_itself_when_there_is_room() -> Result<()> {
-    for effect in [false, true] {
-        let (sim, db, keyspace) = open(3);
+    for (medium, free) in MEDIA.into_iter().flat_map(|medium| [(medium, 0), (medium, 20)]) {
+        let (sim, db, keyspace) = open_with(3, medium);
         keyspace.put("before", "1")?;
-        sim.set_capacity(Some(sim.used() + u64::from(effect) * 20));
-        let (calls, before) = (sim.io_count(), sim.env().clock.now());
-        let error = keyspace.put("k", [1; 500]).unwrap_err();
-        assert!(
-            matches!(&error, Error::Io { .. }) && error.is_out_of_space(),
-            "{error}"
-        );
-        assert!(
-            sim.env().clock.now() == before && sim.io_count() < calls + 10,
-            "at once"
-        );
+        let (accepted, _) = fill_up(&sim, &keyspace, free);
+        // Reserved room is room.
+        assert_eq!(accepted.is_empty(), medium == LogMedium::Plain, "{accepted:?}");
         assert_eq!(retrying(&db).0, Activity::Log);
         // Each write tries, and fails; there is one series of attempts besides.
         for _ in 0..5 {
@@ -177,25 +199,85 @@ fn a_full_disk_fails_writes_at_once_and_is_over_by_itself_when_there_is_room() -
         sim.crash(CrashStyle::KeepNothing);
         drop((keyspace, db));
         let db = options(&sim).open("/db")?;
-        let keys: Vec<_> = db.keyspace("a")?.iter().keys().map(|key| key.unwrap()).collect();
-        assert_eq!(keys, [&b"after"[..], b"before"]);
+        let mut wanted = vec!["after".to_owned(), "before".to_owned()];
+        wanted.extend(accepted);
+        let keys = db.keyspace("a")?.iter().keys();
+        let keys: Vec<_> = keys
+            .map(|key| String::from_utf8(key.unwrap().to_vec()).unwrap())
+            .collect();
+        assert_eq!(keys, wanted, "{medium:?}");
     }
     Ok(())
 }
 
 #[test]
 fn a_write_that_finds_room_ends_the_state_before_the_next_attempt() -> Result<()> {
-    let (sim, db, keyspace) = open(4);
-    sim.fail_matching(Some(Op::Write), ".log", 1, ErrorKind::Other, Effect::Partial);
-    assert!(keyspace.put("k", "v").is_err());
-    assert_eq!(retrying(&db).0, Activity::Log);
-    keyspace.put("k", "w")?;
-    assert_good(&db);
-    // The attempt that is still queued changes nothing.
-    let calls = sim.io_count();
-    sim.advance(Duration::from_secs(1));
+    for medium in MEDIA {
+        let (sim, db, keyspace) = open_with(4, medium);
+        fill_up(&sim, &keyspace, 20);
+        assert_eq!(retrying(&db).0, Activity::Log);
+        sim.set_capacity(None);
+        keyspace.put("k", "w")?;
+        assert_good(&db);
+        sim.run_until_idle();
+        // The attempt that is still queued changes nothing.
+        let calls = sim.io_count();
+        sim.advance(Duration::from_secs(1));
+        sim.run_until_idle();
+        assert_eq!(sim.io_count(), calls);
+        db.close()?;
+    }
+    Ok(())
+}
+
+const SPARE: &str = "/db/packstone-unfinished.log";
+
+fn keeps_spare(sim: &SimEnv) -> bool {
+    sim.list().iter().any(|path| path.to_str() == Some(SPARE))
+}
+
+/// A full disk, on which the log keeps room for its next file, and something that is in no SST yet.
+fn full_with_spare(seed: u64) -> Result<(SimEnv, Db, Keyspace)> {
+    let (sim, db, keyspace) = open(seed);
+    for n in 0..200u32 {
+        keyspace.put(n.to_be_bytes(), [1; 1000])?;
+        sim.run_until_idle();
+        if keeps_spare(&sim) {
+            break;
+        }
+    }
+    assert!(keeps_spare(&sim), "no log file is used again");
+    keyspace.put("k", "v")?;
     sim.run_until_idle();
-    assert_eq!(sim.io_count(), calls);
+    sim.set_capacity(Some(sim.used()));
+    Ok((sim, db, keyspace))
+}
+
+#[test]
+fn a_full_disk_gets_back_the_room_that_the_log_keeps_for_its_next_file() -> Result<()> {
+    // A flush fails for want of space, and its next attempt finds what the log has kept.
+    let (sim, db, keyspace) = full_with_spare(12)?;
+    assert!(db.flush().unwrap_err().is_out_of_space());
+    assert!(!keeps_spare(&sim));
+    sim.advance(Duration::from_millis(100));
+    sim.run_until_idle();
+    assert_good(&db);
+    assert!(
+        !keeps_spare(&sim),
+        "nothing is kept again before there is something to write"
+    );
+    assert_eq!(keyspace.get("k")?.unwrap(), b"v");
+    db.close()?;
+    // So does an edit of the manifest.
+    let (sim, db, _) = full_with_spare(13)?;
+    assert!(db.keyspace("b").unwrap_err().is_out_of_space());
+    assert!(!keeps_spare(&sim));
+    db.keyspace("b")?;
+    db.close()?;
+    // And a checkpoint.
+    let (sim, db, _) = full_with_spare(14)?;
+    assert!(db.checkpoint("/copy").unwrap_err().is_out_of_space());
+    assert!(!keeps_spare(&sim));
     db.close()
 }
 
@@ -339,8 +421,8 @@ fn the_worst_state_shows_and_a_dropped_keyspace_takes_its_failures_along() -> Re
     );
     assert!(db.flush().is_err());
     sim.advance(Duration::from_millis(5));
-    sim.fail_matching(Some(Op::Write), ".log", 1, ErrorKind::Other, Effect::Nothing);
-    assert!(keyspace.put("k", "w").is_err());
+    fill_up(&sim, &keyspace, 0);
+    sim.set_capacity(None);
     assert_eq!(retrying(&db).0, flush_of_a(), "what has been failing for longest");
     db.drop_keyspace("a")?;
     assert_eq!(retrying(&db).0, Activity::Log);
@@ -369,8 +451,7 @@ fn a_database_that_is_not_open_for_writing_says_so() -> Result<()> {
 fn the_text_says_what_fails_why_and_when_it_is_tried_again() -> Result<()> {
     let (sim, db, keyspace) = open(11);
     assert_eq!(db.health().to_string(), "good");
-    sim.set_capacity(Some(sim.used()));
-    assert!(keyspace.put("k", "v").is_err());
+    fill_up(&sim, &keyspace, 0);
     sim.set_capacity(None);
     let text = db.health().to_string();
     for part in [

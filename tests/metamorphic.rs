@@ -33,7 +33,10 @@ fn option_sets(seed: u64) -> Vec<OptionSet> {
         .max_file_size(4 << 10)
         .manifest_roll_size(1 << 10)
         .cache_size(0);
-    let tiny_blocks = KeyspaceOptions::new().key_block_size(64).value_block_size(64);
+    let tiny_blocks = KeyspaceOptions::new()
+        .key_block_size(64)
+        .value_block_size(64)
+        .partition_size(64);
     let set = |name: &str| OptionSet {
         name: name.to_owned(),
         ..OptionSet::defaults()
@@ -55,7 +58,8 @@ fn option_sets(seed: u64) -> Vec<OptionSet> {
             options: Options::new().cache_size(1 << 30),
             keyspaces: KeyspaceOptions::new()
                 .key_block_size(1 << 20)
-                .value_block_size(1 << 20),
+                .value_block_size(1 << 20)
+                .partition_size(1 << 20),
             ..set("everything huge")
         },
         OptionSet {

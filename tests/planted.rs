@@ -44,6 +44,8 @@ enum Hunt {
     Faults,
     /// `tests/soak.rs`: bits of SSTs flip.
     Decay,
+    /// `tests/crash.rs`: a recovery that flushes, and another one.
+    Replay,
     /// `tests/model.rs`: every answer against a map of versions.
     Model,
 }
@@ -54,6 +56,7 @@ impl Hunt {
             Hunt::Crashes => soak::random_crashes(seed),
             Hunt::Faults => soak::random_faults(seed),
             Hunt::Decay => soak::random_decay(seed),
+            Hunt::Replay => soak::replay_beyond_memory(seed),
             Hunt::Model => {
                 let world = history::World::Sim(SimEnv::new(seed));
                 let coverage = history::run(seed, world, OPERATIONS, false);
@@ -194,8 +197,11 @@ hunts! {
     parts_cut_inside_a_key: PartsCutInsideKey by Model;
     equal_hashes_taken_for_equal_keys: EqualHashesEqualKeys by Model;
     a_last_block_that_is_missed: LastBlockMissed by Model;
+    a_filter_of_the_neighbour: FilterOfNeighbour by Model;
+    a_last_partition_that_is_missed: LastPartitionMissed by Model;
     an_order_that_is_not_the_keyspaces: OrderNotTheKeyspaces by Model;
     a_header_that_is_not_synced_in_a_file_used_again: ReusedHeaderNotSynced by Crashes;
     a_log_file_used_again_too_early: ReusedTooEarly by Crashes;
     room_that_is_not_reserved: RoomNotReserved by Crashes;
+    a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Replay;
 }

@@ -66,14 +66,18 @@ fn allocations_of_visits(keyspace: &Keyspace, buffer: &mut Vec<u8>) -> Result<u6
 
 #[test]
 fn a_look_up_into_a_buffer_allocates_nothing() -> Result<()> {
-    for (access, compression) in [
-        (Access::Mapped, Compression::None),
-        (Access::Mapped, Compression::Lz4),
-        (Access::Pread, Compression::None),
-        (Access::Pread, Compression::Lz4),
+    for (access, compression, latencies) in [
+        (Access::Mapped, Compression::None, false),
+        (Access::Mapped, Compression::None, true),
+        (Access::Mapped, Compression::Lz4, false),
+        (Access::Pread, Compression::None, false),
+        (Access::Pread, Compression::Lz4, true),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let db = Options::new().access(access).open(dir.path())?;
+        let db = Options::new()
+            .access(access)
+            .latencies(latencies)
+            .open(dir.path())?;
         let options = KeyspaceOptions::new().compression(compression);
         let keyspace = db.keyspace_with("a", options)?;
         fill(&keyspace)?;

@@ -15,7 +15,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use packstone::{Access, Db, Error, Keyspace, Options};
+use packstone::{Access, Db, Error, Keyspace, LogMedium, Options};
 use support::in_time;
 
 /// Parts of names: each stands for the first file that has it.
@@ -23,8 +23,11 @@ const KINDS: [&str; 5] = ["CURRENT", "MANIFEST-", ".log", ".sst", "LOCK"];
 const KEYS: u32 = 60;
 
 fn options() -> Options {
-    // By read calls: a file that is cut off under a mapping kills the process, and DESIGN.md says so.
-    Options::new().access(Access::Pread).cache_size(0)
+    // By calls: a file that is cut off under a mapping kills the process, and DESIGN.md says so.
+    Options::new()
+        .access(Access::Pread)
+        .log_medium(LogMedium::Plain)
+        .cache_size(0)
 }
 
 fn value(n: u32) -> Vec<u8> {

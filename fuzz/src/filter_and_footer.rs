@@ -107,7 +107,8 @@ fn footer(input: &mut Input<'_>) {
         u32::from(input.u16()),
         u32::from(input.u16()),
         u32::from(input.u8()),
-        blocks * 8,
+        // Sums of pages of eight blocks, and the places.
+        blocks.div_ceil(8) * 4 + blocks * 8,
     ] {
         bytes.extend_from_slice(&at.to_le_bytes());
         bytes.extend_from_slice(&len.to_le_bytes());
@@ -115,7 +116,8 @@ fn footer(input: &mut Input<'_>) {
         at += u64::from(len);
     }
     bytes.extend_from_slice(&(at + 128).to_le_bytes());
-    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&8u32.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
     repair_end(&mut bytes);
     assert_eq!(fuzzing::footer(&bytes).as_ref(), Some(&bytes), "a good footer");
     patched(input, &mut bytes, how & 1 != 0);

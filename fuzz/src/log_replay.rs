@@ -1,5 +1,5 @@
 //! The write-ahead log: a series of files is written as the input says, changed as it says, replayed in every mode, and gone
-//! on with.
+//! on with. Files are plain, or mapped: then they have reserved room, and remains of older frames where one is used again.
 //!
 //! Unchanged files give what was written. Changed ones give a prefix of it, or an error that names a file. With checksums
 //! made right again anything may come, in ascending numbers. A stricter mode never reads more than a more lenient one, and
@@ -36,13 +36,16 @@ struct Made {
 struct Harm {
     changed: bool,
     repaired: bool,
+    /// The log that goes on is mapped.
+    mapped: bool,
 }
 
 /// One run on the fuzzer's bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let flags = input.u8();
-    let made = write(&mut input);
+    let mapped = flags & 2 != 0;
+    let made = write(&mut input, mapped);
     let mut files = files(&made.sim);
     let before = files.clone();
     let repaired = flags & 1 != 0;
@@ -52,6 +55,7 @@ pub fn run(data: &[u8]) {
     let harm = Harm {
         changed: files != before,
         repaired,
+        mapped,
     };
     let replays = MODES.map(|mode| {
         let sim = restore(&files);
@@ -75,28 +79,35 @@ fn replay(sim: &SimEnv, facts: &LogFacts, mode: RecoveryMode) -> LogReplay {
     replay_logs(&*sim.env().fs, Path::new(DIR), facts, mode)
 }
 
-fn write(input: &mut Input<'_>) -> Made {
+fn write(input: &mut Input<'_>, mapped: bool) -> Made {
     let sim = SimEnv::new(u64::from(input.u8()));
     let env = sim.env();
     env.fs.create_dir_all(Path::new(DIR)).unwrap();
     let begin = replay(&sim, &LogFacts::none(), RecoveryMode::Absolute);
-    let (mut log, mut facts, _) = begin.resume(&env, Path::new(DIR), FILE_SIZE).unwrap();
+    let (mut log, mut facts, _) = begin.resume(&env, Path::new(DIR), FILE_SIZE, mapped).unwrap();
     let mut batches: Vec<Batch> = Vec::new();
+    let mut last = 0;
     for _ in 0..input.u8() % STEPS {
         let step = input.u8();
         match step & 15 {
             0..=10 => {
                 let group: Vec<Batch> = (0..=step >> 6)
-                    .scan(batches.last().map_or(0, Batch::last_seq), |last, _| {
-                        let batch = batch(input, *last);
-                        *last = batch.last_seq();
-                        Some(batch)
+                    .map(|_| {
+                        let batch = batch(input, last);
+                        last = batch.last_seq();
+                        batch
                     })
                     .collect();
                 log.append(&group).unwrap();
                 batches.extend(group);
             }
-            11..=13 => log.sync().unwrap(),
+            11 | 12 => log.sync().unwrap(),
+            13 => {
+                log.let_go(&mut facts).unwrap();
+                let found = replay(&sim, &facts, RecoveryMode::Absolute);
+                assert!(found.error.is_none() && batches.ends_with(&found.batches));
+                batches = found.batches;
+            }
             _ => {
                 // Another process goes on.
                 if step & 16 != 0 {
@@ -105,7 +116,7 @@ fn write(input: &mut Input<'_>) -> Made {
                 drop(log);
                 let found = replay(&sim, &facts, RecoveryMode::Absolute);
                 assert!(found.error.is_none() && found.batches == batches);
-                let (next, known, old) = found.resume(&env, Path::new(DIR), FILE_SIZE).unwrap();
+                let (next, known, old) = found.resume(&env, Path::new(DIR), FILE_SIZE, mapped).unwrap();
                 (log, facts) = (next, known);
                 if step & 32 != 0 {
                     old.iter().for_each(|path| env.fs.remove(path).unwrap());
@@ -230,7 +241,7 @@ fn agree(strict: &LogReplay, lenient: &LogReplay) {
 /// The log goes on behind what was replayed.
 fn go_on(sim: &SimEnv, found: &LogReplay, harm: &Harm) {
     let env = sim.env();
-    let (log, facts, old) = match found.resume(&env, Path::new(DIR), FILE_SIZE) {
+    let (log, facts, old) = match found.resume(&env, Path::new(DIR), FILE_SIZE, harm.mapped) {
         Ok(resumed) => resumed,
         Err(error) => {
             assert!(harm.changed, "{error}");

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::support::{Input, mix};
 use packstone::env::sim::{CrashStyle, Fault, SimEnv};
-use packstone::{Access, Compression, Db, Durability, Keyspace, KeyspaceOptions, Options, Result, Snapshot};
+use packstone::{
+    Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Order, Result, Slice,
+    Snapshot,
+};
 
 const DIR: &str = "/db";
 const KEYSPACES: [&str; 2] = ["a", "b"];
@@ -82,13 +85,18 @@ impl Run {
         } else {
             Compression::None
         };
+        let order = |bit| match self.flags & bit {
+            0 => Order::Key,
+            _ => Order::Hash,
+        };
         let layout = KeyspaceOptions::new()
             .compression(compression)
             .key_block_size(200)
+            .partition_size(64)
             .value_block_size(200);
         let keyspaces = [
-            db.keyspace_with(KEYSPACES[0], layout.clone())?,
-            db.keyspace_with(KEYSPACES[1], layout.filter(false))?,
+            db.keyspace_with(KEYSPACES[0], layout.clone().order(order(16)))?,
+            db.keyspace_with(KEYSPACES[1], layout.filter(false).order(order(32)))?,
         ];
         self.db = Some((db, keyspaces));
         Ok(())
@@ -246,7 +254,7 @@ impl Run {
 
     fn read_all(&self) -> State {
         let (_, keyspaces) = self.db.as_ref().unwrap();
-        [0, 1].map(|at| collect(keyspaces[at].iter()))
+        [0, 1].map(|at| entries(&keyspaces[at], None))
     }
 
     fn check(&self) {
@@ -254,10 +262,11 @@ impl Run {
         let present = self.present();
         assert_eq!(self.read_all(), *present);
         for (keyspace, map) in keyspaces.iter().zip(present) {
-            let backward = keyspace.iter().rev().map(|entry| entry.unwrap().0.to_vec());
-            assert!(backward.eq(map.keys().rev().cloned()));
-            for n in 0..=255u8 {
-                let key = Self::key(&mut Input(&[n]));
+            if !is_hashed(keyspace) {
+                let backward = keyspace.iter().rev().map(|entry| entry.unwrap().0.to_vec());
+                assert!(backward.eq(map.keys().rev().cloned()));
+            }
+            for key in all_keys() {
                 assert_eq!(
                     keyspace.get(&key).unwrap().as_deref(),
                     map.get(&key).map(|value| &value[..])
@@ -266,7 +275,7 @@ impl Run {
         }
         for (snapshot, state) in &self.snapshots {
             for (keyspace, map) in keyspaces.iter().zip(state) {
-                assert_eq!(collect(snapshot.iter(keyspace)), *map);
+                assert_eq!(entries(keyspace, Some(snapshot)), *map);
             }
         }
     }
@@ -279,6 +288,10 @@ impl Run {
             .iter()
             .filter(|(key, _)| **key >= low && **key < high);
         let turns = input.u8();
+        if is_hashed(keyspace) {
+            assert!(matches!(range.next(), Some(Err(Error::HashOrder { .. }))));
+            return;
+        }
         for turn in 0.. {
             let (found, wanted) = match turns >> (turn % 8) & 1 {
                 0 => (range.next(), wanted.next()),
@@ -296,8 +309,31 @@ impl Run {
     }
 }
 
-fn collect(range: packstone::Range) -> Map {
-    range
-        .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap())
-        .collect()
+fn is_hashed(keyspace: &Keyspace) -> bool {
+    keyspace.options().get_order() == Order::Hash
+}
+
+/// All keys that `Run::key` gives.
+fn all_keys() -> impl Iterator<Item = Vec<u8>> {
+    (0..=255u8).map(|n| Run::key(&mut Input(&[n])))
+}
+
+/// All that is in a keyspace, by a range or, in hash order, by looking for every key.
+fn entries(keyspace: &Keyspace, snapshot: Option<&Snapshot>) -> Map {
+    let owned = |(key, value): (Slice, Slice)| (key.to_vec(), value.to_vec());
+    if !is_hashed(keyspace) {
+        let range = match snapshot {
+            Some(snapshot) => snapshot.iter(keyspace),
+            None => keyspace.iter(),
+        };
+        return range.map(|entry| owned(entry.unwrap())).collect();
+    }
+    let get = |key: Vec<u8>| {
+        let value = match snapshot {
+            Some(snapshot) => snapshot.get(keyspace, &key),
+            None => keyspace.get(&key),
+        };
+        Some((key, value.unwrap()?.to_vec()))
+    };
+    all_keys().filter_map(get).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use crate::support::{Input, mix, repair};
 use packstone::env::sim::{CrashStyle, SimEnv};
-use packstone::{Access, Compression, Db, Durability, KeyspaceOptions, Options, RecoveryMode, Result};
+use packstone::{Access, Compression, Db, Durability, KeyspaceOptions, Options, Order, RecoveryMode, Result};
 
 const DIR: &str = "/db";
 const KEYSPACES: [&str; 2] = ["plain", "packed"];
@@ -33,19 +33,24 @@ fn options(sim: &SimEnv) -> Options {
         .env(sim.env())
 }
 
-pub(crate) fn samples() -> &'static [Sample; 2] {
-    static SAMPLES: OnceLock<[Sample; 2]> = OnceLock::new();
-    SAMPLES.get_or_init(|| [false, true].map(|closed| sample(closed).unwrap()))
+/// A database that was closed or was not, with everything in key order or one keyspace in hash order.
+pub(crate) fn sample(closed: bool, hashed: bool) -> &'static Sample {
+    static SAMPLES: [OnceLock<Sample>; 4] = [const { OnceLock::new() }; 4];
+    SAMPLES[usize::from(closed) + 2 * usize::from(hashed)].get_or_init(|| make(closed, hashed).unwrap())
 }
 
-fn sample(closed: bool) -> Result<Sample> {
+fn make(closed: bool, hashed: bool) -> Result<Sample> {
     let sim = SimEnv::new(5);
     let mut history = History::new();
     let db = options(&sim).open(DIR)?;
-    let layout = KeyspaceOptions::new().key_block_size(300).value_block_size(300);
+    let layout = KeyspaceOptions::new()
+        .key_block_size(300)
+        .value_block_size(300)
+        .partition_size(64);
+    let order = if hashed { Order::Hash } else { Order::Key };
     let keyspaces = [
         db.keyspace_with(KEYSPACES[0], layout.clone().compression(Compression::None))?,
-        db.keyspace_with(KEYSPACES[1], layout)?,
+        db.keyspace_with(KEYSPACES[1], layout.order(order))?,
     ];
     for (round, step) in [(0u64, 4), (1, 3), (2, 2)] {
         for (at, keyspace) in keyspaces.iter().enumerate() {
@@ -92,7 +97,7 @@ fn sample(closed: bool) -> Result<Sample> {
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let flags = input.u8();
-    let sample = &samples()[usize::from(flags & 1)];
+    let sample = sample(flags & 1 != 0, flags & 32 != 0);
     let repaired = flags & 2 != 0;
     let mut files = sample.files.clone();
     let names: Vec<String> = files.keys().cloned().collect();
@@ -130,9 +135,9 @@ fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
                 _ => RecoveryMode::PointInTime,
             })
     };
-    let history = (!repaired).then_some(&sample.history);
+    let read = |db: &Db| read(db, &sample.history, repaired);
     if let Ok(db) = options().open_read_only(DIR) {
-        read(&db, history);
+        read(&db);
     }
     for round in 0..2u8 {
         let Ok(db) = options().open(DIR) else {
@@ -140,10 +145,10 @@ fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
             assert!(round == 0 || repaired, "{:?}", options().open(DIR).err());
             return;
         };
-        read(&db, history);
+        read(&db);
         let written = write(&db, round);
         // With forged checksums anything may be behind the names; else what was written is there.
-        if let (Ok(()), true) = (&written, history.is_some()) {
+        if let (Ok(()), true) = (&written, !repaired) {
             check_written(&db, round);
         }
         let _ = db.flush();
@@ -153,7 +158,7 @@ fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
                 let _ = keyspace.compact_range::<&[u8], _>(..);
             }
         }
-        read(&db, history);
+        read(&db);
         if db.close().is_err() {
             assert!(repaired, "a close fails");
             return;
@@ -180,19 +185,23 @@ fn check_written(db: &Db, newest: u8) {
     }
 }
 
-/// Reads everything. With a history, every value must be one that its key has had.
-fn read(db: &Db, history: Option<&History>) {
+/// Reads everything. Unless checksums were forged, every value must be one that its key has had.
+fn read(db: &Db, history: &History, forged: bool) {
     for name in db.keyspaces() {
         let Ok(keyspace) = db.keyspace(&name) else {
             continue;
         };
         for (key, value) in keyspace.iter().map_while(Result::ok) {
-            if let Some(history) = history
-                && key.first() != Some(&b'n')
-            {
+            if !forged && key.first() != Some(&b'n') {
                 assert!(history[&*key].contains(&value[..]), "{key:?} has {value:?}");
             }
             let _ = keyspace.get(&key);
+        }
+        // In hash order there is no other way to them.
+        for (key, values) in history {
+            if let Ok(Some(value)) = keyspace.get(key) {
+                assert!(forged || values.contains(&value[..]), "{key:?} has {value:?}");
+            }
         }
         let _ = keyspace.iter().rev().map_while(Result::ok).count();
         let _ = keyspace.prefix("key").keys().map_while(Result::ok).count();

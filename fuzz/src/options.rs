@@ -82,7 +82,8 @@ fn written(input: &mut Input<'_>) {
         .order(if how & 128 != 0 { Order::Hash } else { Order::Key })
         .filter(how & 2 != 0)
         .value_block_size(input.u64() as u32 >> (how >> 2 & 31))
-        .key_block_size(input.u64() as u32 >> (how >> 2 & 31));
+        .key_block_size(input.u64() as u32 >> (how >> 2 & 31))
+        .partition_size(input.u64() as u32 >> (how >> 2 & 31));
     let encoded = encode_keyspace_options(&options);
     if let Some((found, len)) = keyspace_options(&encoded) {
         assert_eq!((&found, len), (&options, encoded.len()));

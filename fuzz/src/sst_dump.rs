@@ -10,11 +10,11 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use packstone::Options;
 use packstone::env::sim::{CrashStyle, SimEnv};
+use packstone::{Options, Order};
 use sst_dump::{COMMANDS, World};
 
-use crate::open_database::{Files, samples};
+use crate::open_database::{Files, sample};
 use crate::support::{Input, repair};
 
 const DIR: &str = "/db";
@@ -149,7 +149,7 @@ fn any_file(input: &mut Input<'_>, flags: u8) {
 
 /// Words of the input's choice, one a line, on an unchanged database.
 fn any_words(input: &mut Input<'_>) {
-    let sim = restore(&samples()[0].files);
+    let sim = restore(&sample(false, false).files);
     let words: Vec<String> = input
         .rest()
         .split(|byte| *byte == b'\n')
@@ -174,7 +174,7 @@ fn restore(files: &Files) -> SimEnv {
 }
 
 fn database(input: &mut Input<'_>, flags: u8) {
-    let sample = &samples()[usize::from(flags >> 2 & 1)];
+    let sample = sample(flags & 4 != 0, flags & 32 != 0);
     let repaired = flags & 8 != 0;
     let names: Vec<String> = sample.files.keys().cloned().collect();
     let target = match flags & 16 != 0 {
@@ -228,7 +228,16 @@ fn read_all(sim: &SimEnv) {
     let db = Options::new().env(sim.env()).open_read_only(DIR);
     let db = db.unwrap_or_else(|error| panic!("verified, and does not open: {error}"));
     for name in db.keyspaces() {
-        for entry in db.keyspace(&name).unwrap().iter() {
+        let keyspace = db.keyspace(&name).unwrap();
+        let refuse = |error| panic!("verified, and can't be read: {error}");
+        if keyspace.options().get_order() == Order::Hash {
+            // The sample's keys: there is no other way to them.
+            for n in 0..60 {
+                keyspace.get(format!("key {n:03}")).unwrap_or_else(refuse);
+            }
+            continue;
+        }
+        for entry in keyspace.iter() {
             entry.unwrap_or_else(|error| panic!("verified, and can't be read: {error}"));
         }
     }

@@ -106,6 +106,8 @@ fn build(sim: &SimEnv, flags: u8, entries: &Entries) -> Vec<u8> {
         },
         filter: flags & 2 != 0,
         order: order_of(flags),
+        // The least: every file of more than 61 keys, or of an index of 64 bytes, has partitions.
+        partition_size: if flags & 32 != 0 { 64 } else { 32 << 10 },
     };
     let identity = SstIdentity {
         keyspace: 1,

@@ -126,9 +126,13 @@ pub fn repair_sst(bytes: &mut [u8]) {
     let identity = bytes[16..32].to_vec();
     // The fourth section is the offset table; blocks come first, because sections do not cover them.
     let table = footer + 96;
-    let start = u32_at(bytes, table).unwrap_or(0) as usize;
-    let len = u32_at(bytes, table + 8).unwrap_or(0) as usize;
-    for number in 0..len / 8 {
+    let sums = u32_at(bytes, table).unwrap_or(0) as usize;
+    let blocks = u32_at(bytes, footer + 20).unwrap_or(0) as usize;
+    let page = (u32_at(bytes, footer + 120).unwrap_or(0) as usize).max(1);
+    let sums_len = blocks.div_ceil(page) * 4;
+    let start = sums + sums_len;
+    let whole = start.saturating_add(blocks.saturating_mul(8)) <= footer;
+    for number in 0..if whole { blocks } else { 0 } {
         let place = (
             u32_at(bytes, start + number * 8),
             u32_at(bytes, start + number * 8 + 4),
@@ -142,10 +146,21 @@ pub fn repair_sst(bytes: &mut [u8]) {
         let sum = crc(&[&identity, &number, &bytes[at..at + 12], &bytes[at + 16..at + len]]);
         set_u32(bytes, at + 12, sum);
     }
+    if whole {
+        for (number, from) in (0..blocks).step_by(page).enumerate() {
+            let to = (from + page).min(blocks);
+            let sum = crc(&[&identity, &bytes[start + from * 8..start + to * 8]]);
+            set_u32(bytes, sums + number * 4, sum);
+        }
+    }
     for section in 0..4 {
         let place = footer + 48 + section * 16;
         let at = u32_at(bytes, place).unwrap_or(0) as usize;
-        let len = u32_at(bytes, place + 8).unwrap_or(0) as usize;
+        // The table's checksum covers its sums.
+        let len = match section {
+            3 => sums_len,
+            _ => u32_at(bytes, place + 8).unwrap_or(0) as usize,
+        };
         if at + len <= footer {
             let sum = crc(&[&identity, &bytes[at..at + len]]);
             set_u32(bytes, place + 12, sum);
@@ -167,7 +182,8 @@ pub fn repair_record_log(bytes: &mut [u8]) {
     let mut at = HEADER;
     while let Some(len) = u32_at(bytes, at) {
         let end = at + 9 + len as usize;
-        if end > bytes.len() {
+        // Nine zeros end a log in reserved room.
+        if end > bytes.len() || bytes[at..at + 9] == [0; 9] {
             break;
         }
         let offset = (at as u64).to_le_bytes();

@@ -16,8 +16,9 @@ impl Db {
     /// next to nothing after [`Db::flush`].
     ///
     /// A process or machine that stops in the middle leaves a directory that is refused as an unfinished checkpoint: delete it and make
-    /// another one. (At the very beginning it leaves an empty directory.) A call that fails removes what it has made where it
-    /// can; the directory stays.
+    /// another one. At the very beginning it leaves an empty directory, in which [`Db::open`] makes a new database, as in any:
+    /// [`Options::create_if_missing`](crate::Options::create_if_missing) set to false, or a read-only opening, refuses it. A call that
+    /// fails removes what it has made where it can; the directory stays.
     ///
     /// A checkpoint on the same disk is no safeguard against the loss of that disk, and linked files share their damage: as a backup, copy
     /// the checkpoint elsewhere, at leisure, for it does not change.

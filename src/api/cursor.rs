@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bounds::successor;
 use super::handle::Handle;
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::latency::Timed;
 use crate::engine::merge::Direction;
 use crate::engine::run::Run;
 use crate::engine::snapshots::SnapshotGuard;
@@ -144,6 +145,13 @@ impl Cursor {
     }
 
     fn position(&mut self, direction: Direction, bound: Option<&[u8]>) -> Result<bool> {
+        let begun = self.handle.core.begin_timing();
+        let positioned = self.go_to(direction, bound);
+        self.handle.core.note_time(Timed::Seek, begun);
+        positioned
+    }
+
+    fn go_to(&mut self, direction: Direction, bound: Option<&[u8]>) -> Result<bool> {
         self.handle.core.check_open()?;
         let sought = match &mut self.run {
             Some(run) => run.seek(direction, bound),
@@ -158,7 +166,16 @@ impl Cursor {
         self.settle(stepped)
     }
 
+    #[inline]
     fn step(&mut self, direction: Direction) -> Result<bool> {
+        let begun = self.handle.core.begin_timing();
+        let stepped = self.go_on(direction);
+        self.handle.core.note_time(Timed::Next, begun);
+        stepped
+    }
+
+    #[inline]
+    fn go_on(&mut self, direction: Direction) -> Result<bool> {
         self.handle.core.check_open()?;
         match self.run.as_mut().filter(|run| run.valid()) {
             Some(run) => {

@@ -197,6 +197,12 @@ impl Db {
         metrics::collect(self.core(), &self.handle.report)
     }
 
+    /// Begins to time what the database does, or ends it: [`Options::latencies`] while the database is open. Begun, also when it was on
+    /// before, it counts from zero.
+    pub fn set_latencies(&self, yes: bool) {
+        self.core().latencies.set(yes);
+    }
+
     /// Syncs the log and closes the database, also for all other handles, which get [`Error::Closed`] from then on.
     /// Memtables are not flushed: the next open replays them from the log.
     ///

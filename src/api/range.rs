@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bounds::Bounds;
 use super::handle::Handle;
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::latency::Timed;
 use crate::engine::merge::Direction;
 use crate::engine::run::Run;
 use crate::engine::snapshots::SnapshotGuard;
@@ -76,6 +77,19 @@ impl Range {
         if self.done {
             return None;
         }
+        let begun = self.handle.core.begin_timing();
+        let run = match direction {
+            Direction::Forward => &self.front,
+            Direction::Backward => &self.back,
+        };
+        let kind = if run.is_some() { Timed::Next } else { Timed::Seek };
+        let taken = self.take_next(direction, take);
+        self.handle.core.note_time(kind, begun);
+        taken
+    }
+
+    #[inline]
+    fn take_next<T>(&mut self, direction: Direction, take: fn(&Run) -> Result<T>) -> Option<Result<T>> {
         let result = match self.failed.take() {
             Some(error) => Err(error),
             None => self

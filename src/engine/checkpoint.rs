@@ -86,7 +86,10 @@ impl Core {
         let result = self.moment().and_then(|moment| target.fill(&moment));
         match &result {
             Ok(_) => target.finish(),
-            Err(_) => target.abandon(),
+            Err(error) => {
+                self.note_full_disk(error);
+                target.abandon();
+            }
         }
         result
     }

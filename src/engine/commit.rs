@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use super::core::{Core, WriteState};
 use super::keyspace::Sought;
+use super::latency::Timed;
 use super::queue::{Failure, Follower, Outcome, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
@@ -41,13 +42,25 @@ const NOWHERE: LogPosition = LogPosition { number: 0, offset: 0 };
 impl Core {
     /// Writes a request and returns when it is as safe as asked.
     pub(crate) fn commit(self: &Arc<Self>, request: Request, durability: Durability) -> Result<()> {
+        let begun = self.begin_timing();
+        let result = self.write(request, durability);
+        let kind = match durability {
+            Durability::Buffered => Timed::WriteBuffered,
+            Durability::Sync => Timed::WriteSync,
+        };
+        self.note_time(kind, begun);
+        result
+    }
+
+    #[inline]
+    fn write(self: &Arc<Self>, request: Request, durability: Durability) -> Result<()> {
         self.check_open()?;
         let wal = self.wal()?;
         self.check_writable()?;
         if request.payload.is_empty() {
             return match durability {
                 Durability::Buffered => Ok(()),
-                Durability::Sync => wal.sync(wal.end()),
+                Durability::Sync => self.sync_log_to(wal, wal.end()),
             };
         }
         let mut request = request;
@@ -65,7 +78,7 @@ impl Core {
         };
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Sync => wal.sync(end),
+            Durability::Sync => self.sync_log_to(wal, end),
         }
     }
 
@@ -173,7 +186,11 @@ impl Core {
         if frames.is_empty() {
             return outcomes;
         }
+        let begun = self.begin_timing();
         let appended = self.wal().and_then(|wal| wal.append(&frames));
+        if matches!(&appended, Ok(end) if end.number != writes.log_number) {
+            self.note_time(Timed::LogFile, begun);
+        }
         self.note_log(&appended);
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         let frame_count = frames.len();

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::compaction::pace::Pace;
 use super::health::Failures;
 use super::keyspace::KeyspaceCore;
+use super::latency::Latencies;
 use super::memory::Memory;
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
@@ -22,9 +24,8 @@ use super::versions::ManifestState;
 use crate::env::{Env, Event, Lock};
 use crate::manifest::{Edit, Record};
 use crate::memtable::{Memtable, SortedTable};
-use crate::names;
 use crate::options::Options;
-use crate::sst::{Access, SstReadOptions};
+use crate::sst::Access;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{KeyspaceId, MAX_SEQ, SeqNo};
@@ -45,12 +46,14 @@ pub(crate) struct Core {
     pub(crate) manifest: Mutex<ManifestState>,
     pub(crate) next_file_number: AtomicU64,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) budget: Budget,
     pub(crate) trash: Arc<Trash>,
     pub(crate) pressure: Pressure,
     pub(crate) pace: Pace,
     /// Notified whenever background work has made progress or failed.
     pub(crate) progress: Event,
     pub(crate) counters: Counters,
+    pub(crate) latencies: Latencies,
     pub(super) health: Failures,
     pub(super) running_jobs: AtomicUsize,
     pub(super) closed: AtomicBool,
@@ -164,8 +167,10 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Core> {
         Arc::new(Core {
+            latencies: Latencies::new(parts.options.latencies),
             env: parts.env,
             dir: parts.dir,
+            budget: Budget::new(&parts.options),
             options: parts.options,
             wal: parts.wal,
             commits: CommitQueue::default(),
@@ -203,26 +208,6 @@ impl Core {
             Err(Error::Closed)
         } else {
             Ok(())
-        }
-    }
-
-    pub(crate) fn new_file_number(&self) -> Result<u64> {
-        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
-        if number >= names::MAX_NUMBER {
-            self.next_file_number.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::LimitExceeded {
-                what: "number of files ever created",
-                size: number,
-                limit: names::MAX_NUMBER,
-            });
-        }
-        Ok(number)
-    }
-
-    pub(crate) fn read_options(&self) -> SstReadOptions {
-        SstReadOptions {
-            access: self.options.access,
-            cache: self.memory.cache().clone(),
         }
     }
 

@@ -7,20 +7,23 @@
 
 use std::sync::Arc;
 
+use super::budget::buffers;
 use super::compaction::rules::Retention;
 use super::core::Core;
+use super::factory::Factory;
 use super::keyspace::{Frozen, JobWork, KeyspaceCore, Work};
+use super::latency::Timed;
 use super::merge::{Direction, Merge, Source};
 use super::output::{Cuts, Output, Run, discard_tables};
 use super::table::Table;
+use crate::Result;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::memtable::SortedTable;
 use crate::planted::{self, Bug};
 use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
-use crate::types::EntryKind;
-use crate::{Error, Result};
+use crate::types::{EntryKind, SeqNo};
 
 impl Core {
     /// Sees to it that the keyspace's frozen memtables get flushed.
@@ -31,8 +34,20 @@ impl Core {
         self.spawn(Priority::High, keyspace, Core::run_flush);
     }
 
-    fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+    pub(super) fn run_flush(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+        let buffers = buffers(&self.options, Work::Flush);
+        let entries = keyspace
+            .view()
+            .frozen
+            .iter()
+            .map(|frozen| frozen.table.len() as u64)
+            .sum();
+        let bytes = buffers.building(buffers.max_entries.min(entries), keyspace.options.sst());
+        let Some(reserved) = self.reserve(Work::Flush, bytes) else {
+            return self.put_aside(Work::Flush, keyspace);
+        };
         let result = self.flush_frozen(keyspace);
+        drop(reserved);
         if result.is_ok() {
             // Before the flag goes down: a keyspace between the two jobs is not settled.
             self.schedule_compaction(keyspace);
@@ -61,8 +76,10 @@ impl Core {
         let Some(newest) = frozen.first().filter(|_| !keyspace.is_dropped()) else {
             return Ok(());
         };
-        let start = self.env.clock.now();
-        let (tables, entries_in) = self.write_frozen(keyspace, &frozen)?;
+        let (start, timed) = (self.env.clock.now(), self.begin_timing());
+        // All that is written here was published before it was frozen, so the sample comes after it.
+        let snapshots = self.snapshots.sample();
+        let (tables, entries_in) = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
         if !planted::is(Bug::LogNotSyncedBeforeFlush) {
             self.sync_log()?;
         }
@@ -78,57 +95,11 @@ impl Core {
             ..JobWork::default()
         };
         keyspace.note_work(0, job);
+        self.note_time(Timed::Flush, timed);
         self.update_pressure_of(keyspace);
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();
         Ok(())
-    }
-
-    /// Writes the memtables' entries to new SSTs, without the versions that nobody can see; says how many it read.
-    fn write_frozen(
-        &self,
-        keyspace: &Arc<KeyspaceCore>,
-        frozen: &[Frozen],
-    ) -> Result<(Vec<Arc<Table>>, u64)> {
-        // All that is written here was published before it was frozen, so the sample comes after it.
-        let mut retention = Retention::new(self.snapshots.sample());
-        let sources = frozen
-            .iter()
-            .map(|frozen| Source::Memory(frozen.table.cursor()))
-            .collect();
-        let mut merge = Merge::new(sources, Direction::Forward, None)?;
-        let upto = frozen.first().map_or(0, |newest| newest.upto);
-        let run = Run::new(keyspace.clone(), Vec::new(), upto);
-        let mut output = Output::new(self, &run, Cuts::new(self));
-        let mut entries = 0;
-        let mut write = || -> Result<()> {
-            while merge.valid() {
-                if self.is_closed() {
-                    return Err(Error::Closed);
-                }
-                entries += 1;
-                let (seq, value) = (merge.seq(), merge.value());
-                // A tombstone stays: what it hides may lie in the levels below.
-                if retention.keeps(merge.key(), seq) {
-                    match value.value.kind() {
-                        EntryKind::Tombstone => output.add(merge.key(), seq, EntryValue::Tombstone)?,
-                        EntryKind::Put => {
-                            output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
-                        }
-                    }
-                }
-                merge.advance()?;
-            }
-            Ok(())
-        };
-        match write() {
-            Ok(()) => Ok((run.finish(self, vec![output.end()])?, entries)),
-            Err(e) => {
-                output.abandon();
-                run.discard(self);
-                Err(e)
-            }
-        }
     }
 
     /// Makes the flush durable and true.
@@ -227,6 +198,51 @@ impl Core {
             Ok(())
         } else {
             outcome
+        }
+    }
+}
+
+/// Writes the memtables' entries (newest memtable first) to new SSTs, without the versions that nobody can see; says how many it read.
+pub(super) fn write_frozen(
+    factory: &Factory<'_>,
+    keyspace: &Arc<KeyspaceCore>,
+    frozen: &[Frozen],
+    snapshots: Vec<SeqNo>,
+) -> Result<(Vec<Arc<Table>>, u64)> {
+    let mut retention = Retention::new(snapshots);
+    let sources = frozen
+        .iter()
+        .map(|frozen| Source::Memory(frozen.table.cursor()))
+        .collect();
+    let mut merge = Merge::new(sources, Direction::Forward, None)?;
+    let upto = frozen.first().map_or(0, |newest| newest.upto);
+    let run = Run::new(keyspace.clone(), Vec::new(), upto);
+    let mut output = Output::new(factory, &run, Cuts::new(factory.options, Work::Flush));
+    let mut entries = 0;
+    let mut write = || -> Result<()> {
+        while merge.valid() {
+            factory.check_wanted()?;
+            entries += 1;
+            let (seq, value) = (merge.seq(), merge.value());
+            // A tombstone stays: what it hides may lie in the levels below.
+            if retention.keeps(merge.key(), seq) {
+                match value.value.kind() {
+                    EntryKind::Tombstone => output.add(merge.key(), seq, EntryValue::Tombstone)?,
+                    EntryKind::Put => {
+                        output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
+                    }
+                }
+            }
+            merge.advance()?;
+        }
+        Ok(())
+    };
+    match write() {
+        Ok(()) => Ok((run.finish(factory, vec![output.end()])?, entries)),
+        Err(e) => {
+            output.abandon();
+            run.discard(factory);
+            Err(e)
         }
     }
 }

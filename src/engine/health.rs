@@ -220,9 +220,19 @@ impl Core {
     /// Remembers a failure of background work, for those who wait for it.
     pub(crate) fn background_failed(&self, keyspace: KeyspaceId, work: Work, error: Error) {
         let subject = Subject::Keyspace(keyspace, work);
+        self.note_full_disk(&error);
         self.health.note(subject, error, self.env.clock.now());
         self.health.count.fetch_add(1, Ordering::SeqCst);
         self.progress.notify();
+    }
+
+    /// Where the disk is full, the room that the log keeps for its next file goes back: the next attempt may need no more than that.
+    pub(super) fn note_full_disk(&self, error: &Error) {
+        if let Some(wal) = &self.wal
+            && error.is_out_of_space()
+        {
+            wal.give_back_spare();
+        }
     }
 
     /// Background work has succeeded: its earlier failures are history.
@@ -325,6 +335,7 @@ impl Core {
         match written {
             Ok(_) if self.health.log.load(Ordering::Acquire) => self.log_works(),
             Err(error @ Error::Io { .. }) => {
+                self.note_full_disk(error);
                 // One series of attempts is enough.
                 let is_new = !self.health.log.load(Ordering::Acquire);
                 let delay = self
@@ -350,6 +361,7 @@ impl Core {
             match core.wal().and_then(Wal::revive) {
                 Ok(()) => core.log_works(),
                 Err(error) => {
+                    core.note_full_disk(&error);
                     let delay = core.health.note(Subject::Log, error, core.env.clock.now());
                     if let Some(delay) = delay.filter(|_| core.poisoned().is_none()) {
                         core.retry_log(delay);

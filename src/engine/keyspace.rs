@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::compaction::claims::Claims;
 use super::compaction::job::Chosen;
+use super::latency::FilterCounts;
 use super::memory::Holdings;
+use super::pressure::Asked;
 use super::table::Table;
 use super::tree::Tree;
 use crate::manifest::LEVELS;
@@ -39,7 +41,7 @@ pub(crate) struct KeyspaceCore {
     refusing: AtomicBool,
     pub(crate) jobs: Mutex<Jobs>,
     /// The delay that this keyspace's debt asks of writers, see `pressure`.
-    pub(crate) nanos_per_kib: AtomicU64,
+    pub(super) asked: Asked,
     pub(crate) holdings: Holdings,
     /// What has been written to each level since the opening.
     pub(crate) work: [LevelWork; LEVELS],
@@ -180,7 +182,13 @@ impl View {
     /// Where the value of `key` lies that a snapshot at `snapshot` sees; `None`: it has none. Newer sources first, the first
     /// that has a version decides. Reads no value from a file.
     #[inline]
-    pub(crate) fn find(&self, key: &[u8], order: SortOrder, snapshot: SeqNo) -> Result<Option<Located<'_>>> {
+    pub(crate) fn find(
+        &self,
+        key: &[u8],
+        order: SortOrder,
+        snapshot: SeqNo,
+        filters: Option<&FilterCounts>,
+    ) -> Result<Option<Located<'_>>> {
         let mut room = SortKeyBuffer::default();
         let sought = Sought::new(key, order, &mut room);
         let frozen = self.frozen.iter().map(|frozen| &frozen.table);
@@ -190,7 +198,7 @@ impl View {
         if let Some((_, value)) = in_memory {
             return Ok(value.map(Located::Memory));
         }
-        Ok(match self.tree.find(&sought, snapshot)? {
+        Ok(match self.tree.find(&sought, snapshot, filters)? {
             Some((_, ValuePlace::Tombstone)) | None => None,
             Some((table, place)) => Some(Located::Table(table, place)),
         })
@@ -220,7 +228,7 @@ impl KeyspaceCore {
             dropped_at: AtomicU64::new(ALIVE),
             refusing: AtomicBool::new(false),
             jobs: Mutex::new(Jobs::default()),
-            nanos_per_kib: AtomicU64::new(0),
+            asked: Asked::default(),
             holdings: Holdings::default(),
             work: Default::default(),
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::table::Table;
 use super::tree::first_reaching;
 use crate::cursor::Cursor;
-use crate::sst::{CursorOptions, SstCursor};
+use crate::sst::{CursorOptions, MOST_WINDOW, SstCursor};
 use crate::types::{SeqNo, ValuePlace, ValueRef};
 use crate::{Result, Slice};
 
@@ -13,6 +13,8 @@ use crate::{Result, Slice};
 pub(crate) struct LevelCursor {
     tables: Vec<Arc<Table>>,
     options: CursorOptions,
+    /// Bytes read ahead at most.
+    window: u64,
     index: usize,
     /// The cursor of `tables[index]`; `None` when this cursor stands nowhere.
     current: Option<SstCursor>,
@@ -23,9 +25,16 @@ impl LevelCursor {
         LevelCursor {
             tables,
             options,
+            window: MOST_WINDOW,
             index: 0,
             current: None,
         }
+    }
+
+    /// See [`SstCursor::with_window`].
+    pub(crate) fn with_window(mut self, bytes: u64) -> Self {
+        self.window = bytes;
+        self
     }
 
     pub(crate) fn tables(&self) -> &[Arc<Table>] {
@@ -36,7 +45,7 @@ impl LevelCursor {
     fn open(&mut self, index: usize) -> Option<&mut SstCursor> {
         let table = self.tables.get(index)?;
         if self.current.is_none() || self.index != index {
-            self.current = Some(table.sst.cursor(self.options));
+            self.current = Some(table.sst.cursor(self.options).with_window(self.window));
             self.index = index;
         }
         self.current.as_mut()

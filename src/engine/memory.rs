@@ -10,15 +10,15 @@
 //!   there on, and wait where the share ends (`pressure`).
 //! * **Open SSTs** hold their filter, index and offset table on the heap in pread mode. They can't be refused: they displace the
 //!   cache.
-//! * **Jobs**: windows over the inputs of flushes and compactions, and the SST that is being built, which ends early when it
-//!   has as many entries as the share has room for.
+//! * **Jobs**: windows over the inputs of compactions, and the SSTs that are being built, which end early when they have as many
+//!   entries as the share has room for. Reserved before a job begins (`budget`).
 //! * **Slack**: what the allocator does not give back, the catalog, queues.
 //!
 //! The limit goes before any single size option: write buffers and cache take what the options say or what fits, whichever is
 //! less. Not counted, because the engine can't give it back, is what users pin: memtables under ranges that rest, values
 //! handed out, batches being filled. Memtables that only ranges hold are reported apart. Mapped files are the page cache's.
 //!
-//! Callers: `commit` (memtables being filled), `throttle` (everything else), `flush`, `output`, `recovery`, metrics.
+//! Callers: `commit` (memtables being filled), `throttle` (everything else), `flush`, `budget`, `recovery`, metrics.
 
 use std::sync::{Arc, Weak};
 
@@ -31,9 +31,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The default at the most, in bytes.
 const MAX_DEFAULT: u64 = 512 << 20;
-/// What an SST that is being built holds for each entry, in bytes: its hash for the filter, and its part of index and offset
-/// table. An estimate from above for entries of 16 bytes and more.
-const BUILDING_ENTRY: u64 = 16;
 
 /// See the module's comment.
 pub(crate) struct Memory {
@@ -87,6 +84,16 @@ pub(crate) fn fitted(options: Options, available: u64) -> Options {
     }
 }
 
+/// The limit in these options. REQUIRES: they have been `fitted`.
+pub(crate) fn limit_of(options: &Options) -> u64 {
+    options.memory_limit.unwrap_or(MIN_MEMORY_LIMIT)
+}
+
+/// Bytes of memtables up to which writers run free: two thirds of the share.
+pub(crate) fn free_memtables(limit: u64) -> u64 {
+    being_filled(limit) * 2
+}
+
 fn cache_share(limit: u64) -> u64 {
     limit / 8 * 3
 }
@@ -100,7 +107,7 @@ impl Memory {
     pub(crate) fn new(options: &Options) -> Self {
         let cache_size = options.cache_size;
         Memory {
-            limit: options.memory_limit.unwrap_or(MIN_MEMORY_LIMIT),
+            limit: limit_of(options),
             cache_size,
             cache: Arc::new(BlockCache::new(cache_size)),
             active: AtomicU64::new(0),
@@ -121,11 +128,6 @@ impl Memory {
     /// Bytes that memtables may take while they are being filled.
     pub(crate) fn being_filled(&self) -> u64 {
         being_filled(self.limit)
-    }
-
-    /// Entries of an SST at the most, so that two can be built at a time within the jobs' share.
-    pub(crate) fn building_entries(&self) -> u64 {
-        self.limit / 32 / BUILDING_ENTRY
     }
 
     /// Takes note of what all keyspaces hold; the cache gets what is left of its share.
@@ -189,8 +191,7 @@ mod tests {
         for limit in [MIN_MEMORY_LIMIT, 64 << 20, 1 << 30] {
             let memory = with(limit, u64::MAX);
             let memtables = 3 * memory.being_filled();
-            let building = 2 * memory.building_entries() * BUILDING_ENTRY;
-            assert!(memtables + memory.cache_size + building <= limit / 8 * 7);
+            assert!(memtables + memory.cache_size <= limit / 8 * 6);
         }
     }
 
@@ -202,7 +203,9 @@ mod tests {
         small.frozen.store(9 << 20, Ordering::Relaxed);
         memory.note([&small, &large].into_iter());
         for block in 0..2000 {
-            memory.cache.insert(0, block, &Arc::from(vec![0; 8192]));
+            memory
+                .cache
+                .insert(0, block, crate::sst::BlockKind::Value, &Arc::from(vec![0; 8192]));
         }
         assert!(
             memory.cache.used_bytes() <= 4 << 20,

@@ -8,30 +8,34 @@
 //! | `recovery` | from a directory to a `Core` |
 //! | `commit`, `queue` | the write path: group commit, memtable rotation |
 //! | `pressure`, `throttle` | slows writers by what flush and compaction owe |
-//! | `memory` | one limit for memtables, cache, open SSTs and jobs |
-//! | `flush`, `compaction`, `output` | memtables to SSTs, SSTs to fewer SSTs |
+//! | `memory`, `budget` | one limit for memtables, cache, open SSTs and jobs; what jobs reserve of it |
+//! | `flush`, `compaction`, `output`, `factory` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
+//! | `latency` | how long operations take, and what filters spare |
 //! | `read` | point look-ups |
 //! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
 //! | `snapshots` | the numbers that somebody still reads at |
 //! | `checkpoint` | a second directory with the state of one number |
 //! | `check` | self-checks of debug builds |
 
+mod budget;
 mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod core;
+mod factory;
 mod flush;
 pub(crate) mod health;
 mod jobs;
 pub(crate) mod keyspace;
 mod keyspaces;
+pub(crate) mod latency;
 mod level_cursor;
 pub(crate) mod memory;
 pub(crate) mod merge;
 mod output;
-mod pressure;
+pub(crate) mod pressure;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod recovery;

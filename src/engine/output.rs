@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
+use super::budget::buffers;
 use super::compaction::pace::PORTION;
-use super::core::Core;
-use super::keyspace::KeyspaceCore;
+use super::factory::Factory;
+use super::keyspace::{KeyspaceCore, Work};
 use super::table::{Table, describe};
 use crate::manifest::FileMeta;
 use crate::names;
+use crate::options::Options;
 use crate::planted::{self, Bug};
 use crate::sst::{EntryValue, SstBuilder, SstIdentity, SstOptions, SstOrigin};
 use crate::sync::Mutex;
@@ -30,6 +32,8 @@ pub(crate) struct Run {
     flushed: SeqNo,
     /// Numbers of all files begun, ascending.
     begun: Mutex<Vec<u64>>,
+    /// Of the files that parts have ended with, the one that may be the run's last.
+    waiting: Mutex<Option<Begun>>,
 }
 
 /// A file that is being written.
@@ -61,20 +65,26 @@ impl Run {
             replaces,
             flushed,
             begun: Mutex::default(),
+            waiting: Mutex::default(),
         }
     }
 
-    fn begin_file(&self, core: &Core) -> Result<Begun> {
+    /// How its files are laid out.
+    pub(crate) fn sst_options(&self) -> &SstOptions {
+        self.keyspace.options.sst()
+    }
+
+    fn begin_file(&self, factory: &Factory<'_>) -> Result<Begun> {
         let mut begun = self.begun.lock();
         // Under the lock: a file names all those of the run that have smaller numbers.
-        let number = core.new_file_number()?;
+        let number = factory.new_file_number()?;
         let earlier = begun.clone();
         begun.push(number);
         drop(begun);
-        let path = names::sst(&core.dir, number);
+        let path = names::sst(factory.dir, number);
         let created = |e| Error::io("create", &path, e);
-        let identity = core.env.entropy.identity().map_err(created)?;
-        let file = core.env.fs.create(&path).map_err(created)?;
+        let identity = factory.env.entropy.identity().map_err(created)?;
+        let file = factory.env.fs.create(&path).map_err(created)?;
         let identity = SstIdentity {
             keyspace: self.keyspace.id,
             file_number: number,
@@ -94,15 +104,44 @@ impl Run {
             flushed: self.flushed,
             run: earlier,
             last: false,
-            dead: core.trash.dead(),
+            dead: factory.trash.dead(),
         });
         Ok(Begun { number, builder })
     }
 
+    /// A part has ended. Its last file is finished, unless it may be the run's last: then it waits, and the one that has waited is
+    /// finished, so that only one does, however many parts there are.
+    pub(crate) fn end_part(&self, mut written: Written) -> Result<Written> {
+        let Some(mine) = written.last.take() else {
+            return Ok(written);
+        };
+        let mut waiting = self.waiting.lock();
+        let not_last = match waiting.take() {
+            None => {
+                *waiting = Some(mine);
+                None
+            }
+            Some(other) => {
+                let (earlier, later) = if other.number < mine.number {
+                    (other, mine)
+                } else {
+                    (mine, other)
+                };
+                *waiting = Some(later);
+                Some(earlier)
+            }
+        };
+        drop(waiting);
+        if let Some(Begun { builder, .. }) = not_last {
+            written.finished.push(describe(&builder.finish()?));
+        }
+        Ok(written)
+    }
+
     /// Finishes the files that are left and makes all of them, with their names, durable; opens them for reading.
-    pub(crate) fn finish(&self, core: &Core, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
+    pub(crate) fn finish(&self, factory: &Factory<'_>, parts: Vec<Written>) -> Result<Vec<Arc<Table>>> {
         let mut finished = Vec::new();
-        let mut left = Vec::new();
+        let mut left = Vec::from_iter(self.waiting.lock().take());
         for part in parts {
             finished.extend(part.finished);
             left.extend(part.last);
@@ -121,35 +160,35 @@ impl Run {
             }
             result = builder.finish().map(|summary| finished.push(describe(&summary)));
         }
-        let result = result.and_then(|()| self.publish(core, finished));
+        let result = result.and_then(|()| self.publish(factory, finished));
         if result.is_err() {
-            self.discard(core);
+            self.discard(factory);
         }
         result
     }
 
-    fn publish(&self, core: &Core, finished: Vec<FileMeta>) -> Result<Vec<Arc<Table>>> {
+    fn publish(&self, factory: &Factory<'_>, finished: Vec<FileMeta>) -> Result<Vec<Arc<Table>>> {
         if finished.is_empty() {
             return Ok(Vec::new());
         }
         let order = self.keyspace.order();
         if !planted::is(Bug::SstNameNotSynced) {
-            core.env
-                .fs
-                .sync_dir(&core.dir)
-                // Final, whoever asked: other names that were made meanwhile may be lost with ours.
-                .map_err(|e| core.poison(Error::io("sync", &core.dir, e)))?;
+            let synced = factory.env.fs.sync_dir(factory.dir);
+            synced.map_err(|e| factory.sync_failed(Error::io("sync", factory.dir, e)))?;
         }
         finished
             .into_iter()
-            .map(|meta| core.open_table(meta, order))
+            .map(|meta| factory.open_table(meta, order))
             .collect()
     }
 
     /// Gives up: the files are in no version, and go. REQUIRES: nobody writes into the run any more.
-    pub(crate) fn discard(&self, core: &Core) {
+    pub(crate) fn discard(&self, factory: &Factory<'_>) {
+        if let Some(Begun { builder, .. }) = self.waiting.lock().take() {
+            builder.abandon();
+        }
         for number in self.begun.lock().drain(..) {
-            core.trash.throw_away(names::sst(&core.dir, number));
+            factory.trash.throw_away(names::sst(factory.dir, number));
         }
     }
 }
@@ -161,6 +200,8 @@ pub(crate) struct Cuts {
     pub(crate) max_bytes: u64,
     /// Entries at which the next file is started.
     pub(crate) max_entries: u64,
+    /// Bytes that are gathered for a write.
+    pub(crate) gathered: u64,
     /// The tables of the level after the output's that lie in its range, in order: a file that overlaps more than
     /// `max_grandparents` bytes of them ends, and one that is half full ends with one of them.
     pub(crate) grandparents: Vec<Arc<Table>>,
@@ -170,14 +211,12 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub(crate) fn new(core: &Core) -> Self {
-        // What may be spent on building is for two files. A flush writes one; each thread that compacts has one in hand, and one that
-        // waits for the other parts.
-        let compacting = core.options.background_threads.saturating_sub(1).max(1) as u64;
-        let building = core.memory.building_entries() * 2 / (1 + 2 * compacting);
+    pub(crate) fn new(options: &Options, work: Work) -> Self {
+        let buffers = buffers(options, work);
         Cuts {
-            max_bytes: core.options.max_file_size,
-            max_entries: MAX_ENTRIES.min(building).max(1),
+            max_bytes: options.max_file_size,
+            max_entries: buffers.max_entries,
+            gathered: buffers.gathered,
             ..Cuts::default()
         }
     }
@@ -185,7 +224,7 @@ impl Cuts {
 
 /// SSTs being written in key order, into a run.
 pub(crate) struct Output<'a> {
-    core: &'a Core,
+    factory: &'a Factory<'a>,
     run: &'a Run,
     cuts: Cuts,
     builder: Option<Begun>,
@@ -202,9 +241,9 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(core: &'a Core, run: &'a Run, cuts: Cuts) -> Self {
+    pub(crate) fn new(factory: &'a Factory<'a>, run: &'a Run, cuts: Cuts) -> Self {
         Output {
-            core,
+            factory,
             run,
             cuts,
             builder: None,
@@ -229,14 +268,20 @@ impl<'a> Output<'a> {
         }
         let begun = match self.builder.take() {
             Some(begun) => begun,
-            None => self.run.begin_file(self.core)?,
+            None => {
+                let mut begun = self.run.begin_file(self.factory)?;
+                begun.builder.set_gathered(self.cuts.gathered);
+                begun
+            }
         };
         let builder = &mut self.builder.insert(begun).builder;
         builder.add(key, seq, value)?;
-        if self.cuts.paced {
+        if self.cuts.paced
+            && let Some(core) = self.factory.core
+        {
             let bytes = builder.estimated_size();
             if bytes >= self.paid_bytes + PORTION {
-                self.core.keep_pace(bytes - self.paid_bytes);
+                core.keep_pace(bytes - self.paid_bytes);
                 self.paid_bytes = bytes;
             }
         }
@@ -279,14 +324,15 @@ impl<'a> Output<'a> {
         self.passed_bytes = 0;
         if let Some(Begun { builder, .. }) = self.builder.take() {
             let summary = builder.finish()?;
-            if self.cuts.paced {
-                self.core
-                    .keep_pace(summary.file_size.saturating_sub(self.paid_bytes));
+            if self.cuts.paced
+                && let Some(core) = self.factory.core
+            {
+                core.keep_pace(summary.file_size.saturating_sub(self.paid_bytes));
             }
             self.finished.push(describe(&summary));
         }
         self.paid_bytes = 0;
-        self.core.env.scheduler.breathe();
+        self.factory.env.scheduler.breathe();
         Ok(())
     }
 

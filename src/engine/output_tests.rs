@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::Options;
+use crate::engine::core::Core;
 use crate::engine::recovery;
 use crate::env::sim::SimEnv;
 
@@ -44,11 +45,12 @@ fn opened(sim: &SimEnv) -> (Arc<Core>, Arc<KeyspaceCore>) {
 /// The entries of each file that comes of these keys (of one version each, or of numbers that descend).
 fn files(core: &Core, keyspace: &Arc<KeyspaceCore>, cuts: Cuts, keys: &[Vec<u8>]) -> Vec<u64> {
     let run = Run::new(keyspace.clone(), Vec::new(), 0);
-    let mut output = Output::new(core, &run, cuts);
+    let factory = core.factory();
+    let mut output = Output::new(&factory, &run, cuts);
     for (key, seq) in keys.iter().zip((1..=keys.len() as u64).rev()) {
         output.add(key, seq, EntryValue::Put(&noise(seq))).unwrap();
     }
-    let tables = run.finish(core, vec![output.end()]).unwrap();
+    let tables = run.finish(&factory, vec![output.end()]).unwrap();
     tables.iter().map(|table| table.meta.entries).collect()
 }
 
@@ -102,11 +104,11 @@ fn a_file_ends_before_it_overlaps_too_much_of_what_lies_behind() {
     // Passing two is as much as may be; passing three is too much.
     assert_eq!(files(&core, &keyspace, cuts(of(0) + of(1)), &keys)[0], 3);
     assert_eq!(files(&core, &keyspace, cuts(of(0) + of(1) - 1), &keys)[0], 2);
-    assert_eq!(files(&core, &keyspace, cuts(5 * FILE / 2), &keys), [3, 3, 3]);
+    assert_eq!(files(&core, &keyspace, cuts(of(0) * 5 / 2), &keys), [3, 3, 3]);
     assert_eq!(files(&core, &keyspace, cuts(20 * FILE), &keys), [9]);
     // What lies before the first key counts for nothing: so begin the later parts of a compaction.
     let behind = one_in_each(&grandparents, 5);
-    assert_eq!(files(&core, &keyspace, cuts(5 * FILE / 2), &behind), [3, 1]);
+    assert_eq!(files(&core, &keyspace, cuts(of(0) * 5 / 2), &behind), [3, 1]);
 }
 
 #[test]
@@ -114,20 +116,20 @@ fn a_file_that_is_half_full_ends_with_one_of_those_behind() {
     let sim = SimEnv::new(3);
     let (core, keyspace) = opened(&sim);
     let grandparents = keyspace.view().tree.level(6)[..2].to_vec();
-    // 300 entries, 30 KiB, before the first of them ends, and one behind it.
-    let mut keys: Vec<Vec<u8>> = (0..300u64).map(|i| i.to_be_bytes().to_vec()).collect();
-    assert!(grandparents[0].meta.entries > 300);
+    // 250 entries, 28 KiB, before the first of them ends, and one behind it.
+    let mut keys: Vec<Vec<u8>> = (0..250u64).map(|i| i.to_be_bytes().to_vec()).collect();
+    assert!(grandparents[0].meta.entries > 250);
     keys.push(grandparents[1].meta.min_key.to_vec());
     let cuts = |max_bytes| Cuts {
         max_bytes,
         grandparents: grandparents.clone(),
         ..whole()
     };
-    assert_eq!(files(&core, &keyspace, cuts(40 << 10), &keys), [300, 1]);
-    assert_eq!(files(&core, &keyspace, cuts(100 << 10), &keys), [301]);
+    assert_eq!(files(&core, &keyspace, cuts(40 << 10), &keys), [250, 1]);
+    assert_eq!(files(&core, &keyspace, cuts(100 << 10), &keys), [251]);
     // The last key of the first one does not lie behind it.
     *keys.last_mut().unwrap() = grandparents[0].meta.max_key.to_vec();
-    assert_eq!(files(&core, &keyspace, cuts(40 << 10), &keys), [301]);
+    assert_eq!(files(&core, &keyspace, cuts(40 << 10), &keys), [251]);
 }
 
 #[test]
@@ -137,8 +139,9 @@ fn what_is_given_up_leaves_no_file() {
     let before = sim.list();
     for finished in [true, false] {
         let run = Run::new(keyspace.clone(), Vec::new(), 0);
+        let factory = core.factory();
         let mut output = Output::new(
-            &core,
+            &factory,
             &run,
             Cuts {
                 max_entries: 1,
@@ -149,10 +152,10 @@ fn what_is_given_up_leaves_no_file() {
         output.add(b"b", 1, EntryValue::Tombstone).unwrap();
         assert!(sim.list().len() > before.len());
         if finished {
-            discard_tables(&run.finish(&core, vec![output.end()]).unwrap());
+            discard_tables(&run.finish(&factory, vec![output.end()]).unwrap());
         } else {
             output.abandon();
-            run.discard(&core);
+            run.discard(&factory);
         }
         sim.run_until_idle();
         assert_eq!(sim.list(), before);

@@ -1,7 +1,8 @@
 //! Point look-ups. Ranges and cursors are in `run`.
 
 use super::core::Core;
-use super::keyspace::{KeyspaceCore, View};
+use super::keyspace::{KeyspaceCore, Located, View};
+use super::latency::Timed;
 use crate::planted::{self, Bug, Moment};
 use crate::sst::SortOrder;
 use crate::sync::Pinned;
@@ -16,8 +17,10 @@ impl Core {
         key: &[u8],
         snapshot: Option<SeqNo>,
     ) -> Result<bool> {
-        let (view, seq) = self.pin(keyspace, snapshot)?;
-        Ok(view.find(key, keyspace.order(), seq)?.is_some())
+        let begun = self.begin_timing();
+        let found = self.locate(keyspace, key, snapshot, |found| Ok(found.is_some()));
+        self.note_time(Timed::Get, begun);
+        found
     }
 
     /// The value of `key`, as a snapshot at `snapshot` sees it, or as it is now.
@@ -27,10 +30,12 @@ impl Core {
         key: &[u8],
         snapshot: Option<SeqNo>,
     ) -> Result<Option<Slice>> {
-        let (view, seq) = self.pin(keyspace, snapshot)?;
-        view.find(key, keyspace.order(), seq)?
-            .map(|found| found.load())
-            .transpose()
+        let begun = self.begin_timing();
+        let value = self.locate(keyspace, key, snapshot, |found| {
+            found.map(|found| found.load()).transpose()
+        });
+        self.note_time(Timed::Get, begun);
+        value
     }
 
     /// The same into the caller's buffer; whether there is a value. Without one the buffer stays as it is.
@@ -41,16 +46,43 @@ impl Core {
         snapshot: Option<SeqNo>,
         out: &mut Vec<u8>,
     ) -> Result<bool> {
-        let (view, seq) = self.pin(keyspace, snapshot)?;
-        match view.find(key, keyspace.order(), seq)? {
+        let begun = self.begin_timing();
+        let found = self.locate(keyspace, key, snapshot, |found| match found {
             Some(found) => found.load_into(out).map(|()| true),
             None => Ok(false),
-        }
+        });
+        self.note_time(Timed::Get, begun);
+        found
+    }
+
+    /// Finds where the value of a key lies, and gives that to `take`.
+    #[inline]
+    fn locate<T>(
+        &self,
+        keyspace: &KeyspaceCore,
+        key: &[u8],
+        snapshot: Option<SeqNo>,
+        take: impl FnOnce(Option<Located<'_>>) -> Result<T>,
+    ) -> Result<T> {
+        let (view, seq) = self.pin(keyspace, snapshot)?;
+        take(view.find(key, keyspace.order(), seq, self.latencies.filters())?)
     }
 
     /// The values of several keys at one moment, in the order of the keys given. They are looked up in the order in
     /// which files have them, so that those of one block are found together. REQUIRES: `seq` is registered.
     pub(crate) fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &KeyspaceCore,
+        keys: &[K],
+        seq: SeqNo,
+    ) -> Result<Vec<Option<Slice>>> {
+        let begun = self.begin_timing();
+        let values = self.get_each(keyspace, keys, seq);
+        self.note_time(Timed::MultiGet, begun);
+        values
+    }
+
+    fn get_each<K: AsRef<[u8]>>(
         &self,
         keyspace: &KeyspaceCore,
         keys: &[K],
@@ -62,10 +94,10 @@ impl Core {
             SortOrder::Key => order.sort_unstable_by(|a, b| key(*a).cmp(key(*b))),
             hashed => order.sort_by_cached_key(|i| hashed.hash(key(*i))),
         }
-        let view = keyspace.view();
+        let (view, filters) = (keyspace.view(), self.latencies.filters());
         let mut values = vec![None; keys.len()];
         for i in order {
-            let found = view.find(key(i), keyspace.order(), seq)?;
+            let found = view.find(key(i), keyspace.order(), seq, filters)?;
             if let (Some(found), Some(value)) = (found, values.get_mut(i)) {
                 *value = Some(found.load()?);
             }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::compaction::picker::pending_bytes;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
-use super::pressure::{LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
+use super::latency::Timed;
+use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
@@ -17,8 +18,8 @@ impl Core {
         let view = keyspace.view();
         let limits = self.compaction_limits();
         let owed = pending_bytes(&view.tree, limits) as f64 / limits.handed_down().max(1) as f64;
-        let debt = debt(view.tree.level(0).len(), view.frozen.len(), owed);
-        keyspace.nanos_per_kib.store(delay(debt), Ordering::Relaxed);
+        let (debt, cause) = debt(view.tree.level(0).len(), view.frozen.len(), owed);
+        keyspace.asked.set(delay(debt), cause);
         keyspace.holdings.note(&view);
         self.pass_on_pressure();
     }
@@ -35,17 +36,20 @@ impl Core {
         let keyspaces = self.keyspaces.read();
         let most = keyspaces
             .values()
-            .map(|keyspace| keyspace.nanos_per_kib.load(Ordering::Relaxed))
-            .max();
+            .map(|keyspace| &keyspace.asked)
+            .max_by_key(|asked| asked.nanos_per_kib());
         self.memory
             .note(keyspaces.values().map(|keyspace| &keyspace.holdings));
-        let asked = most.unwrap_or(0).max(delay(self.memory.debt()));
-        self.pressure.nanos_per_kib.store(asked, Ordering::Relaxed);
+        let by_memory = delay(self.memory.debt());
+        match most.filter(|most| most.nanos_per_kib() >= by_memory) {
+            Some(most) => self.pressure.asked.set(most.nanos_per_kib(), most.cause()),
+            None => self.pressure.asked.set(by_memory, Cause::Memory),
+        }
     }
 
     /// Delays a writer of `bytes` as the present debt asks.
     pub(crate) fn throttle(&self, bytes: u64) -> Result<()> {
-        match self.pressure.nanos_per_kib.load(Ordering::Relaxed) {
+        match self.pressure.asked.nanos_per_kib() {
             0 => Ok(()),
             STOP => self.wait_for_room(),
             nanos => {
@@ -71,17 +75,31 @@ impl Core {
     }
 
     /// Sleeps in slices, and stops when there is no debt any more or the database is closed.
-    fn sleep(&self, mut nanos: u64) {
-        while nanos > 0 && !self.is_closed() && self.pressure.nanos_per_kib.load(Ordering::Relaxed) > 0 {
-            let slice = nanos.min(LONGEST_SLEEP_NANOS);
+    fn sleep(&self, nanos: u64) {
+        let (begun, cause) = (self.begin_timing(), self.pressure.asked.cause());
+        let mut left = nanos;
+        while left > 0 && !self.is_closed() && self.pressure.asked.nanos_per_kib() > 0 {
+            let slice = left.min(LONGEST_SLEEP_NANOS);
             self.env.clock.sleep(Duration::from_nanos(slice));
-            self.counters.stall_nanos.fetch_add(slice, Ordering::Relaxed);
-            nanos -= slice;
+            left -= slice;
+        }
+        if left < nanos {
+            self.note_stall(cause, nanos - left, begun);
         }
     }
 
+    fn note_stall(&self, cause: Cause, nanos: u64, begun: Option<Duration>) {
+        self.counters.stall_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(stalls) = self.pressure.stalls.get(cause as usize) {
+            stalls.count.fetch_add(1, Ordering::Relaxed);
+            stalls.nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+        self.note_time(Timed::Stall(cause), begun);
+    }
+
     fn wait_for_room(&self) -> Result<()> {
-        let start = self.env.clock.now();
+        let cause = self.pressure.asked.cause();
+        let (start, timed) = (self.env.clock.now(), self.begin_timing());
         let mut outcome = Ok(());
         self.wait(&mut || {
             outcome = self
@@ -93,12 +111,10 @@ impl Core {
                     }),
                     (None, None) => Ok(()),
                 });
-            outcome.is_err() || self.pressure.nanos_per_kib.load(Ordering::Relaxed) != STOP
+            outcome.is_err() || self.pressure.asked.nanos_per_kib() != STOP
         });
         let waited = self.env.clock.now().saturating_sub(start);
-        self.counters
-            .stall_nanos
-            .fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+        self.note_stall(cause, waited.as_nanos() as u64, timed);
         outcome
     }
 }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::keyspace::Sought;
+use super::latency::FilterCounts;
 use super::table::Table;
 use crate::Result;
 use crate::manifest::{FileMeta, LEVELS};
@@ -167,8 +168,14 @@ impl<T: Filed> Tree<T> {
 }
 
 impl Tree {
-    /// The newest entry of a key at or below `snapshot`: its table, and where its value lies. Newer tables first, the first answer of those that may hold the key decides.
-    pub(crate) fn find(&self, sought: &Sought<'_>, snapshot: SeqNo) -> Result<Option<(&Table, ValuePlace)>> {
+    /// The newest entry of a key at or below `snapshot`: its table, and where its value lies. Newer tables first, the first answer of those
+    /// that may hold the key decides. What their filters say is counted in `filters`; they are asked twice then.
+    pub(crate) fn find(
+        &self,
+        sought: &Sought<'_>,
+        snapshot: SeqNo,
+        filters: Option<&FilterCounts>,
+    ) -> Result<Option<(&Table, ValuePlace)>> {
         let key = sought.sort_key;
         for (level, tables) in self.levels() {
             let candidates = match level {
@@ -186,7 +193,17 @@ impl Tree {
                 if key > &meta.max_key[..] || meta.min_seq > snapshot {
                     continue;
                 }
-                if let Some((_, place)) = table.sst.find(sought.key, sought.hash, snapshot)? {
+                if let Some(filters) = filters
+                    && !table.sst.may_contain(sought.key, sought.hash)?
+                {
+                    filters.kept_away();
+                    continue;
+                }
+                let found = table.sst.find(sought.key, sought.hash, snapshot)?;
+                if let Some(filters) = filters {
+                    filters.searched(found.is_some());
+                }
+                if let Some((_, place)) = found {
                     return Ok(Some((table, place)));
                 }
             }

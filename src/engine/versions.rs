@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
+use super::latency::Timed;
 use super::table::Table;
-use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
 use crate::planted::{self, Bug};
-use crate::sst::SortOrder;
 use crate::sync::atomic::Ordering;
 use crate::types::SeqNo;
+use crate::wal::{LogPosition, Wal};
 use crate::{Error, Result};
 
 /// The manifest and the state that it describes. `None` when opened read-only.
@@ -76,7 +77,10 @@ impl Core {
         let manifest = state.manifest.as_mut().ok_or(Error::ReadOnly)?;
         let committed = match manifest.commit(&edit, &next) {
             Ok(committed) => committed,
-            Err(CommitError::Write(error)) => return Err(error),
+            Err(CommitError::Write(error)) => {
+                self.note_full_disk(&error);
+                return Err(error);
+            }
             Err(CommitError::Sync(error)) if planted::is(Bug::ManifestSyncRetried) => return Err(error),
             Err(CommitError::Sync(error)) => return Err(self.poison(error)),
         };
@@ -98,13 +102,15 @@ impl Core {
     /// Makes everything in the log so far durable: before any edit that depends on it.
     pub(crate) fn sync_log(&self) -> Result<()> {
         let wal = self.wal()?;
-        wal.sync(wal.end())
+        self.sync_log_to(wal, wal.end())
     }
 
-    /// Opens a finished SST.
-    pub(crate) fn open_table(&self, meta: FileMeta, order: SortOrder) -> Result<Arc<Table>> {
-        let options = self.read_options();
-        Table::open(&self.env, &self.dir, meta, order, &options, &self.trash)
+    /// Makes everything in the log below `upto` durable.
+    pub(crate) fn sync_log_to(&self, wal: &Wal, upto: LogPosition) -> Result<()> {
+        let begun = self.begin_timing();
+        let result = wal.sync(upto);
+        self.note_time(Timed::LogSync, begun);
+        result
     }
 
     /// The least number that is in no SST yet, of all keyspaces: older logs are not needed.

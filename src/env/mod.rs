@@ -201,7 +201,7 @@ pub trait Scheduler: Send + Sync {
     /// lock that a job or `ready` may want. In the simulator this is where background jobs run.
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool);
     /// A place in a long job where others may run, called with no lock held. Threads run side by side anyhow, so there it does
-    /// nothing; the simulator runs another job here now and then, so that jobs interleave.
+    /// nothing, but that a single thread runs what is urgent; the simulator runs another job here now and then, so that jobs interleave.
     fn breathe(&self) {}
     /// Goes on with the rest of a job: at once on a thread pool. The simulator may queue it, so that whatever may happen beside the job
     /// does, calls of the program included.

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A job that has been taken from the queue runs with no lock of the pool held. Jobs may spawn and wait.
 //! 2. High before Low, and first in, first out inside a priority. A delayed job queues up when it becomes due.
-//! 3. With two or more threads, one never runs Low jobs: a flush never waits behind compactions.
+//! 3. With two or more threads, one never runs Low jobs: a flush never waits behind compactions. A single thread runs High jobs where
+//!    its Low job breathes.
 //! 4. Idle threads sleep on the condition variable, until a job comes or the earliest delayed one becomes due. Whoever
 //!    takes a job while there is more to do or to wait for wakes another, so no wake-up is lost.
 //! 5. A job that panics ends alone; its thread goes on with the next job.
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 use shuttle::thread::{self, JoinHandle};
 
 use super::{Event, Job, Priority, Scheduler};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 
 /// A pool of threads; see the module.
@@ -41,6 +43,8 @@ pub(super) struct ThreadPool {
 struct Shared {
     /// How many threads there may be.
     threads: usize,
+    /// A job runs where another one breathes.
+    breathing: AtomicBool,
     /// Moment zero of the due times.
     start: Instant,
     state: Mutex<State>,
@@ -197,6 +201,7 @@ impl ThreadPool {
     pub(super) fn new(threads: usize) -> Self {
         let shared = Shared {
             threads: threads.max(1),
+            breathing: AtomicBool::new(false),
             start: Instant::now(),
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -224,6 +229,18 @@ impl Scheduler for ThreadPool {
                 job,
             }));
         });
+    }
+
+    fn breathe(&self) {
+        // One at a time, or they would pile up on the stack.
+        if self.shared.threads > 1 || self.shared.breathing.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let next = || self.shared.state.lock().high.pop_front();
+        while let Some(job) = next() {
+            run(job);
+        }
+        self.shared.breathing.store(false, Ordering::Release);
     }
 
     fn wait(&self, event: &Event, ready: &mut dyn FnMut() -> bool) {
@@ -266,7 +283,7 @@ impl Drop for ThreadPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
     /// Occupies a worker until the sender that is returned is dropped.
@@ -310,6 +327,24 @@ mod tests {
         }
         drop(open);
         assert_eq!(from.iter().take(4).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn on_a_single_thread_a_low_job_that_breathes_lets_high_ones_run() {
+        let pool = Arc::new(ThreadPool::new(1));
+        let (to, from) = mpsc::channel();
+        let (breathes, say) = (Arc::downgrade(&pool), to.clone());
+        let low = move || {
+            let pool = breathes.upgrade().unwrap();
+            for number in [1, 2] {
+                let say = say.clone();
+                pool.spawn(Priority::High, Box::new(move || say.send(number).unwrap()));
+            }
+            pool.breathe();
+            say.send(3).unwrap();
+        };
+        pool.spawn(Priority::Low, Box::new(low));
+        assert_eq!(from.iter().take(3).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct KeyspaceSettings {
     pub key_block_size: u32,
     /// Whether SSTs carry filters.
     pub filter: bool,
+    /// Bytes of a partition of filter or index.
+    pub partition_size: u32,
 }
 
 /// One change that an edit makes.
@@ -254,6 +256,7 @@ impl From<&KeyspaceOptions> for KeyspaceSettings {
             value_block_size: sst.value_block_size,
             key_block_size: sst.key_block_size,
             filter: sst.filter,
+            partition_size: sst.partition_size,
         }
     }
 }

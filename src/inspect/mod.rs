@@ -59,7 +59,7 @@ mod manifest;
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
 
-pub use crate::sst::describe::{EntrySink, FilterTable, KeyLayout, SstBlock};
+pub use crate::sst::describe::{EntrySink, FilterPiece, FilterTable, KeyLayout, SstBlock};
 pub use log::{
     Batch, Frame, FrameContent, LogEnd, LogHeader, LogLimits, LogReport, LogSummary, Operation, Operations,
     Tail, read_logs, walk_log,

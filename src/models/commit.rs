@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::env::sim::CrashStyle;
-use crate::{Durability, Error};
+use crate::{Durability, Error, LogMedium};
 
 /// Writers that lead, follow and hand over: each sees its own writes at once, snapshots see batches whole and stay as
 /// they are, numbers only grow. Values are large enough for memtables to be rotated between the groups.
@@ -109,11 +109,45 @@ fn a_sync_is_shared_by_those_who_wait_and_covers_all_of_them() {
     });
 }
 
+/// A mapped log's room grows in the background while groups are written, and some find that it has not grown yet. Another file is
+/// begun, one is used again, and no store misses its room (the simulated disk would panic).
+#[test]
+fn groups_are_written_while_room_is_made_ready() {
+    explore(|| {
+        // Files of 16 KiB; room comes in steps of 4 KiB and 8 KiB.
+        let world = World::with(|options| options.max_log_size(128 << 10));
+        let a = world.keyspace("a");
+        let writers = (1..=2u64).map(|writer| {
+            let a = a.clone();
+            spawn(move || {
+                for n in 1..=5 {
+                    let durability = if n == 3 {
+                        Durability::Sync
+                    } else {
+                        Durability::Buffered
+                    };
+                    a.put_with(format!("w{writer}"), value(n, 2_000), durability)
+                        .unwrap();
+                }
+            })
+        });
+        join(writers.collect::<Vec<_>>());
+        // The process is gone; what it has stored is there.
+        world.sim.power_off();
+        let World { sim, db } = world;
+        drop((a, db));
+        sim.crash(CrashStyle::KeepAll);
+        let db = options(Env::modelled(&sim, 1)).open(DIR).unwrap();
+        let a = db.keyspace("a").unwrap();
+        assert_eq!([1, 2].map(|writer| read(a.get(format!("w{writer}")))), [5, 5]);
+    });
+}
+
 /// A log write that fails: its whole group hears of it and is nowhere; others go on.
 #[test]
 fn a_failed_log_write_fails_its_group_and_nobody_else() {
     explore(|| {
-        let world = World::new();
+        let world = World::with(|options| options.log_medium(LogMedium::Plain));
         let a = world.keyspace("a");
         let kind = std::io::ErrorKind::Other;
         let is_log_write = |call: &crate::env::sim::Call| {

@@ -55,12 +55,13 @@ mod resync;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
+mod window;
 mod writer;
 
 pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure, magic};
 pub(crate) use mapped::{Layout, Spare};
 pub(crate) use medium::Medium;
-pub(crate) use reader::{has_frames, read, read_header, walk};
+pub(crate) use reader::{has_frame_at, has_frames, read, read_header, walk};
 pub(crate) use writer::LogWriter;
 
 /// What a record log is for: it decides the magic.

@@ -1,28 +1,22 @@
-//! Reading a record log: by pread, in bounded memory, trusting no byte.
-//!
-//! The buffer holds [`CHUNK`] bytes, or one frame where that is longer; a frame's length is checked against the rest of the
+//! Reading a record log: by pread, in bounded memory, trusting no byte. A frame's length is checked against the rest of the
 //! file before anything is allocated for it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::coding::{array_at, u32_at};
-use crate::env::{File, FileSystem};
+use crate::env::FileSystem;
 use crate::{Error, Result};
 
 use super::format::{
-    Decoded, END, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_header,
-    decode_marker,
+    END, FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE, MARKER_SIZE, decode_marker,
 };
 use super::resync::Resync;
+use super::window::Window;
 use super::{
     Event, FRAME_HEADER_LEN, HEADER_LEN, Header, HeaderOutcome, LogKind, ReadOptions, ReadOutcome,
     RecoveryMode, Skipped,
 };
-
-/// Bytes read by one call. Large enough that the call costs little beside the checksums of what it brings.
-const CHUNK: usize = 256 << 10;
 
 /// Reads and judges the first bytes of a file. Errors: the file can't be read, or [`Error::NewerFormat`].
 pub(crate) fn read_header(fs: &dyn FileSystem, path: &Path, kind: LogKind) -> Result<HeaderOutcome> {
@@ -35,6 +29,19 @@ pub(crate) fn has_frames(fs: &dyn FileSystem, path: &Path, header: &Header) -> R
     let mut window = Window::open(fs, path)?;
     let limit = window.len;
     Ok(limit > HEADER_LEN && !(header.reserved && ends_at(&mut window, HEADER_LEN, limit)?))
+}
+
+/// Whether the log of that identity holds a whole frame at `offset`.
+pub(crate) fn has_frame_at(
+    fs: &dyn FileSystem,
+    path: &Path,
+    identity: &[u8; 16],
+    offset: u64,
+) -> Result<bool> {
+    let mut window = Window::open(fs, path)?;
+    let limit = window.len;
+    let frame = frame_at(&mut window, &FrameSum::new(identity), offset, limit)?;
+    Ok(matches!(frame, Frame::Good(..)))
 }
 
 /// Reads a log from its header to its end, and hands each data payload with its frame's offset to `sink`.
@@ -99,9 +106,14 @@ pub(crate) fn walk(
         let Some(bad) = reader.walk(&mut *sink)? else {
             return Ok(reader.outcome);
         };
-        if options.mode != RecoveryMode::Salvage || bad.sealed || !reader.skip(&bad, &mut *sink)? {
-            return reader.judge(&bad, options);
+        if options.mode == RecoveryMode::Salvage && !bad.sealed && reader.skip(&bad, &mut *sink)? {
+            continue;
         }
+        let behind = reader.scan_behind(reader.outcome.end)?;
+        if bad.may_grow && reader.has_grown(behind.0)? {
+            continue;
+        }
+        return reader.judge(&bad, behind, options);
     }
 }
 
@@ -127,6 +139,8 @@ struct BadPlace {
     sealed: bool,
     /// They are those that stand behind the last frame in reserved room: no damage, unless something proves that there was more.
     ends: bool,
+    /// They are no whole frame, and might be one now if the log is being written.
+    may_grow: bool,
 }
 
 impl BadPlace {
@@ -135,6 +149,7 @@ impl BadPlace {
             what: what.into(),
             sealed: false,
             ends: false,
+            may_grow: false,
         }
     }
 }
@@ -171,12 +186,20 @@ impl Reader<'_> {
                 return Ok(Some(BadPlace::new(what)));
             }
             if reserved && ends_at(&mut self.window, at, self.limit)? {
-                let end = BadPlace::new("expected a frame, found the end of the log");
-                return Ok(Some(BadPlace { ends: true, ..end }));
+                return Ok(Some(BadPlace {
+                    ends: true,
+                    may_grow: true,
+                    ..BadPlace::new("expected a frame, found the end of the log")
+                }));
             }
             let (kind, payload) = match frame_at(&mut self.window, &self.sum, at, self.limit)? {
                 Frame::Good(kind, payload) => (kind, payload),
-                Frame::Bad(what) => return Ok(Some(BadPlace::new(what))),
+                Frame::Bad(what) => {
+                    return Ok(Some(BadPlace {
+                        may_grow: reserved,
+                        ..BadPlace::new(what)
+                    }));
+                }
             };
             let next = at + FRAME_HEADER_LEN + payload.len() as u64;
             let flow = match kind {
@@ -224,9 +247,13 @@ impl Reader<'_> {
     }
 
     /// Decides what a bad place is: the end, a torn tail, or damage.
-    fn judge(mut self, bad: &BadPlace, options: &ReadOptions) -> Result<ReadOutcome> {
+    fn judge(
+        mut self,
+        bad: &BadPlace,
+        (behind, used): (Option<(u64, u64)>, u64),
+        options: &ReadOptions,
+    ) -> Result<ReadOutcome> {
         let at = self.outcome.end;
-        let (behind, used) = self.scan_behind(at)?;
         if !bad.ends {
             let torn_to = if self.outcome.header.reserved {
                 used
@@ -241,7 +268,7 @@ impl Reader<'_> {
             Some("the log was closed in order".to_owned())
         } else if options.stop_at.is_some_and(|stop| at < stop) {
             Some("its end was recorded after it had been synced".to_owned())
-        } else if at < options.synced_to {
+        } else if at < options.synced_to && !bad.ends {
             Some("a later log says that it had been synced".to_owned())
         } else {
             behind
@@ -267,6 +294,18 @@ impl Reader<'_> {
         }
         self.outcome.damage = Some(damage);
         Ok(self.outcome)
+    }
+
+    /// Whether there is a frame now where there was none before. Its writer may be at work: what the buffer holds of reserved room
+    /// is then older than a marker that is found behind it, and proves nothing.
+    fn has_grown(&mut self, behind: Option<(u64, u64)>) -> Result<bool> {
+        let at = self.outcome.end;
+        if behind <= Some((self.outcome.header.number, at)) {
+            return Ok(false);
+        }
+        self.window.forget();
+        let frame = frame_at(&mut self.window, &self.sum, at, self.limit)?;
+        Ok(matches!(frame, Frame::Good(..)))
     }
 
     /// Looks for markers and seals at every offset from `from` on; returns the highest place that one names, and the
@@ -354,94 +393,6 @@ fn frame_at<'w>(window: &'w mut Window<'_>, sum: &FrameSum, at: u64, limit: u64)
             path: path.to_owned(),
             what: format!("a frame of kind {kind} at offset {at}, and this release knows kinds 1 to 3"),
         }),
-    }
-}
-
-/// Bytes that are given up together where the medium can't deliver them: a sector of today's disks.
-const UNREADABLE: usize = 4 << 10;
-
-/// A sliding buffer over a file.
-pub(super) struct Window<'p> {
-    pub(super) file: Arc<dyn File>,
-    pub(super) path: &'p Path,
-    len: u64,
-    /// Zeros, which never validate, stand for what can't be read.
-    tolerant: bool,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'p> Window<'p> {
-    fn open(fs: &dyn FileSystem, path: &'p Path) -> Result<Window<'p>> {
-        let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
-        let len = file
-            .len()
-            .map_err(|error| Error::io("read the length of", path, error))?;
-        Ok(Window {
-            file,
-            path,
-            len,
-            tolerant: false,
-            start: 0,
-            bytes: Vec::new(),
-        })
-    }
-
-    /// At least `need` bytes from `at` on, more if they are there at no cost. REQUIRES: `at + need <= limit <= len`.
-    pub(super) fn chunk(&mut self, at: u64, need: usize, limit: u64) -> Result<&[u8]> {
-        let held_to = self.start + self.bytes.len() as u64;
-        if at < self.start || at + need as u64 > held_to {
-            let size = (need.max(CHUNK) as u64).min(limit.saturating_sub(at)) as usize;
-            self.bytes.clear();
-            self.bytes.shrink_to(CHUNK);
-            self.bytes.resize(size, 0);
-            self.start = at;
-            match self.file.read_exact_at(at, &mut self.bytes) {
-                Ok(()) => {}
-                Err(_) if self.tolerant => self.read_what_can_be_read(),
-                Err(error) => {
-                    self.bytes.clear();
-                    return Err(Error::io("read", self.path, error));
-                }
-            }
-        }
-        let from = (at - self.start) as usize;
-        let to = self.bytes.len().min(limit.saturating_sub(self.start) as usize);
-        Ok(self.bytes.get(from..to).unwrap_or_default())
-    }
-
-    fn read_what_can_be_read(&mut self) {
-        let mut at = self.start;
-        for part in self.bytes.chunks_mut(UNREADABLE) {
-            if self.file.read_exact_at(at, part).is_err() {
-                part.fill(0);
-            }
-            at += part.len() as u64;
-        }
-    }
-
-    fn header(&mut self, kind: LogKind) -> Result<HeaderOutcome> {
-        let (path, len) = (self.path, self.len);
-        let size = len.min(HEADER_LEN);
-        let front = self.chunk(0, size as usize, size)?;
-        let what = match decode_header(path, kind, front)? {
-            Decoded::Header(header) => return Ok(HeaderOutcome::Whole(header)),
-            Decoded::Damaged(what) => what,
-            Decoded::Foreign => {
-                let what = format!("expected a {kind:?} log's header, found something else");
-                return Ok(HeaderOutcome::Foreign(Error::corruption(path, 0, what)));
-            }
-        };
-        let mut at = size;
-        while at < len {
-            let chunk = self.chunk(at, 1, len)?;
-            if chunk.iter().any(|byte| *byte != 0) {
-                let what = format!("{what}, and frames follow it");
-                return Ok(HeaderOutcome::Damaged(Error::corruption(path, 0, what)));
-            }
-            at += chunk.len() as u64;
-        }
-        Ok(HeaderOutcome::Unborn)
     }
 }
 

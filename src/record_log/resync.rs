@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 use super::FRAME_HEADER_LEN;
 use super::format::{FRAME_HEADER_SIZE, FrameKind, FrameSum, MARKER_PAYLOAD_SIZE};
-use super::reader::Window;
+use super::window::Window;
 
 /// Bytes between two known prefixes. 4 KiB: a thousandth of the file in memory.
 const STEP: usize = 4 << 10;

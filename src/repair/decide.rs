@@ -113,15 +113,12 @@ impl Plan {
                         repair.report.note(&path, Fate::Missing, "the manifest names it");
                     }
                     repair.report.lost.push(Loss {
-                        path,
-                        offset: 0,
                         len: meta.size,
                         keyspace: Some(*id),
                         from_key: Some(meta.min_key.clone()),
                         to_key: Some(meta.max_key.clone()),
                         entries: Some(meta.entries),
-                        numbers: None,
-                        what: "the file is missing, or nothing in it can be read".into(),
+                        ..Loss::of(path, "the file is missing, or nothing in it can be read")
                     });
                 }
             }
@@ -215,17 +212,10 @@ impl Plan {
                 repair
                     .report
                     .note(&path, Fate::LeftOut, "its keyspace is not known");
-                repair.report.lost.push(Loss {
-                    path,
-                    offset: 0,
-                    len: 0,
-                    keyspace: None,
-                    from_key: None,
-                    to_key: None,
-                    entries: None,
-                    numbers: None,
-                    what: "left out by choice: its keyspace is not known".into(),
-                });
+                repair
+                    .report
+                    .lost
+                    .push(Loss::of(path, "left out by choice: its keyspace is not known"));
                 continue;
             }
             let id = self.next_keyspace_id();

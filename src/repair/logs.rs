@@ -60,15 +60,10 @@ pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()>
     for hole in &replayed.holes {
         in_holes += hole.to - hole.from;
         repair.report.lost.push(Loss {
-            path: hole.path.clone(),
             offset: hole.from,
             len: hole.to - hole.from,
-            keyspace: None,
-            from_key: None,
-            to_key: None,
-            entries: None,
             numbers: Some((hole.before_seq, hole.after_seq)),
-            what: hole.what.clone(),
+            ..Loss::of(hole.path.clone(), hole.what.clone())
         });
     }
     repair.report.torn_log_bytes = repair.report.torn_log_bytes.saturating_sub(in_holes);
@@ -130,15 +125,8 @@ fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
             continue;
         }
         repair.report.lost.push(Loss {
-            path: path.clone(),
             offset: *offset,
-            len: 0,
-            keyspace: None,
-            from_key: None,
-            to_key: None,
-            entries: None,
-            numbers: None,
-            what: what.clone(),
+            ..Loss::of(path.clone(), what.clone())
         });
     }
 }

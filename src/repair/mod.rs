@@ -117,7 +117,8 @@ pub struct Loss {
     pub len: u64,
     /// The keyspace that it concerns; `None`: any.
     pub keyspace: Option<KeyspaceId>,
-    /// No key below this one is concerned; `None`: no bound is known.
+    /// No key below this one is concerned; `None`: no bound is known. In hash order this and `to_key` are sort keys: eight bytes
+    /// of hash, then the key.
     pub from_key: Option<Slice>,
     /// No key above this one is concerned; `None`: no bound is known.
     pub to_key: Option<Slice>,
@@ -127,6 +128,23 @@ pub struct Loss {
     pub numbers: Option<(SeqNo, Option<SeqNo>)>,
     /// What is wrong.
     pub what: String,
+}
+
+impl Loss {
+    /// Anything that may have been in a file.
+    fn of(path: PathBuf, what: impl Into<String>) -> Loss {
+        Loss {
+            path,
+            offset: 0,
+            len: 0,
+            keyspace: None,
+            from_key: None,
+            to_key: None,
+            entries: None,
+            numbers: None,
+            what: what.into(),
+        }
+    }
 }
 
 /// Something that the files leave open.

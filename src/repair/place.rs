@@ -85,15 +85,13 @@ fn unit_of(repair: &mut Repair<'_>, keyspace: KeyspaceId, found: &Found) -> Resu
     })?;
     for (_, lost) in merged.lost {
         repair.report.lost.push(Loss {
-            path: found.path.clone(),
             offset: lost.offset,
             len: lost.len,
             keyspace: Some(keyspace),
             from_key: lost.from,
             to_key: lost.to,
             entries: lost.entries,
-            numbers: None,
-            what: lost.what,
+            ..Loss::of(found.path.clone(), lost.what)
         });
     }
     Ok((entries > 0).then_some(unit))
@@ -192,11 +190,16 @@ fn find_conflicts(repair: &mut Repair<'_>, unit: &Unit) -> Result<()> {
     let files: Vec<&Found> = unit.files.iter().collect();
     let merged = merge(repair, &files, &mut |_, _, _| Ok(()))?;
     let unlisted = merged.conflicts.len().saturating_sub(MAX_LISTED);
+    let order = unit
+        .files
+        .iter()
+        .find_map(|found| found.order)
+        .unwrap_or_default();
     for conflict in merged.conflicts.iter().take(MAX_LISTED) {
         repair.report.undecided.push(Undecided {
             paths: conflict.paths.clone(),
             keyspace: Some(unit.keyspace),
-            key: Some(conflict.key.clone()),
+            key: Some(Slice::from(order.key_of(&conflict.key))),
             what: "both files claim the key with different values and without a number; `keep` takes the value of the first \
                    one, which has the greater number, and `leave-out` takes neither"
                 .into(),
@@ -213,15 +216,14 @@ fn find_conflicts(repair: &mut Repair<'_>, unit: &Unit) -> Result<()> {
     if repair.options.undecided == UndecidedChoice::LeaveOut {
         for conflict in merged.conflicts {
             repair.report.lost.push(Loss {
-                path: conflict.paths.first().cloned().unwrap_or_default(),
-                offset: 0,
-                len: 0,
                 keyspace: Some(unit.keyspace),
                 from_key: Some(conflict.key.clone()),
                 to_key: Some(conflict.key),
                 entries: Some(1),
-                numbers: None,
-                what: "left out by choice: two values without a number claim the key".into(),
+                ..Loss::of(
+                    conflict.paths.first().cloned().unwrap_or_default(),
+                    "left out by choice: two values without a number claim the key",
+                )
             });
         }
     }

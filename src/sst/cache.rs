@@ -1,5 +1,8 @@
 //! [`BlockCache`]: decompressed blocks, shared by all files, bounded in bytes.
 //!
+//! Blocks that many look-ups need, the partitions of filters and indexes and the pages of offset tables, go in before others: what
+//! passes through once, a scan, does not displace them.
+//!
 //! Wraps quick_cache. Hasher and number of shards are fixed, so that the same calls evict the same blocks in every run
 //! (the simulator relies on it). Blocks are immutable and verified before they enter.
 //!
@@ -12,8 +15,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
-/// A cache's file id and the block's number.
+use super::frame::BlockKind;
+
+/// A cache's file id (for a page of the offset table one more), and the block's (or page's) number.
 type Key = (u64, u32);
+
+/// A block; or a page, without a kind.
+#[derive(Clone)]
+struct Cached {
+    kind: Option<BlockKind>,
+    bytes: Arc<[u8]>,
+}
+
+impl Cached {
+    fn is_of_priority(&self) -> bool {
+        matches!(self.kind, None | Some(BlockKind::Filter | BlockKind::Index))
+    }
+}
 
 /// What an entry costs besides the block's bytes: the counts in front of them, and the cache's own slot. An estimate.
 const ENTRY_OVERHEAD: u64 = 80;
@@ -26,9 +44,9 @@ const USUAL_BLOCK: u64 = 8 << 10;
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Arc<[u8]>> for ByBytes {
-    fn weight(&self, _: &Key, block: &Arc<[u8]>) -> u64 {
-        block.len() as u64 + ENTRY_OVERHEAD
+impl Weighter<Key, Cached> for ByBytes {
+    fn weight(&self, _: &Key, block: &Cached) -> u64 {
+        block.bytes.len() as u64 + ENTRY_OVERHEAD
     }
 }
 
@@ -70,7 +88,7 @@ impl Hasher for FixedHasher {
 /// ```
 pub struct BlockCache {
     /// `None`: the capacity is zero, nothing is kept.
-    blocks: Option<Cache<Key, Arc<[u8]>, ByBytes, FixedHash>>,
+    blocks: Option<Cache<Key, Cached, ByBytes, FixedHash>>,
     next_file: AtomicU64,
     counts: [Counts; SHARDS],
 }
@@ -116,13 +134,26 @@ impl BlockCache {
 
     /// The id that an opened file caches its blocks under, never given twice.
     pub(crate) fn new_file(&self) -> u64 {
-        self.next_file.fetch_add(1, Ordering::Relaxed)
+        self.next_file.fetch_add(2, Ordering::Relaxed)
+    }
+
+    /// A block of that kind; a reference of another kind does not find it.
+    #[inline]
+    pub(crate) fn get(&self, file: u64, block: u32, kind: BlockKind) -> Option<Arc<[u8]>> {
+        self.find(file, block, Some(kind))
+    }
+
+    /// A page of the file's offset table.
+    #[inline]
+    pub(crate) fn get_page(&self, file: u64, page: u32) -> Option<Arc<[u8]>> {
+        self.find(file + 1, page, None)
     }
 
     #[inline]
-    pub(crate) fn get(&self, file: u64, block: u32) -> Option<Arc<[u8]>> {
-        let found = self.blocks.as_ref()?.get(&(file, block));
-        if let Some(counts) = self.counts.get((file as usize ^ block as usize) % SHARDS) {
+    fn find(&self, file: u64, number: u32, kind: Option<BlockKind>) -> Option<Arc<[u8]>> {
+        let found = self.blocks.as_ref()?.get(&(file, number));
+        let found = found.filter(|found| found.kind == kind);
+        if let Some(counts) = self.counts.get((file as usize ^ number as usize) % SHARDS) {
             let counter = if found.is_some() {
                 &counts.hits
             } else {
@@ -130,22 +161,44 @@ impl BlockCache {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        found
+        found.map(|found| found.bytes)
     }
 
-    pub(crate) fn insert(&self, file: u64, block: u32, bytes: &Arc<[u8]>) {
-        if let Some(blocks) = &self.blocks {
-            blocks.insert((file, block), Arc::clone(bytes));
+    pub(crate) fn insert(&self, file: u64, block: u32, kind: BlockKind, bytes: &Arc<[u8]>) {
+        self.put((file, block), Some(kind), bytes);
+    }
+
+    pub(crate) fn insert_page(&self, file: u64, page: u32, bytes: &Arc<[u8]>) {
+        self.put((file + 1, page), None, bytes);
+    }
+
+    fn put(&self, key: Key, kind: Option<BlockKind>, bytes: &Arc<[u8]>) {
+        let Some(blocks) = &self.blocks else { return };
+        let block = Cached {
+            kind,
+            bytes: Arc::clone(bytes),
+        };
+        let of_priority = block.is_of_priority();
+        blocks.insert(key, block);
+        if of_priority {
+            // A block that has been asked for since it came stays when room is made, and once more where twice.
+            (0..2).for_each(|_| drop(blocks.get(&key)));
         }
     }
 
-    /// Lets go of one file's blocks: they will not be asked for again.
-    pub(crate) fn remove(&self, file: u64, blocks: u32) {
+    /// Whether it keeps nothing, ever.
+    pub(crate) fn is_off(&self) -> bool {
+        self.blocks.is_none()
+    }
+
+    /// Lets go of one file's blocks and pages: they will not be asked for again.
+    pub(crate) fn remove(&self, file: u64, blocks: u32, pages: u32) {
         if let Some(cache) = &self.blocks
             && !cache.is_empty()
         {
-            for block in 0..blocks {
-                cache.remove(&(file, block));
+            let blocks = (0..blocks).map(|block| (file, block));
+            for key in blocks.chain((0..pages).map(|page| (file + 1, page))) {
+                cache.remove(&key);
             }
         }
     }
@@ -182,20 +235,22 @@ impl BlockCache {
 mod tests {
     use super::*;
 
+    const VALUE: BlockKind = BlockKind::Value;
+
     #[test]
     fn the_cache_keeps_within_its_capacity_and_counts() {
         let cache = BlockCache::new(1 << 20);
         let file = cache.new_file();
         for block in 0..1000 {
-            cache.insert(file, block, &Arc::from(vec![0; 8192]));
+            cache.insert(file, block, VALUE, &Arc::from(vec![0; 8192]));
         }
         assert!(cache.used_bytes() <= 1 << 20);
         assert!(cache.used_bytes() > 1 << 18);
         let found = (0..1000)
-            .filter(|&block| cache.get(file, block).is_some())
+            .filter(|&block| cache.get(file, block, VALUE).is_some())
             .count() as u64;
         assert_eq!((cache.hits(), cache.misses()), (found, 1000 - found));
-        cache.remove(file, 1000);
+        cache.remove(file, 1000, 0);
         assert_eq!(cache.used_bytes(), 0);
         assert_ne!(cache.new_file(), file);
     }
@@ -203,8 +258,37 @@ mod tests {
     #[test]
     fn a_cache_of_no_capacity_keeps_nothing() {
         let cache = BlockCache::new(0);
-        cache.insert(0, 0, &Arc::from(vec![1, 2, 3]));
-        assert_eq!(cache.get(0, 0), None);
+        cache.insert(0, 0, VALUE, &Arc::from(vec![1, 2, 3]));
+        assert_eq!(cache.get(0, 0, VALUE), None);
         assert_eq!(cache.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_block_is_found_as_what_it_is_and_a_page_is_no_block() {
+        let cache = BlockCache::new(1 << 20);
+        let file = cache.new_file();
+        cache.insert(file, 3, VALUE, &Arc::from(vec![1]));
+        cache.insert_page(file, 3, &Arc::from(vec![2]));
+        assert_eq!(cache.get(file, 3, BlockKind::Key), None);
+        assert_eq!(cache.get(file, 3, VALUE).as_deref(), Some(&[1][..]));
+        assert_eq!(cache.get_page(file, 3).as_deref(), Some(&[2][..]));
+        assert_eq!(cache.get(file + 1, 3, VALUE), None);
+        cache.remove(file, 4, 4);
+        assert_eq!(cache.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_scan_does_not_displace_partitions_and_pages() {
+        let cache = BlockCache::new(4 << 20);
+        let file = cache.new_file();
+        // A quarter of the room, each come by once and never asked for again.
+        for part in 0..32 {
+            cache.insert(file, part, BlockKind::Filter, &Arc::from(vec![0; 32 << 10]));
+        }
+        for block in 1000..11_000 {
+            cache.insert(file, block, VALUE, &Arc::from(vec![0; 8192]));
+        }
+        let left = (0..32).filter(|&part| cache.get(file, part, BlockKind::Filter).is_some());
+        assert_eq!(left.count(), 32);
     }
 }

@@ -4,9 +4,7 @@
 //! the prefix is written once per block, the suffix (and in hash order the hash) at every step. Values are read when they are asked for; a scan of keys touches no value block. The
 //! value block that was read last is kept, so that neighbouring small values cost one look-up together.
 //!
-//! With read-ahead (pread only) blocks are read through two windows of up to [`WINDOW`] bytes: a key block lies behind the
-//! values that it refers to, so that the older window still serves the values when the newer one has been read for the
-//! key block. A first read is small, and windows grow once reads turn out to be sequential: short scans stay cheap.
+//! With read-ahead (pread only) blocks are read through two windows of up to 256 KiB (`read_ahead`).
 //!
 //! Invariant: `valid` implies that a block is loaded and `key`, `seq`, `place` are those of its entry `i`.
 //!
@@ -16,18 +14,15 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::footer::{BlockPlace, HEADER_LEN};
 use super::frame::{BlockKind, FRAME_LEN};
+use super::index_reader::IndexReader;
 use super::key_block::KeyBlock;
+use super::order::split;
+use super::read_ahead::Windows;
 use super::reader::{Access, BlockBytes, RawBlock, Sst};
 use crate::cursor::Cursor;
 use crate::types::{SeqNo, ValuePlace, ValueRef};
-use crate::{Error, Result, Slice};
-
-/// The size of a read-ahead, in bytes: 256 KiB, at which a disk of 300 MB/s spends under a tenth on the call itself.
-const WINDOW: u64 = 256 << 10;
-/// The size of a read that is not (yet) known to be part of a sequence, in bytes.
-const FIRST_WINDOW: u64 = 32 << 10;
+use crate::{Result, Slice};
 
 /// How a cursor reads.
 #[derive(Clone, Copy, Debug)]
@@ -63,28 +58,7 @@ struct Loaded {
 #[derive(Default)]
 struct Reading {
     last_values: Option<(u32, BlockBytes)>,
-    windows: [Window; 2],
-    /// The window that was read last.
-    newest: usize,
-    backwards: bool,
-}
-
-/// A piece of the file.
-#[derive(Default)]
-struct Window {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    fn get(&self, place: BlockPlace) -> Option<&[u8]> {
-        let start = usize::try_from(u64::from(place.start).checked_sub(self.start)?).ok()?;
-        self.bytes.get(start..start.checked_add(place.len as usize)?)
-    }
+    windows: Windows,
 }
 
 /// A position in an SST. See the module's comment.
@@ -93,6 +67,7 @@ pub struct SstCursor {
     access: Access,
     fill_cache: bool,
     read_ahead: bool,
+    index: IndexReader,
     loaded: Option<Loaded>,
     i: u32,
     valid: bool,
@@ -114,6 +89,7 @@ impl Sst {
             access,
             fill_cache: options.fill_cache,
             read_ahead: options.read_ahead && access == Access::Pread,
+            index: IndexReader::new(access, options.fill_cache),
             loaded: None,
             i: 0,
             valid: false,
@@ -131,18 +107,24 @@ impl SstCursor {
         &self.sst
     }
 
+    /// Reads ahead by so many bytes at most, instead of 256 KiB, which is more than any.
+    pub(crate) fn with_window(mut self, bytes: u64) -> SstCursor {
+        self.reading.get_mut().windows.limit(bytes);
+        self
+    }
+
     /// As [`Sst::raw_block`], through the cursor's read-ahead.
     pub fn raw_block(&self, place: ValuePlace) -> Result<RawBlock> {
         let ValuePlace::Medium { block, len } = place else {
             return self.sst.raw_block(place);
         };
-        let block_place = self.sst.block_place(block)?;
-        if !self.read_ahead || u64::from(block_place.len) > WINDOW {
+        let block_place = self.sst.place_of_kind(block, BlockKind::Medium)?;
+        let mut reading = self.reading.borrow_mut();
+        if !self.read_ahead || u64::from(block_place.len) > reading.windows.size() {
             return self.sst.raw_block(place);
         }
-        let mut reading = self.reading.borrow_mut();
-        let stored = reading.frame(&self.sst, block_place)?;
-        let frame = self.sst.check_frame(block, BlockKind::Medium, stored)?;
+        let stored = reading.windows.frame(&self.sst, block_place)?;
+        let frame = self.sst.check_frame(block, block_place, stored)?;
         if frame.uncompressed_len != len {
             return Err(self
                 .sst
@@ -160,15 +142,15 @@ impl SstCursor {
         if !self.read_ahead {
             return self.sst.block(number, kind, self.access, self.fill_cache);
         }
-        if let Some(block) = self.sst.cached(number, kind)? {
+        if let Some(block) = self.sst.cached(number, kind) {
             return Ok(block);
         }
-        let place = self.sst.block_place(number)?;
-        if u64::from(place.len) > WINDOW {
-            return self.sst.block(number, kind, self.access, self.fill_cache);
+        let place = self.sst.place_of_kind(number, kind)?;
+        if u64::from(place.len) > reading.windows.size() {
+            return self.sst.block_at(number, place, self.access, self.fill_cache);
         }
-        let stored = reading.frame(&self.sst, place)?;
-        let frame = self.sst.check_frame(number, kind, stored)?;
+        let stored = reading.windows.frame(&self.sst, place)?;
+        let frame = self.sst.check_frame(number, place, stored)?;
         self.sst.decoded(number, frame, stored, self.fill_cache)
     }
 
@@ -225,7 +207,7 @@ impl SstCursor {
         }
         self.valid = false;
         self.loaded = None;
-        let number = self.sst.index_child(at)?;
+        let number = self.index.child(&self.sst, at)?;
         let block = self.read_block(&mut self.reading.borrow_mut(), number, BlockKind::Key)?;
         let bytes = self.sst.bytes(&block);
         let keys = self.sst.key_block(number, bytes)?;
@@ -284,7 +266,7 @@ impl SstCursor {
     }
 
     fn try_seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let mut at = self.sst.index_lower_bound_of(key)?;
+        let mut at = self.index.lower_bound(&self.sst, key, split(key).0)?;
         while at < self.sst.index_count() {
             self.load_block(at)?;
             let i = self.lower_bound(key, seq)?;
@@ -299,7 +281,7 @@ impl SstCursor {
 
     fn try_seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         // The block of the last entry that is known to lie before the target, beginning with the whole blocks below `key`.
-        let mut at = self.sst.index_lower_bound_of(key)?;
+        let mut at = self.index.lower_bound(&self.sst, key, split(key).0)?;
         let mut before = at.checked_sub(1);
         while at < self.sst.index_count() {
             self.load_block(at)?;
@@ -312,7 +294,7 @@ impl SstCursor {
             }
             before = Some(at);
             // Only versions of `key` itself, or keys of its hash, can go on before the target in the next block.
-            if !self.sst.index_goes_on_of(at, key)? {
+            if !self.index.goes_on(&self.sst, at, key, split(key).0)? {
                 break;
             }
             at += 1;
@@ -337,7 +319,7 @@ impl SstCursor {
     #[inline]
     fn set_direction(&mut self, backwards: bool) {
         if self.read_ahead {
-            self.reading.get_mut().backwards = backwards;
+            self.reading.get_mut().windows.backwards = backwards;
         }
     }
 
@@ -473,54 +455,5 @@ impl Cursor for SstCursor {
             }
             place => self.sst.load_into(place, out),
         }
-    }
-}
-
-impl Reading {
-    /// Frame and stored bytes of a block, out of a window or by a read that makes one. REQUIRES: `place` came from the
-    /// offset table and takes at most [`WINDOW`] bytes.
-    fn frame(&mut self, sst: &Sst, place: BlockPlace) -> Result<&[u8]> {
-        if self.windows.iter().all(|window| window.get(place).is_none()) {
-            self.read(sst, place)?;
-        }
-        let found = self.windows.iter().find_map(|window| window.get(place));
-        found.ok_or_else(|| Error::corruption(sst.path(), place.start.into(), "a block inside the file"))
-    }
-
-    fn read(&mut self, sst: &Sst, place: BlockPlace) -> Result<()> {
-        let (start, end) = (
-            u64::from(place.start),
-            u64::from(place.start) + u64::from(place.len),
-        );
-        let near = |window: &Window| {
-            !window.bytes.is_empty() && start <= window.end() + WINDOW && window.start <= end + WINDOW
-        };
-        let want = if self.windows.iter().any(near) {
-            WINDOW
-        } else {
-            FIRST_WINDOW
-        };
-        let limit = sst.footer.filter.offset;
-        let (from, to) = match self.backwards {
-            false => (start, (start + want).clamp(end, limit.max(end))),
-            true => (
-                end.saturating_sub(want)
-                    .clamp(HEADER_LEN as u64, start.max(HEADER_LEN as u64)),
-                end,
-            ),
-        };
-        let oldest = 1 - self.newest.min(1);
-        if let Some(window) = self.windows.get_mut(oldest) {
-            window.start = from;
-            window.bytes.clear();
-            // At most WINDOW bytes, whatever the file says.
-            window.bytes.resize((to - from).min(WINDOW) as usize, 0);
-            if let Err(e) = sst.file.read_exact_at(from, &mut window.bytes) {
-                window.bytes.clear();
-                return Err(Error::io("read", sst.path(), e));
-            }
-        }
-        self.newest = oldest;
-        Ok(())
     }
 }

@@ -8,9 +8,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::filter::Filter;
 use super::frame::BlockKind;
+use super::index_reader::IndexReader;
 use super::key_block::KeyBlock;
-use super::reader::{BlockInfo, Sst};
+use super::reader::{Access, BlockInfo, Sst};
 use crate::Result;
 use crate::types::{SeqNo, ValuePlace};
 
@@ -66,8 +68,8 @@ impl SstBlock {
     /// [`Error::Corruption`](crate::Error::Corruption) for a block that does not exist or is damaged, with its offset.
     pub fn read(sst: &Sst, number: u32) -> Result<SstBlock> {
         let place = sst.block_place(number)?;
-        let stored = sst.read_frame(number, place.kind)?;
-        let frame = sst.check_frame(number, place.kind, &stored)?;
+        let stored = sst.read_frame(place)?;
+        let frame = sst.check_frame(number, place, &stored)?;
         let info = BlockInfo {
             number,
             offset: place.start.into(),
@@ -135,28 +137,95 @@ impl SstBlock {
     }
 }
 
-impl Sst {
-    /// Hands the index to `sink`, in order: each separator (in hash order the last hash, big endian) and the number of
-    /// its key block.
-    ///
-    /// # Errors
-    /// [`Error::Corruption`](crate::Error::Corruption) with the index's offset.
-    pub fn separators(&self, sink: &mut dyn FnMut(&[u8], u32) -> ControlFlow<()>) -> Result<()> {
-        for at in 0..self.index_count() {
-            if sink(&self.index_separator(at)?, self.index_child(at)?).is_break() {
-                break;
-            }
-        }
-        Ok(())
+/// A filter, or a partition of one, read and verified.
+#[derive(Clone, Debug)]
+pub struct FilterPiece {
+    bytes: Arc<[u8]>,
+    filter: Filter,
+}
+
+impl FilterPiece {
+    /// Its bytes, frames not counted.
+    pub fn stored_len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
-    /// The filter's tables, in the order of the hashes that they hold; `None`: the file has no filter.
-    pub fn filter_layout(&self) -> Option<Vec<FilterTable>> {
-        let tables = self.filter_tables()?.into_iter();
+    /// Its tables, in the order of the hashes that they hold.
+    pub fn tables(&self) -> Vec<FilterTable> {
         let table = |(slots, remainder_bits)| FilterTable {
             slots,
             remainder_bits,
         };
-        Some(tables.map(table).collect())
+        self.filter.tables().map(table).collect()
+    }
+
+    /// False: no key of this hash is among those that it holds.
+    pub fn may_contain(&self, hash: u64) -> bool {
+        self.filter.may_contain(&self.bytes, hash)
+    }
+}
+
+impl Sst {
+    /// Hands the index to `sink`, in order: each separator (in hash order the last hash, big endian) and the number of
+    /// its key block. A damaged partition is left out, and the error given when the others have been seen.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) with the offset of the index or its partition.
+    pub fn separators(&self, sink: &mut dyn FnMut(&[u8], u32) -> ControlFlow<()>) -> Result<()> {
+        let mut index = IndexReader::new(Access::Pread, false);
+        let (mut at, mut first_error) = (0, Ok(()));
+        while at < self.index_count() {
+            let entry = index
+                .separator(self, at)
+                .and_then(|separator| Ok((separator, index.child(self, at)?)));
+            match entry {
+                Ok((separator, child)) => {
+                    if sink(&separator, child).is_break() {
+                        break;
+                    }
+                    at += 1;
+                }
+                Err(error) => {
+                    at = self.partition_behind(at).unwrap_or(u32::MAX);
+                    first_error = first_error.and(Err(error));
+                }
+            }
+        }
+        first_error
+    }
+
+    /// How many partitions filter and index have; 0: they are in one piece.
+    pub fn partitions(&self) -> u32 {
+        self.partition_count()
+    }
+
+    /// How many pieces the filter has; 0: the file has none.
+    pub fn filter_pieces(&self) -> u32 {
+        match self.partition_count() {
+            0 => u32::from(self.filter.is_some()),
+            _ if self.properties().filter_blocks.count == 0 => 0,
+            partitions => partitions,
+        }
+    }
+
+    /// Reads piece `piece` of the filter; `None`, if there is no such piece.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) with the piece's offset.
+    pub fn filter_piece(&self, piece: u32) -> Result<Option<FilterPiece>> {
+        if self.partition_count() == 0 {
+            let filter = self.filter.clone().filter(|_| piece == 0);
+            let bytes = Arc::from(self.filter_bytes());
+            return Ok(filter.map(|filter| FilterPiece { bytes, filter }));
+        }
+        if piece >= self.partition_count() {
+            return Ok(None);
+        }
+        let Some((number, _)) = self.row(piece)?.filter() else {
+            return Ok(None);
+        };
+        let bytes = SstBlock::read(self, number)?.bytes;
+        let filter = Filter::parse(&bytes).ok_or_else(|| self.block_damaged(number, "expected a filter"))?;
+        Ok(Some(FilterPiece { bytes, filter }))
     }
 }

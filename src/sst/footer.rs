@@ -15,36 +15,27 @@
 //!                                           80  properties         > seeded crc32
 //!                                           96  offset table      /
 //!                                          112  file length u64
-//!                                          120  reserved u32 = 0
+//!                                          120  places a page u32, a power of two
 //!                                          124  crc32 of the 124 bytes above
 //! ```
 //!
-//! The sections follow one another without gaps from the end of the blocks to the footer. The offset table holds for
-//! every block number, in order:
-//!
-//! ```text
-//! start u32 | length with frame (bits 0 to 27), codec (bit 28), kind (bits 29 to 30), reserved (bit 31) u32
-//! ```
-//!
-//! The length makes reading any block one call; kind and codec are there so that a reader knows, without touching the
-//! block, whether to look in the mapping or in the cache. The block's frame must agree.
+//! The sections follow one another without gaps from the end of the blocks to the footer. The checksum of the offset table
+//! covers its sums only; they cover the rest (`offset_table`).
 //!
 //! Callers: `builder` writes; `reader` and `verify` read.
 
-use super::frame::{BlockKind, Codec};
+use super::offset_table::{MAX_PAGE_PLACES, MIN_PAGE_PLACES, table_len};
 use super::order::SortOrder;
 use crate::KeyspaceId;
 use crate::coding::{Decoder, u32_at};
 
 pub(crate) const HEADER_LEN: usize = 52;
 pub(crate) const FOOTER_LEN: usize = 128;
-/// Bytes of one entry of the offset table.
-pub(crate) const PLACE_LEN: usize = 8;
 
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
-/// 3: hash order. No release has written older versions, which are refused.
-pub(super) const VERSION: u32 = 3;
+/// 4: partitions, and an offset table in pages. No release has written older versions, which are refused.
+pub(super) const VERSION: u32 = 4;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;
 const ORDER_KEY: u8 = 0;
@@ -80,6 +71,8 @@ pub(crate) struct Footer {
     pub(crate) properties: SectionPlace,
     pub(crate) offset_table: SectionPlace,
     pub(crate) file_len: u64,
+    /// Blocks in each page of the offset table.
+    pub(crate) page_places: u32,
 }
 
 /// The header's contents: what a file that has lost everything else still says.
@@ -148,7 +141,7 @@ impl Footer {
             out.extend_from_slice(&section.crc.to_le_bytes());
         }
         out.extend_from_slice(&self.file_len.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.page_places.to_le_bytes());
         append_crc(out)
     }
 
@@ -185,7 +178,11 @@ impl Footer {
         {
             return Err(Refusal::Damaged("sections that end at the footer"));
         }
-        if u64::from(footer.offset_table.len) != u64::from(footer.block_count) * PLACE_LEN as u64 {
+        let pages_fit = footer.page_places.is_power_of_two()
+            && (MIN_PAGE_PLACES..=MAX_PAGE_PLACES).contains(&footer.page_places);
+        if !pages_fit
+            || u64::from(footer.offset_table.len) != table_len(footer.block_count, footer.page_places)
+        {
             return Err(Refusal::Damaged("one entry of the offset table per block"));
         }
         Ok(footer)
@@ -201,8 +198,8 @@ impl Footer {
             })
         };
         let (filter, index, properties, offset_table) = (section()?, section()?, section()?, section()?);
-        let (file_len, reserved) = (decoder.u64()?, decoder.u32()?);
-        (reserved == 0).then_some(Footer {
+        let (file_len, page_places) = (decoder.u64()?, decoder.u32()?);
+        Some(Footer {
             hash_order,
             block_count,
             entry_count,
@@ -212,6 +209,7 @@ impl Footer {
             properties,
             offset_table,
             file_len,
+            page_places,
         })
     }
 }
@@ -251,36 +249,6 @@ fn checked<'a>(
     }
 }
 
-/// Where a block lies, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BlockPlace {
-    pub(crate) start: u32,
-    /// Frame and stored bytes.
-    pub(crate) len: u32,
-    pub(crate) kind: BlockKind,
-    pub(crate) codec: Codec,
-}
-
-impl BlockPlace {
-    pub(crate) fn encode(&self, out: &mut [u8; PLACE_LEN]) {
-        let packed = self.len | u32::from(self.codec.to_bits()) << 28 | u32::from(self.kind.to_bits()) << 29;
-        let all = u64::from(self.start) | u64::from(packed) << 32;
-        *out = all.to_le_bytes();
-    }
-
-    #[inline]
-    pub(crate) fn decode(bytes: [u8; PLACE_LEN]) -> Option<BlockPlace> {
-        let all = u64::from_le_bytes(bytes);
-        let packed = (all >> 32) as u32;
-        Some(BlockPlace {
-            start: all as u32,
-            len: packed & ((1 << 28) - 1),
-            kind: BlockKind::from_bits((packed >> 29) as u8)?,
-            codec: Codec::from_bits((packed >> 28) as u8 & 1)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,8 +271,9 @@ mod tests {
             filter: place(100, 10),
             index: place(110, 0),
             properties: place(110, 20),
-            offset_table: place(130, 24),
-            file_len: 154 + 128,
+            offset_table: place(130, 28),
+            file_len: 158 + 128,
+            page_places: 8,
         }
     }
 
@@ -338,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_newer_releases_write_is_named_as_newer() {
-        for (at, value) in [(8, 4), (12, 1)] {
+        for (at, value) in [(8, 5), (12, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
             assert!(
@@ -347,7 +316,7 @@ mod tests {
             );
         }
         let mut header = encode_header(&header(SortOrder::Key));
-        header[8] = 4;
+        header[8] = 5;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }
 
@@ -359,28 +328,13 @@ mod tests {
         beyond.offset_table.len = u32::MAX;
         let mut count = footer();
         count.block_count = 4;
-        for footer in [gap, beyond, count] {
+        let mut page = footer();
+        page.page_places = 6;
+        for footer in [gap, beyond, count, page] {
             assert!(matches!(
                 Footer::decode(&footer.encode()),
                 Err(Refusal::Damaged(_))
             ));
-        }
-    }
-
-    #[test]
-    fn block_places_round_trip() {
-        for kind in [BlockKind::Key, BlockKind::Value, BlockKind::Medium] {
-            for codec in [Codec::Raw, Codec::Lz4] {
-                let place = BlockPlace {
-                    start: u32::MAX,
-                    len: (1 << 28) - 1,
-                    kind,
-                    codec,
-                };
-                let mut bytes = [0; PLACE_LEN];
-                place.encode(&mut bytes);
-                assert_eq!(BlockPlace::decode(bytes), Some(place));
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Block frames: what stands in front of every block's bytes, its checksum, and its codec.
 //!
 //! ```text
-//!  0  kind u8             1 key block, 2 shared value block, 3 medium value block
+//!  0  kind u8             1 key block, 2 shared value block, 3 medium value block, 4 filter partition, 5 index partition
 //!  1  codec u8            0 raw, 1 LZ4
 //!  2  reserved u16 = 0
 //!  4  stored length u32
@@ -36,6 +36,9 @@ pub(crate) const MAX_BLOCK_TARGET: u32 = 4 << 20;
 const MAX_KEY_BLOCK_LEN: u32 = 4 * MAX_BLOCK_TARGET;
 /// The largest shared value block that a reader accepts, in bytes: a target and one more value.
 const MAX_VALUE_BLOCK_LEN: u32 = 2 * MAX_BLOCK_TARGET;
+/// The largest partition of a filter or index that a reader accepts, in bytes: a target of a mebibyte, which a filter passes by a
+/// fifth, and one more separator.
+const MAX_PARTITION_LEN: u32 = MAX_BLOCK_TARGET;
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub enum BlockKind {
     Value,
     /// One value of more than 4096 bytes.
     Medium,
+    /// A partition of a large file's filter.
+    Filter,
+    /// A partition of a large file's index.
+    Index,
 }
 
 impl BlockKind {
@@ -54,6 +61,8 @@ impl BlockKind {
             BlockKind::Key => 1,
             BlockKind::Value => 2,
             BlockKind::Medium => 3,
+            BlockKind::Filter => 4,
+            BlockKind::Index => 5,
         }
     }
 
@@ -62,6 +71,8 @@ impl BlockKind {
             1 => BlockKind::Key,
             2 => BlockKind::Value,
             3 => BlockKind::Medium,
+            4 => BlockKind::Filter,
+            5 => BlockKind::Index,
             _ => return None,
         })
     }
@@ -71,6 +82,7 @@ impl BlockKind {
             BlockKind::Key => MAX_KEY_BLOCK_LEN,
             BlockKind::Value => MAX_VALUE_BLOCK_LEN,
             BlockKind::Medium => MAX_VALUE_LEN as u32,
+            BlockKind::Filter | BlockKind::Index => MAX_PARTITION_LEN,
         }
     }
 }

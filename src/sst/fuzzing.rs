@@ -2,7 +2,8 @@
 #![allow(missing_docs, unreachable_pub)]
 
 use super::filter::{self, Filter};
-use super::footer::{self, BlockPlace, Footer, PLACE_LEN};
+use super::footer::{self, Footer};
+use super::offset_table::{BlockPlace, PLACE_LEN};
 
 /// The format version that the writer writes.
 pub const SST_VERSION: u32 = footer::VERSION;
@@ -21,7 +22,11 @@ pub fn filter_answers(bytes: &[u8], hashes: &[u64]) -> Option<Vec<bool>> {
     Some(
         hashes
             .iter()
-            .map(|hash| filter.may_contain(bytes, *hash))
+            .map(|hash| {
+                let answer = filter.may_contain(bytes, *hash);
+                assert_eq!(filter::ask(bytes, *hash), Some(answer), "asked without parsing");
+                answer
+            })
             .collect(),
     )
 }
@@ -41,7 +46,5 @@ pub fn footer(bytes: &[u8]) -> Option<Vec<u8>> {
 /// The entry of the offset table that these bytes are, encoded again.
 pub fn block_place(bytes: [u8; PLACE_LEN]) -> Option<[u8; PLACE_LEN]> {
     let place = BlockPlace::decode(bytes)?;
-    let mut out = [0; PLACE_LEN];
-    place.encode(&mut out);
-    Some(out)
+    Some(place.encode())
 }

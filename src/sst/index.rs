@@ -14,7 +14,10 @@
 //!
 //! An entry costs 12 bytes. Blocks that share a last hash hold keys that share it: a look-up goes on from one to the next.
 //!
-//! Callers: `builder` writes; `reader`, `cursor`, `verify` and `describe` read.
+//! A large file's index has two levels, each in this form: partitions, and above them the separators of the partitions
+//! (`partitions`).
+//!
+//! Callers: `partition_builder` writes; `index_reader` and `partitions` read.
 
 use super::interpolation::{first_at_least, scaled, word};
 use super::key_block::{BlockUse, KeyBlock};
@@ -202,6 +205,36 @@ impl IndexBuilder {
         match self {
             IndexBuilder::Keys(keys) => keys.buffered(),
             IndexBuilder::Hashes { last, .. } => HASHES_AT + last.len() * 12,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            IndexBuilder::Keys(keys) => keys.count(),
+            IndexBuilder::Hashes { last, .. } => last.len(),
+        }
+    }
+
+    /// About how long `encode` would make it, in bytes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        match self {
+            IndexBuilder::Keys(keys) => keys.separators_len(),
+            IndexBuilder::Hashes { .. } => self.buffered(),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        match self {
+            IndexBuilder::Keys(keys) => keys.clear(),
+            IndexBuilder::Hashes {
+                least,
+                last,
+                children,
+            } => {
+                *least = None;
+                last.clear();
+                children.clear();
+            }
         }
     }
 

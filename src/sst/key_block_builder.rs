@@ -82,6 +82,12 @@ impl KeyBlockBuilder {
         self.keys.len() + self.inline.len() + self.hashes.len() * 2 * size_of::<u64>() + columns
     }
 
+    /// About how long an index block of these separators is, in bytes: an end and a child cost up to 8.
+    pub(crate) fn separators_len(&self) -> usize {
+        let elided = self.shared * self.count().saturating_sub(1);
+        HEADER_LEN + self.keys.len() - elided + self.count() * 8
+    }
+
     pub(crate) fn longest_key(&self) -> usize {
         self.longest_key
     }

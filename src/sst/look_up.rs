@@ -7,6 +7,7 @@
 
 use super::frame::BlockKind;
 use super::hashes::Look;
+use super::index_reader::IndexReader;
 use super::reader::Sst;
 use crate::types::{Found, SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
@@ -67,29 +68,28 @@ impl Sst {
         snapshot: SeqNo,
         take: impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
     ) -> Result<Option<T>> {
-        if !self.may_contain(hash) {
+        let Some((first, number)) = self.candidate(key, hash)? else {
             return Ok(None);
-        }
-        let first = self.index_lower_bound(key, hash)?;
-        if first >= self.index_count() {
-            return Ok(None);
-        }
-        let found = self.look_up(first, key, hash, snapshot, &take)?;
-        if !matches!(found, Looked::Beyond) || !self.index_goes_on(first, key, hash)? {
+        };
+        let found = self.look_up(number, key, hash, snapshot, &take)?;
+        if !matches!(found, Looked::Beyond) {
             return Ok(found.entry());
         }
-        let at = self.block_beyond(first + 1, key, hash, snapshot)?;
-        if at >= self.index_count() {
-            return Ok(None);
+        match self.block_beyond(first, key, hash, snapshot)? {
+            Some(number) => Ok(self.look_up(number, key, hash, snapshot, &take)?.entry()),
+            None => Ok(None),
         }
-        Ok(self.look_up(at, key, hash, snapshot, &take)?.entry())
     }
 
-    /// Where the versions of a key, or keys of one hash, go on in the blocks from `at` on: the block that has the entry, if any has.
-    /// All of these but the last have one separator; bisection keeps this short however many there are.
+    /// Where the versions of a key, or keys of one hash, go on behind the block of entry `first`: the block that has the entry, if any
+    /// has. All of these but the last have one separator; bisection keeps this short however many there are.
     #[cold]
-    fn block_beyond(&self, at: u32, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<u32> {
-        let bisect = |mut low: u32, mut high: u32, before: &dyn Fn(u32) -> Result<bool>| {
+    fn block_beyond(&self, first: u32, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<u32>> {
+        let mut index = IndexReader::new(self.access, true);
+        if !index.goes_on(self, first, key, hash)? {
+            return Ok(None);
+        }
+        let bisect = |mut low: u32, mut high: u32, before: &mut dyn FnMut(u32) -> Result<bool>| {
             while low < high {
                 let middle = low + (high - low) / 2;
                 match before(middle)? {
@@ -99,26 +99,31 @@ impl Sst {
             }
             Ok::<u32, Error>(low)
         };
-        let goes_on = |middle| self.index_goes_on(middle, key, hash);
-        let is_before = |middle| {
-            let found = self.look_up(middle, key, hash, snapshot, &|_, _, _| Ok(()))?;
+        let count = self.index_count();
+        let end = bisect(first + 1, count, &mut |middle| {
+            index.goes_on(self, middle, key, hash)
+        })?;
+        let at = bisect(first + 1, end, &mut |middle| {
+            let number = index.child(self, middle)?;
+            let found = self.look_up(number, key, hash, snapshot, &|_, _, _| Ok(()))?;
             Ok(matches!(found, Looked::Beyond))
-        };
-        let end = bisect(at, self.index_count(), &goes_on)?;
-        bisect(at, end, &is_before)
+        })?;
+        match at < count {
+            true => index.child(self, at).map(Some),
+            false => Ok(None),
+        }
     }
 
-    /// Looks for `key` in the key block of entry `at` of the index.
+    /// Looks for `key` in a key block.
     #[inline]
     fn look_up<T>(
         &self,
-        at: u32,
+        number: u32,
         key: &[u8],
         hash: u64,
         snapshot: SeqNo,
         take: &impl Fn(&[u8], SeqNo, ValuePlace) -> Result<T>,
     ) -> Result<Looked<T>> {
-        let number = self.index_child(at)?;
         let block = self.block(number, BlockKind::Key, self.access, true)?;
         let bytes = self.bytes(&block);
         let keys = self.key_block(number, bytes)?;

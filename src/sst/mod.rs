@@ -13,8 +13,10 @@
 //! | medium block | one value of more than 4096 bytes | |
 //! | filter | quotient filters of the keys' hashes | `filter.rs` |
 //! | index | one separator, or hash, per key block, never compressed | `index.rs`, `key_block.rs` |
+//! | partitions | of a large file: filter and index in pieces, each a block; the index section then says where they are | `partitions.rs` |
 //! | properties | counts, bounds, origin | `properties.rs` |
-//! | offset table, footer | where everything lies | `footer.rs` |
+//! | offset table | where every block lies, in pages | `offset_table.rs` |
+//! | footer | where everything else lies | `footer.rs` |
 //!
 //! Blocks are addressed by number. A number is reserved when a block is opened, so that an entry's reference to a value is
 //! known at once, although the value block is written later: blocks lie in the order in which they were *closed*, and
@@ -35,6 +37,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod blocks;
 mod builder;
 mod cache;
 mod column;
@@ -47,26 +50,37 @@ mod frame;
 pub(crate) mod fuzzing;
 mod hashes;
 mod index;
+mod index_reader;
 mod interpolation;
 mod key_block;
 mod key_block_builder;
 mod look_up;
+mod offset_table;
 mod open;
+mod options;
 mod order;
+mod output;
+mod partition_builder;
+mod partitions;
 mod properties;
+mod read_ahead;
 mod reader;
 pub(crate) mod salvage;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use builder::{Compression, EntryValue, SstBuilder, SstIdentity, SstOptions, write_sorted};
+pub use builder::{EntryValue, SstBuilder, write_sorted};
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};
 pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
+pub(crate) use options::PARTITION_SIZES;
+pub use options::{Compression, SstIdentity, SstOptions};
 pub use order::{SortKeyBuffer, SortOrder};
+pub(crate) use output::MOST_GATHERED;
 pub use properties::{BlockTotals, Properties, SstOrigin};
+pub(crate) use read_ahead::MOST_WINDOW;
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
 pub use verify::{PartReport, Verification, VerifyReport};
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::footer::{self, FOOTER_LEN, Footer, HEADER_LEN, Header, Refusal, SectionPlace};
 use super::frame::Seed;
-use super::reader::{Section, section_bytes};
+use super::offset_table::{PLACE_LEN, page_fits, sums_len};
+use super::reader::Access;
 use crate::env::{File, Mapping};
 use crate::{Error, Result};
 
@@ -89,27 +90,99 @@ impl Opening<'_> {
         }
     }
 
-    /// Reads a section (its place has been checked against the file's length) and verifies its checksum.
-    pub(super) fn section(
+    /// Reads (or maps) the sections; of the offset table all if `whole_table`, else its sums. Their places have been checked
+    /// against the file's length.
+    pub(super) fn source(&self, footer: &Footer, access: Access, whole_table: bool) -> Result<Source> {
+        if access == Access::Mapped {
+            return Ok(Source {
+                mapping: Some(self.map(footer.file_len)?),
+                ..Source::default()
+            });
+        }
+        let table = footer.offset_table;
+        let table_len = match whole_table {
+            true => table.len.into(),
+            false => sums_len(footer.block_count, footer.page_places),
+        };
+        let heap_at = footer.filter.offset;
+        let len = (table.offset - heap_at) + table_len;
+        let mut heap = vec![0; len as usize].into_boxed_slice();
+        let read = self.file.read_exact_at(heap_at, &mut heap);
+        read.map_err(|e| Error::io("read", self.path, e))?;
+        Ok(Source {
+            mapping: None,
+            heap,
+            heap_at,
+        })
+    }
+
+    /// Verifies the checksums of all sections; of the offset table's pages if `whole_table`.
+    pub(super) fn check_sections(
         &self,
-        mapping: Option<&Mapping>,
+        source: &Source,
+        footer: &Footer,
         seed: Seed,
-        place: SectionPlace,
-        name: &str,
-    ) -> Result<Section> {
-        let section = match mapping {
-            Some(_) => Section::Mapped(place.offset as usize..place.offset as usize + place.len as usize),
+        whole_table: bool,
+    ) -> Result<()> {
+        let table = footer.offset_table;
+        let sums = SectionPlace {
+            len: sums_len(footer.block_count, footer.page_places) as u32,
+            ..table
+        };
+        let damaged = |offset, name: &str| {
+            let what = format!("the checksum of the {name} does not fit");
+            Err(Error::corruption(self.path, offset, what))
+        };
+        for (place, name) in [
+            (footer.filter, "filter"),
+            (footer.index, "index"),
+            (footer.properties, "properties"),
+            (sums, "offset table"),
+        ] {
+            if seed.section(source.section(place)) != place.crc {
+                return damaged(place.offset, name);
+            }
+        }
+        if !whole_table {
+            return Ok(());
+        }
+        let (all, sums) = (source.section(table), source.section(sums));
+        let pages = all.get(sums.len()..).unwrap_or_default();
+        let page_len = footer.page_places as usize * PLACE_LEN;
+        for (page, bytes) in (0..).zip(pages.chunks(page_len.max(1))) {
+            if !page_fits(sums, page, bytes, seed) {
+                return damaged(table.offset, "offset table");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an open file's bytes come from: its mapping, or a copy of its sections.
+#[derive(Default)]
+pub(super) struct Source {
+    /// In mapped mode.
+    pub(super) mapping: Option<Mapping>,
+    heap: Box<[u8]>,
+    /// Where in the file the copy begins.
+    heap_at: u64,
+}
+
+impl Source {
+    /// The bytes of a section; none where they are not at hand.
+    #[inline]
+    pub(super) fn section(&self, place: SectionPlace) -> &[u8] {
+        let bytes = match &self.mapping {
+            Some(mapping) => mapping.get(place.offset as usize..place.offset as usize + place.len as usize),
             None => {
-                let mut bytes = vec![0; place.len as usize].into_boxed_slice();
-                let read = self.file.read_exact_at(place.offset, &mut bytes);
-                read.map_err(|e| Error::io("read", self.path, e))?;
-                Section::Heap(bytes)
+                let start = place.offset.wrapping_sub(self.heap_at) as usize;
+                self.heap.get(start..start.wrapping_add(place.len as usize))
             }
         };
-        if seed.section(section_bytes(mapping, &section)) != place.crc {
-            let what = format!("the checksum of the {name} does not fit");
-            return Err(Error::corruption(self.path, place.offset, what));
-        }
-        Ok(section)
+        bytes.unwrap_or_default()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.heap.len()
     }
 }

@@ -86,6 +86,10 @@ pub struct Properties {
     pub value_blocks: BlockTotals,
     /// Medium value blocks.
     pub medium_blocks: BlockTotals,
+    /// Partitions of the filter; none in a file that has it in one piece.
+    pub filter_blocks: BlockTotals,
+    /// Partitions of the index.
+    pub index_blocks: BlockTotals,
     /// Whether the writer compressed blocks: 0 no, 1 LZ4.
     pub compression: u64,
     /// The numbers of the files whose contents this one took over.
@@ -109,8 +113,9 @@ fn take_list(value: &mut Decoder<'_>) -> Option<Vec<u64>> {
 }
 
 impl Properties {
-    fn numbers(&self) -> [u64; 22] {
+    fn numbers(&self) -> [u64; 28] {
         let [key, value, medium] = [&self.key_blocks, &self.value_blocks, &self.medium_blocks];
+        let (filter, index) = (&self.filter_blocks, &self.index_blocks);
         [
             u64::from(self.keyspace),
             self.file_number,
@@ -134,6 +139,12 @@ impl Properties {
             medium.stored_bytes,
             medium.uncompressed_bytes,
             self.compression,
+            filter.count,
+            filter.stored_bytes,
+            filter.uncompressed_bytes,
+            index.count,
+            index.stored_bytes,
+            index.uncompressed_bytes,
         ]
     }
 
@@ -179,7 +190,7 @@ impl Properties {
         if decoder.varint()? != VERSION {
             return None;
         }
-        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 22]);
+        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 28]);
         let (mut origin, mut last_tag) = (SstOrigin::default(), 0);
         let mut order = SortOrder::Key;
         while !decoder.is_empty() {
@@ -240,6 +251,16 @@ impl Properties {
                 uncompressed_bytes: number()?,
             },
             compression: number()?,
+            filter_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
+            index_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
             min_key: Slice::from(keys[0]?),
             max_key: Slice::from(keys[1]?),
             replaces: replaces?,

@@ -1,11 +1,12 @@
 //! [`Sst`]: an open file, for point look-ups and for loading values. Scans are in `cursor`, the full check in `verify`.
 //!
-//! Open reads header, footer, filter, index, properties and offset table, and verifies their checksums. Blocks are
-//! verified when they are first touched.
+//! Open reads header, footer, filter, index, properties and offset table, and verifies their checksums. Of a large file filter and
+//! index sections are small (`partitions`), and of the offset table only the sums are read. Blocks and pages are verified when
+//! they are first touched.
 //!
 //! Two ways to read ([`Access`]): *mapped* borrows raw blocks from the mapping, without copy or count, and keeps
 //! decompressed ones in the cache; *pread* brings every block into the cache by a read call, and holds the sections on
-//! the heap. Answers are the same.
+//! the heap, which one read call brings there. Answers are the same.
 //!
 //! Thread safety: everything takes `&self`; the only state that changes is one bit per block, "verified", which is set
 //! after the check and may be set twice.
@@ -15,19 +16,20 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::blocks::Bits;
 use super::cache::BlockCache;
 use super::filter::Filter;
-use super::footer::{BlockPlace, Footer, HEADER_LEN, PLACE_LEN, SectionPlace};
-use super::frame::{BlockKind, Codec, FRAME_LEN, Frame, Seed};
+use super::footer::{Footer, SectionPlace};
+use super::frame::{BlockKind, Codec, FRAME_LEN, Seed};
 use super::index::Index;
-use super::key_block::{BlockUse, EntryError, KeyBlock};
-use super::open::Opening;
+use super::key_block::{BlockUse, KeyBlock};
+use super::offset_table::page_count;
+use super::open::{Opening, Source};
 use super::order::SortOrder;
+use super::partitions::Top;
 use super::properties::Properties;
-use crate::coding::array_at;
-use crate::env::{File, Mapping};
+use crate::env::File;
 use crate::types::{SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
@@ -130,13 +132,6 @@ pub struct BlockInfo {
     pub stored_len: u32,
 }
 
-/// A section's bytes: a range of the mapping, or a copy.
-#[derive(Debug)]
-pub(super) enum Section {
-    Mapped(Range<usize>),
-    Heap(Box<[u8]>),
-}
-
 /// A block's bytes: a range of the mapping, or a cached copy.
 #[derive(Clone, Debug)]
 pub(crate) enum BlockBytes {
@@ -151,18 +146,24 @@ pub struct Sst {
     pub(super) access: Access,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) cache_id: u64,
-    /// Present in mapped mode.
-    mapping: Option<Mapping>,
+    pub(super) source: Source,
     pub(crate) seed: Seed,
     pub(crate) footer: Footer,
-    filter: Option<Filter>,
-    filter_bytes: Section,
+    /// If it is in one piece.
+    pub(super) filter: Option<Filter>,
     pub(super) order: SortOrder,
-    index: Index,
-    index_bytes: Section,
-    table_bytes: Section,
+    /// Of a file with partitions, that of their separators.
+    pub(super) index: Index,
+    /// Where it begins in its section.
+    index_at: usize,
+    /// Of a file with partitions.
+    pub(super) top: Option<Top>,
+    /// The offset table is at hand and verified; otherwise it is read by pages.
+    pub(super) table_held: bool,
     /// One bit per block: its checksum has been verified in the mapping.
-    verified: Box<[AtomicU64]>,
+    pub(super) verified: Bits,
+    /// The same for pages of the offset table.
+    pub(super) verified_pages: Bits,
     properties: Properties,
     summary: SstSummary,
 }
@@ -178,7 +179,12 @@ impl std::fmt::Debug for Sst {
 
 impl Drop for Sst {
     fn drop(&mut self) {
-        self.cache.remove(self.cache_id, self.footer.block_count);
+        let footer = &self.footer;
+        self.cache.remove(
+            self.cache_id,
+            footer.block_count,
+            page_count(footer.block_count, footer.page_places),
+        );
     }
 }
 
@@ -187,24 +193,19 @@ impl Sst {
     pub fn open(file: Arc<dyn File>, path: &Path, options: &SstReadOptions) -> Result<Sst> {
         let opening = Opening { file: &*file, path };
         let (header, footer) = opening.ends()?;
-        let mapping = match options.access {
-            Access::Mapped => Some(opening.map(footer.file_len)?),
-            Access::Pread => None,
-        };
         let seed = Seed::new(&footer.identity);
-        let section = |place, name| opening.section(mapping.as_ref(), seed, place, name);
-        let filter_bytes = section(footer.filter, "filter")?;
-        let index_bytes = section(footer.index, "index")?;
-        let properties_bytes = section(footer.properties, "properties")?;
-        let table_bytes = section(footer.offset_table, "offset table")?;
+        let pages = page_count(footer.block_count, footer.page_places);
+        // A page that the cache does not keep would be read again for every block.
+        let table_held = pages <= 1 || (options.access == Access::Pread && options.cache.is_off());
+        let source = opening.source(&footer, options.access, table_held)?;
+        opening.check_sections(&source, &footer, seed, table_held)?;
 
-        let bytes = |section| section_bytes(mapping.as_ref(), section);
         let damaged = |place: SectionPlace, what| Error::corruption(path, place.offset, what);
-        let filter = match bytes(&filter_bytes) {
+        let filter = match source.section(footer.filter) {
             [] => None,
             bytes => Some(Filter::parse(bytes).ok_or_else(|| damaged(footer.filter, "expected a filter"))?),
         };
-        let properties = Properties::decode(bytes(&properties_bytes))
+        let properties = Properties::decode(source.section(footer.properties))
             .ok_or_else(|| damaged(footer.properties, "expected properties"))?;
         if properties.entry_count != footer.entry_count {
             return Err(damaged(
@@ -219,29 +220,53 @@ impl Sst {
                 "properties and header state different orders",
             ));
         }
-        let index = Index::parse(bytes(&index_bytes), order)
-            .filter(|index| index.count() <= footer.block_count)
-            .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
-        let words = (footer.block_count as usize).div_ceil(64);
+        let index_bytes = source.section(footer.index);
+        let (top, index, index_at) = if Top::is_one(index_bytes) {
+            let parsed = Top::parse(index_bytes, &footer, order);
+            parsed.map(|(top, index, at)| (Some(top), index, at))
+        } else {
+            let index = Index::parse(index_bytes, order);
+            index
+                .filter(|index| index.count() <= footer.block_count)
+                .map(|index| (None, index, 0))
+        }
+        .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
         Ok(Sst {
             path: path.to_owned(),
             access: options.access,
             cache: Arc::clone(&options.cache),
             cache_id: options.cache.new_file(),
+            source,
             seed,
             filter,
-            filter_bytes,
             order,
             index,
-            index_bytes,
-            table_bytes,
-            verified: std::iter::repeat_with(|| AtomicU64::new(0)).take(words).collect(),
+            index_at,
+            top,
+            table_held,
+            verified: Bits::new(footer.block_count),
+            verified_pages: Bits::new(if table_held { 0 } else { pages }),
             summary: SstSummary::new(&properties, footer.file_len, footer.identity),
             properties,
             footer,
-            mapping,
             file,
         })
+    }
+
+    #[inline]
+    pub(super) fn filter_bytes(&self) -> &[u8] {
+        self.source.section(self.footer.filter)
+    }
+
+    #[inline]
+    pub(super) fn top_bytes(&self) -> &[u8] {
+        self.source.section(self.footer.index)
+    }
+
+    /// The bytes of `index`.
+    #[inline]
+    pub(super) fn index_bytes(&self) -> &[u8] {
+        self.top_bytes().get(self.index_at..).unwrap_or_default()
     }
 
     /// Parses key block `number`, and checks that it is of the file's order.
@@ -250,22 +275,6 @@ impl Sst {
         KeyBlock::parse(bytes, BlockUse::Keys)
             .filter(|keys| keys.is_of(self.order))
             .ok_or_else(|| self.block_damaged(number, "expected a key block"))
-    }
-
-    /// False: no key of this hash is in the file. Always true for a file without a filter.
-    #[inline]
-    pub fn may_contain(&self, hash: u64) -> bool {
-        match &self.filter {
-            Some(filter) => {
-                filter.may_contain(section_bytes(self.mapping.as_ref(), &self.filter_bytes), hash)
-            }
-            None => true,
-        }
-    }
-
-    /// The filter's tables: slots and remainder bits of each. `None`: the file has no filter.
-    pub(crate) fn filter_tables(&self) -> Option<Vec<(u64, u32)>> {
-        self.filter.as_ref().map(|filter| filter.tables().collect())
     }
 
     /// Reads the value at a place that a look-up or a cursor of this file gave. A tombstone loads as an empty slice.
@@ -334,8 +343,9 @@ impl Sst {
             );
             return Err(Error::io("read", &self.path, kind));
         };
-        let mut bytes = self.read_frame(block, BlockKind::Medium)?;
-        let frame = self.check_frame(block, BlockKind::Medium, &bytes)?;
+        let place_of_block = self.place_of_kind(block, BlockKind::Medium)?;
+        let mut bytes = self.read_frame(place_of_block)?;
+        let frame = self.check_frame(block, place_of_block, &bytes)?;
         if frame.uncompressed_len != len {
             return Err(self.block_damaged(block, "a medium value of another length than its entry says"));
         }
@@ -375,17 +385,15 @@ impl Sst {
 
     /// Bytes that this open file holds on the heap, blocks in the cache not counted.
     pub fn heap_bytes(&self) -> usize {
-        let section = |section: &Section| match section {
-            Section::Mapped(_) => 0,
-            Section::Heap(bytes) => bytes.len(),
-        };
-        let sections = [&self.filter_bytes, &self.index_bytes, &self.table_bytes].map(section);
-        sections.iter().sum::<usize>() + self.verified.len() * size_of::<AtomicU64>() + size_of::<Sst>()
+        self.source.heap_bytes() + self.verified.bytes() + self.verified_pages.bytes() + size_of::<Sst>()
     }
 
     /// Bytes of the file that are mapped.
     pub fn mapped_bytes(&self) -> u64 {
-        self.mapping.as_ref().map_or(0, |mapping| mapping.len() as u64)
+        self.source
+            .mapping
+            .as_ref()
+            .map_or(0, |mapping| mapping.len() as u64)
     }
 
     /// The sections between the blocks and the footer: name, offset, length.
@@ -415,250 +423,6 @@ impl Sst {
         };
         (0..self.footer.block_count).map(info).collect()
     }
-
-    // The index, for this module's neighbours.
-
-    fn index_bytes(&self) -> &[u8] {
-        section_bytes(self.mapping.as_ref(), &self.index_bytes)
-    }
-
-    /// How many key blocks there are.
-    pub(crate) fn index_count(&self) -> u32 {
-        self.index.count()
-    }
-
-    /// The first entry of the index whose separator is at or above a key, given with its hash.
-    #[inline]
-    pub(crate) fn index_lower_bound(&self, key: &[u8], hash: u64) -> Result<u32> {
-        self.index
-            .lower_bound(self.index_bytes(), key, hash)
-            .ok_or_else(|| self.index_damaged())
-    }
-
-    /// The same for a sort key.
-    pub(crate) fn index_lower_bound_of(&self, sort_key: &[u8]) -> Result<u32> {
-        self.index_lower_bound(sort_key, super::order::split(sort_key).0)
-    }
-
-    /// Whether what is sought may go on behind the key block of entry `at`.
-    #[inline]
-    pub(super) fn index_goes_on(&self, at: u32, key: &[u8], hash: u64) -> Result<bool> {
-        self.index
-            .goes_on(self.index_bytes(), at, key, hash)
-            .ok_or_else(|| self.index_damaged())
-    }
-
-    /// The same for a sort key.
-    pub(crate) fn index_goes_on_of(&self, at: u32, sort_key: &[u8]) -> Result<bool> {
-        self.index_goes_on(at, sort_key, super::order::split(sort_key).0)
-    }
-
-    /// The key block of entry `at` of the index.
-    #[inline]
-    pub(crate) fn index_child(&self, at: u32) -> Result<u32> {
-        self.index
-            .child(self.index_bytes(), at)
-            .ok_or_else(|| self.index_damaged())
-    }
-
-    /// Separator `at`, whole: a key, or the eight bytes of a hash.
-    pub(crate) fn index_separator(&self, at: u32) -> Result<Vec<u8>> {
-        self.index
-            .separator(self.index_bytes(), at)
-            .ok_or_else(|| self.index_damaged())
-    }
-
-    /// The least hash that the index states; `None` in key order.
-    pub(crate) fn index_least_hash(&self) -> Option<u64> {
-        self.index.least_hash()
-    }
-
-    // Blocks, for this module's neighbours.
-
-    /// The bytes of a block, verified; `fill`: keep a copy in the cache.
-    #[inline]
-    pub(crate) fn block(
-        &self,
-        number: u32,
-        kind: BlockKind,
-        access: Access,
-        fill: bool,
-    ) -> Result<BlockBytes> {
-        let Some(mapping) = self.mapping.as_ref().filter(|_| access == Access::Mapped) else {
-            return self.block_by_pread(number, kind, fill);
-        };
-        let place = self.block_place(number)?;
-        let range = place.start as usize..place.start as usize + place.len as usize;
-        if place.codec == Codec::Raw && place.kind == kind && self.is_verified(number) {
-            return Ok(BlockBytes::Mapped(range.start + FRAME_LEN..range.end));
-        }
-        self.block_from_mapping(mapping, number, kind, range, fill)
-    }
-
-    /// The slow path of `block`: a compressed block, or the first touch of a raw one.
-    fn block_from_mapping(
-        &self,
-        mapping: &Mapping,
-        number: u32,
-        kind: BlockKind,
-        range: Range<usize>,
-        fill: bool,
-    ) -> Result<BlockBytes> {
-        if let Some(bytes) = self.cached(number, kind)? {
-            return Ok(bytes);
-        }
-        let stored = mapping
-            .get(range.clone())
-            .ok_or_else(|| self.block_damaged(number, "a block inside the file"))?;
-        let frame = self.check_frame(number, kind, stored)?;
-        match frame.codec {
-            Codec::Raw => {
-                self.set_verified(number);
-                Ok(BlockBytes::Mapped(range.start + FRAME_LEN..range.end))
-            }
-            Codec::Lz4 => self.decoded(number, frame, stored, fill),
-        }
-    }
-
-    fn block_by_pread(&self, number: u32, kind: BlockKind, fill: bool) -> Result<BlockBytes> {
-        if let Some(bytes) = self.cached(number, kind)? {
-            return Ok(bytes);
-        }
-        let stored = self.read_frame(number, kind)?;
-        let frame = self.check_frame(number, kind, &stored)?;
-        self.decoded(number, frame, &stored, fill)
-    }
-
-    /// A block out of the cache.
-    #[inline]
-    pub(crate) fn cached(&self, number: u32, kind: BlockKind) -> Result<Option<BlockBytes>> {
-        if self.block_place(number)?.kind != kind {
-            return Err(self.block_damaged(number, "a block of another kind than its reference says"));
-        }
-        Ok(self.cache.get(self.cache_id, number).map(BlockBytes::Shared))
-    }
-
-    /// Decodes a block whose frame has been checked.
-    pub(crate) fn decoded(&self, number: u32, frame: Frame, stored: &[u8], fill: bool) -> Result<BlockBytes> {
-        let bytes = self.decode_frame(number, frame, stored)?;
-        if fill {
-            self.cache.insert(self.cache_id, number, &bytes);
-        }
-        Ok(BlockBytes::Shared(bytes))
-    }
-
-    /// As `decoded`, without the cache.
-    pub(crate) fn decode_frame(&self, number: u32, frame: Frame, stored: &[u8]) -> Result<Arc<[u8]>> {
-        let payload = stored.get(FRAME_LEN..).unwrap_or_default();
-        frame.decode(payload).ok_or_else(|| {
-            self.block_damaged(number, "a block that does not decompress to its stated length")
-        })
-    }
-
-    /// Frame and stored bytes of a block, by a read call; unchecked.
-    pub(crate) fn read_frame(&self, number: u32, kind: BlockKind) -> Result<Vec<u8>> {
-        let place = self.block_place(number)?;
-        if place.kind != kind {
-            return Err(self.block_damaged(number, "a block of another kind than its reference says"));
-        }
-        // `block_place` has checked that the length is within the file: no larger allocation than the input.
-        let mut bytes = vec![0; place.len as usize];
-        let read = self.file.read_exact_at(place.start.into(), &mut bytes);
-        read.map_err(|e| Error::io("read", &self.path, e))?;
-        Ok(bytes)
-    }
-
-    /// Checks a whole frame: that it is one, agrees with the offset table, and that its checksum is right.
-    pub(crate) fn check_frame(&self, number: u32, kind: BlockKind, bytes: &[u8]) -> Result<Frame> {
-        let place = self.block_place(number)?;
-        let frame =
-            Frame::parse(bytes).ok_or_else(|| self.block_damaged(number, "expected a block's frame"))?;
-        if !Frame::checksum_fits(self.seed, number, bytes) {
-            return Err(self.block_damaged(number, "the block's checksum does not fit"));
-        }
-        let agrees = frame.kind == kind
-            && frame.codec == place.codec
-            && bytes.len() as u64 == u64::from(frame.stored_len) + FRAME_LEN as u64;
-        if !agrees {
-            return Err(self.block_damaged(number, "the block's frame disagrees with the offset table"));
-        }
-        Ok(frame)
-    }
-
-    /// A block's place, inside the region of the blocks.
-    #[inline]
-    pub(crate) fn block_place(&self, number: u32) -> Result<BlockPlace> {
-        let table = section_bytes(self.mapping.as_ref(), &self.table_bytes);
-        array_at(table, number as usize * PLACE_LEN)
-            .and_then(BlockPlace::decode)
-            .filter(|place| {
-                let end = u64::from(place.start) + u64::from(place.len);
-                place.start as usize >= HEADER_LEN
-                    && place.len as usize >= FRAME_LEN
-                    && end <= self.footer.filter.offset
-            })
-            .ok_or_else(|| {
-                let what = format!(
-                    "expected the place of block {number} of {}",
-                    self.footer.block_count
-                );
-                Error::corruption(&self.path, self.footer.offset_table.offset, what)
-            })
-    }
-
-    #[inline]
-    pub(crate) fn bytes<'a>(&'a self, block: &'a BlockBytes) -> &'a [u8] {
-        match (block, &self.mapping) {
-            (BlockBytes::Shared(bytes), _) => bytes,
-            (BlockBytes::Mapped(range), Some(mapping)) => mapping.get(range.clone()).unwrap_or_default(),
-            (BlockBytes::Mapped(_), None) => &[],
-        }
-    }
-
-    #[inline]
-    fn is_verified(&self, number: u32) -> bool {
-        let word = self.verified.get(number as usize / 64);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (number % 64) & 1 == 1)
-    }
-
-    fn set_verified(&self, number: u32) {
-        if let Some(word) = self.verified.get(number as usize / 64) {
-            word.fetch_or(1 << (number % 64), Ordering::Relaxed);
-        }
-    }
-
-    // Errors.
-
-    #[cold]
-    pub(crate) fn block_damaged(&self, number: u32, what: &str) -> Error {
-        let offset = self
-            .block_place(number)
-            .map_or(self.footer.offset_table.offset, |place| place.start.into());
-        Error::corruption(&self.path, offset, format!("block {number}: {what}"))
-    }
-
-    #[cold]
-    pub(crate) fn index_damaged(&self) -> Error {
-        Error::corruption(
-            &self.path,
-            self.footer.index.offset,
-            "expected sorted separators in the index",
-        )
-    }
-
-    #[cold]
-    pub(crate) fn entry_refused(&self, number: u32, error: EntryError) -> Error {
-        match error {
-            EntryError::Damaged => self.block_damaged(number, "expected an entry"),
-            EntryError::Newer(kind) => {
-                let what = format!("block {number} has an entry of kind {kind}, written by a newer release");
-                Error::NewerFormat {
-                    path: self.path.clone(),
-                    what,
-                }
-            }
-        }
-    }
 }
 
 /// The value of an entry that needs no block.
@@ -666,14 +430,5 @@ fn in_place(place: &ValuePlace) -> &[u8] {
     match place {
         ValuePlace::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
         _ => &[],
-    }
-}
-
-#[inline]
-pub(super) fn section_bytes<'a>(mapping: Option<&'a Mapping>, section: &'a Section) -> &'a [u8] {
-    match (section, mapping) {
-        (Section::Heap(bytes), _) => bytes,
-        (Section::Mapped(range), Some(mapping)) => mapping.get(range.clone()).unwrap_or_default(),
-        (Section::Mapped(_), None) => &[],
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! * A key block that can't be read loses the keys between its neighbours. A value block that can't be read loses the
 //!   entries that refer to it, and no others.
-//! * Filter and index are not needed; the properties are of use where they are whole.
+//! * Filter and index, partitions of them too, are not needed; the properties are of use where they are whole.
 //! * Memory: eight bytes or so for each block, and one key block and one value block. Work: each byte is read at most a few
 //!   times, whatever the file says ([`WORK`]).
 //!
@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use self::cursor::SalvageCursor;
-use super::footer::{self, BlockPlace, FOOTER_LEN, Footer, HEADER_LEN, PLACE_LEN, Refusal};
+use super::footer::{self, FOOTER_LEN, Footer, HEADER_LEN, Refusal, SectionPlace};
 use super::frame::{BlockKind, FRAME_LEN, Frame, Seed};
+use super::offset_table::{BlockPlace, PLACE_LEN, page_fits, place_at, sums_len};
 use super::order::SortOrder;
 use super::properties::Properties;
-use crate::coding::array_at;
 use crate::env::File;
 use crate::{Error, KeyspaceId, Result, Slice};
 
@@ -145,19 +145,18 @@ impl Salvage {
 
     /// Reads properties and offset table; says whether the latter is whole.
     fn use_sections(&mut self, footer: &Footer) -> bool {
-        let section = |place: footer::SectionPlace| {
+        let read = |place: SectionPlace| {
             // Its place has been checked against the file's length.
             let mut bytes = vec![0; place.len as usize];
-            let read = self.file.read_exact_at(place.offset, &mut bytes).is_ok();
-            (read && self.seed.section(&bytes) == place.crc).then_some(bytes)
+            let read = self.file.read_exact_at(place.offset, &mut bytes);
+            read.is_ok().then_some(bytes)
         };
-        let [filter, index, properties, table] = [
-            footer.filter,
-            footer.index,
-            footer.properties,
-            footer.offset_table,
-        ]
-        .map(section);
+        let section = |place: SectionPlace| {
+            let bytes = read(place);
+            bytes.filter(|bytes| self.seed.section(bytes) == place.crc)
+        };
+        let [filter, index, properties] = [footer.filter, footer.index, footer.properties].map(section);
+        let table = read(footer.offset_table).and_then(|bytes| self.places_of(footer, &bytes));
         let sections = [
             ("filter", filter.is_some()),
             ("index", index.is_some()),
@@ -170,7 +169,7 @@ impl Salvage {
         self.properties = properties.and_then(|bytes| Properties::decode(&bytes));
         let Some(table) = table else { return false };
         for number in 0..footer.block_count {
-            let place = array_at(&table, number as usize * PLACE_LEN).and_then(BlockPlace::decode);
+            let place = place_at(&table, number as usize);
             let inside = |place: &BlockPlace| {
                 let end = u64::from(place.start) + u64::from(place.len);
                 place.start as usize >= HEADER_LEN
@@ -185,6 +184,17 @@ impl Salvage {
             }
         }
         true
+    }
+
+    /// The places of an offset table that is whole.
+    fn places_of(&self, footer: &Footer, table: &[u8]) -> Option<Vec<u8>> {
+        let sums_len = usize::try_from(sums_len(footer.block_count, footer.page_places)).ok()?;
+        let (sums, places) = table.split_at_checked(sums_len)?;
+        let page_len = (footer.page_places as usize * PLACE_LEN).max(1);
+        let pages_fit = (0..)
+            .zip(places.chunks(page_len))
+            .all(|(page, bytes)| page_fits(sums, page, bytes, self.seed));
+        (pages_fit && self.seed.section(sums) == footer.offset_table.crc).then(|| places.to_vec())
     }
 
     /// Walks the frames up to `limit`.
@@ -263,7 +273,7 @@ impl Salvage {
             }
             let fronts = (at..).zip(bytes.windows(FRAME_LEN));
             let found = fronts
-                .filter(|(_, front)| matches!(front.first(), Some(1..=3)))
+                .filter(|(_, front)| matches!(front.first(), Some(1..=5)))
                 .find(|(offset, front)| {
                     Frame::parse(front).is_some_and(|frame| u64::from(frame.stored_len) <= limit - *offset)
                 });

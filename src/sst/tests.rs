@@ -17,6 +17,7 @@ mod damage;
 mod hash_order;
 mod key_blocks;
 mod model;
+mod partitions;
 mod parts;
 mod writing;
 
@@ -27,6 +28,7 @@ const PATH: &str = "000007.sst";
 struct MemFile {
     bytes: Mutex<Vec<u8>>,
     reads: AtomicU64,
+    bytes_read: AtomicU64,
     /// Pretends to have taken writes beyond this offset: for files near the limit.
     forget_beyond: Option<u64>,
 }
@@ -46,6 +48,10 @@ impl MemFile {
     fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
+
+    fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
 }
 
 impl File for MemFile {
@@ -55,6 +61,7 @@ impl File for MemFile {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let len = rest.len().min(buf.len());
         buf[..len].copy_from_slice(&rest[..len]);
+        self.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
         Ok(len)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {

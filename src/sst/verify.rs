@@ -2,7 +2,7 @@
 //!
 //! Checked: header, footer and sections against their checksums; blocks tile the region between header and filter;
 //! every block's frame, checksum and decompression; entries ascend; separators separate, hashes are their keys'; every value reference leads to a
-//! block of its kind and inside it; the filter knows every key; properties count what there is.
+//! block of its kind and inside it; partitions lie where the top says; the filter knows every key; properties count what there is.
 //!
 //! The work divides into parts ([`Verification`]), so that all cores can share one large file.
 //!
@@ -11,8 +11,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::footer::{BlockPlace, HEADER_LEN};
+use super::footer::HEADER_LEN;
 use super::frame::BlockKind;
+use super::index_reader::IndexReader;
+use super::offset_table::BlockPlace;
 use super::order::{SortOrder, split};
 use super::properties::{BlockTotals, Properties};
 use super::reader::{Access, Sst, SstReadOptions};
@@ -155,13 +157,15 @@ impl Verification {
         let mut report = PartReport::default();
         for number in self.order.get(begin..end).unwrap_or_default() {
             let (number, place) = (*number, sst.block_place(*number)?);
-            let stored = sst.read_frame(number, place.kind)?;
-            let frame = sst.check_frame(number, place.kind, &stored)?;
+            let stored = sst.read_frame(place)?;
+            let frame = sst.check_frame(number, place, &stored)?;
             sst.decoded(number, frame, &stored, false)?;
             let totals = match place.kind {
                 BlockKind::Key => &mut report.counted.key_blocks,
                 BlockKind::Value => &mut report.counted.value_blocks,
                 BlockKind::Medium => &mut report.counted.medium_blocks,
+                BlockKind::Filter => &mut report.counted.filter_blocks,
+                BlockKind::Index => &mut report.counted.index_blocks,
             };
             *totals = BlockTotals {
                 count: totals.count + 1,
@@ -188,6 +192,7 @@ impl Verification {
         let mut walk = Walk {
             all: self,
             report: PartReport::default(),
+            index: IndexReader::new(Access::Pread, false),
         };
         walk.run(begin, end)?;
         Ok(walk.report)
@@ -203,8 +208,17 @@ impl Verification {
             add_totals(&mut sum.key_blocks, &part.counted.key_blocks);
             add_totals(&mut sum.value_blocks, &part.counted.value_blocks);
             add_totals(&mut sum.medium_blocks, &part.counted.medium_blocks);
+            add_totals(&mut sum.filter_blocks, &part.counted.filter_blocks);
+            add_totals(&mut sum.index_blocks, &part.counted.index_blocks);
         }
-        if u64::from(self.sst.index_count()) != sum.key_blocks.count {
+        for partition in 0..self.sst.partition_count() {
+            self.sst.check_partition(partition)?;
+        }
+        let [filters, indexes] = self.sst.partition_blocks()?;
+        if u64::from(self.sst.index_count()) != sum.key_blocks.count
+            || filters != sum.filter_blocks.count
+            || indexes != sum.index_blocks.count
+        {
             return Err(self.sst.index_damaged());
         }
         let mut last: Option<(Vec<u8>, SeqNo)> = None;
@@ -296,23 +310,25 @@ impl Sst {
 struct Walk<'a> {
     all: &'a Verification,
     report: PartReport,
+    index: IndexReader,
 }
 
 impl Walk<'_> {
     fn run(&mut self, begin: u32, end: u32) -> Result<()> {
         let sst = &self.all.sst;
         let before = begin.checked_sub(1);
-        let mut separator = before.map(|at| sst.index_separator(at)).transpose()?;
-        let mut last_child = before.map(|at| sst.index_child(at)).transpose()?;
+        let mut separator = before.map(|at| self.index.separator(sst, at)).transpose()?;
+        let mut last_child = before.map(|at| self.index.child(sst, at)).transpose()?;
         for at in begin..end {
-            let number = sst.index_child(at)?;
+            let number = self.index.child(sst, at)?;
             // Numbers are reserved in the order of the keys, so that every block comes up once.
             if last_child >= Some(number) {
                 return Err(sst.index_damaged());
             }
             last_child = Some(number);
-            self.key_block(number, separator.as_deref())?;
-            let above = sst.index_separator(at)?;
+            let least = self.index.least_hash(sst, at)?;
+            self.key_block(number, separator.as_deref(), least)?;
+            let above = self.index.separator(sst, at)?;
             let last = self.report.last.as_ref().map(|(key, _)| key.as_slice());
             let fits = match sst.order() {
                 SortOrder::Key => last.is_none_or(|key| *key <= *above),
@@ -326,7 +342,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn key_block(&mut self, number: u32, separator: Option<&[u8]>) -> Result<()> {
+    /// `least`: the hash that the index says the block begins with, if it does.
+    fn key_block(&mut self, number: u32, separator: Option<&[u8]>, least: Option<u64>) -> Result<()> {
         let sst = &self.all.sst;
         let damaged = |what: &str| sst.block_damaged(number, what);
         let block = sst.block(number, BlockKind::Key, Access::Pread, false)?;
@@ -354,11 +371,11 @@ impl Walk<'_> {
             if i == 0 && (disputed || separator.is_some_and(|s| s > key.as_slice())) {
                 return Err(sst.index_damaged());
             }
+            // What interpolation starts from.
+            if i == 0 && least.is_some_and(|least| least != split(&key).0) {
+                return Err(sst.index_damaged());
+            }
             if last.is_none() {
-                // What interpolation starts from.
-                if separator.is_none() && sst.index_least_hash().is_some_and(|least| least != split(&key).0) {
-                    return Err(sst.index_damaged());
-                }
                 self.report.first = Some((key.clone(), seq, is_separator));
             }
             if last.is_some_and(|(last, last_seq)| *last > key || (*last == key && *last_seq <= seq)) {
@@ -368,7 +385,7 @@ impl Walk<'_> {
                 SortOrder::Key => SortOrder::Key.hash(&key),
                 SortOrder::Hash { .. } => split(&key).0,
             };
-            if !sst.may_contain(hash) {
+            if !self.index.may_contain(sst, &key, hash)? {
                 return Err(damaged("a key that the filter knows"));
             }
             let value_len = self

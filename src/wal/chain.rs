@@ -203,7 +203,10 @@ impl<'a> Survey<'a> {
                     return Ok(());
                 }
                 let len = length(fs, &path)?;
-                let has_frames = has_frames(fs, &path, &header)?;
+                let has_frames = match has_frames(fs, &path, &header) {
+                    Err(Error::Io { .. }) if self.options.mode == RecoveryMode::Salvage => true,
+                    found => found?,
+                };
                 self.whole.insert(
                     number,
                     ChainLog {
@@ -407,7 +410,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn length(fs: &dyn FileSystem, path: &Path) -> Result<u64> {
+pub(super) fn length(fs: &dyn FileSystem, path: &Path) -> Result<u64> {
     let file = fs.open(path).map_err(|error| Error::io("open", path, error))?;
     file.len()
         .map_err(|error| Error::io("read the length of", path, error))

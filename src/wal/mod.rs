@@ -45,7 +45,7 @@ pub(crate) use log::{Frame, Wal};
 pub(crate) use options::WalOptions;
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use pin::{PinnedFile, PinnedLog};
-pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_reaches};
+pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_counts};
 pub(crate) use resume::resume;
 
 /// How writes reach the log's files.

@@ -34,7 +34,7 @@ impl WalOptions {
     }
 
     /// Mapped files.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn mapped(max_file_size: u64) -> WalOptions {
         WalOptions {
             max_file_size,

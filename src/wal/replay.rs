@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::record_log::{
-    Event, HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode, read,
-    read_header, walk,
+    Event, HEADER_LEN, Header, HeaderOutcome, LogEnd, LogKind, ReadOptions, ReadOutcome, RecoveryMode,
+    has_frame_at, read, read_header, walk,
 };
 use crate::types::SeqNo;
 use crate::{Error, Result};
 
-use super::chain::{Chain, ChainLog};
+use super::chain::{Chain, ChainLog, length};
 use super::{LiveLog, LogPosition, Payload, file_path, parse_file_name};
 
 /// What the manifest knows about the log.
@@ -52,7 +52,7 @@ pub(crate) struct Replayed {
     pub(crate) torn_bytes: u64,
     /// Whether the log was closed in order.
     pub(crate) sealed: bool,
-    /// Above the number of every file with a log file's name, whatever is in it.
+    /// Above the number of every file with a log file's name, whatever is in it, and above those that the manifest names.
     pub(crate) next_number: u64,
     /// Files that are not needed any more: below the floor, cut off, or half created. To be deleted only after the end is
     /// durable in the manifest. Foreign files are never among them.
@@ -342,19 +342,22 @@ fn lost_by(
     Ok(None)
 }
 
-/// Whether a log that was read up to `end` beside its writer goes at least so far now, by its own length and by what its successor
-/// says. False also when it is not there any more: then nobody can tell.
-pub(crate) fn still_reaches(fs: &dyn FileSystem, dir: &Path, end: &LogEnd) -> Result<bool> {
-    let path = file_path(dir, end.number);
-    let len = match fs.open(&path) {
-        Ok(file) => file
-            .len()
-            .map_err(|e| Error::io("read the length of", &path, e))?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(Error::io("open", &path, e)),
+/// Whether what was read of the last log, beside its writer, counts: its last frame is still there, and its successor, if it has
+/// one, does not say that it ends before. A file's length tells nothing, for it may be reserved room. False also when the file is not
+/// there any more: then nobody can tell.
+pub(crate) fn still_counts(fs: &dyn FileSystem, dir: &Path, replayed: &Replayed) -> Result<bool> {
+    let Some(end) = replayed.logs.last().map(|last| &last.end) else {
+        return Ok(true);
     };
-    if len < end.offset {
-        return Ok(false);
+    let path = file_path(dir, end.number);
+    let found = match replayed.last_frame.filter(|frame| frame.number == end.number) {
+        Some(frame) => has_frame_at(fs, &path, &end.identity, frame.offset),
+        None => length(fs, &path).map(|_| true),
+    };
+    match found {
+        Ok(true) => {}
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => return other,
     }
     for entry in fs.list(dir).map_err(|e| Error::io("list", dir, e))? {
         let newer = parse_file_name(&entry.name).filter(|number| *number > end.number && entry.is_file);

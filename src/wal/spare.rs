@@ -163,20 +163,22 @@ impl Wal {
         }
     }
 
-    /// Gives the spare file's room back to the disk. One that can't be removed goes at the next opening.
+    /// Gives the spare file's room back to the disk, and keeps none until the next append. One that can't be removed goes at the
+    /// next opening.
     pub(crate) fn give_back_spare(&self) {
-        if self.state.lock().spare.take().is_some() {
+        let spare = {
+            let mut state = self.state.lock();
+            state.resting = true;
+            state.spare.take()
+        };
+        if spare.is_some() {
             let _ = self.remove(&self.spare_path());
         }
     }
 
-    /// The same, and keeps none until the next append, if nothing in the log is needed, that is, nothing at or above
-    /// `first_needed` is in it.
+    /// The same, if nothing in the log is needed, that is, nothing at or above `first_needed` is in it.
     pub(crate) fn rest(&self, first_needed: SeqNo) {
-        let mut state = self.state.lock();
-        state.resting = state.last_seq < first_needed;
-        if state.resting {
-            drop(state);
+        if self.state.lock().last_seq < first_needed {
             self.give_back_spare();
         }
     }

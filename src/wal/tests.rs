@@ -297,19 +297,19 @@ fn a_failed_marker_does_not_fail_the_sync_and_ends_the_file() {
     assert_eq!(recover(&env).unwrap().0, [1, 2]);
 }
 
+/// The disk is full in the middle of the next write to it.
+fn fail_half_way_into_the_second_file(sim: &SimEnv) {
+    let full = ErrorKind::StorageFull;
+    sim.fail_matching(Some(Io::Write), "000002", 1, full, Effect::Partial);
+}
+
 #[test]
 fn a_file_whose_successor_may_exist_is_not_written_again() {
     let (sim, env) = machine();
     let wal = new_wal(&env, WalOptions::plain(250));
     append(&wal, 1).unwrap();
     let before = sim.read_file(log_path(1)).unwrap();
-    sim.fail_matching(
-        Some(Io::Write),
-        "000002",
-        1,
-        ErrorKind::StorageFull,
-        Effect::Partial,
-    );
+    fail_half_way_into_the_second_file(&sim);
     append_group(&wal, &[2, 3, 4, 5]).unwrap_err();
     append(&wal, 2).unwrap(); // would have fitted into the first file
     wal.sync(wal.end()).unwrap();

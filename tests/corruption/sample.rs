@@ -93,6 +93,14 @@ pub(crate) fn sample(seed: u64, closed: bool) -> Sample {
     // What nobody needs is deleted.
     sim.run_until_idle();
     let metrics = maker.db.metrics();
+    let levels = metrics.keyspaces.iter().flat_map(|keyspace| &keyspace.levels);
+    let counted: u64 = levels.map(|level| level.files).sum();
+    let ssts = files(&sim).into_keys().filter(|name| name.ends_with(".sst"));
+    assert_eq!(
+        ssts.count() as u64,
+        counted,
+        "every file that is damaged is one that is read"
+    );
     for keyspace in &metrics.keyspaces {
         let levels = keyspace.levels.iter().filter(|level| level.files > 0).count();
         assert!(levels >= 2, "{metrics}");

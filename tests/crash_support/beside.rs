@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use packstone::{Batch, Db, Durability, Error, Health, Keyspace, Result};
 
+use super::checks::{compare, content_of};
 use super::oracle::{Content, Op};
-use super::world::{DIR, Stop, World, compare, content_of};
+use super::world::{DIR, Stop, World};
 use super::{Amidst, Step};
 use crate::support::hooked;
 

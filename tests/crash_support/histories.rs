@@ -52,6 +52,7 @@ pub fn all() -> Vec<History> {
         checkpoints(),
         readers_beside(),
         log_files_used_again(),
+        replay_beyond_memory(),
     ]
 }
 
@@ -489,4 +490,26 @@ fn readers_beside() -> History {
     );
     history.max_log_size = 16 << 10;
     history
+}
+
+/// The log holds more than a replay keeps: recovery flushes in the middle, and is crashed there, too.
+fn replay_beyond_memory() -> History {
+    history(
+        "replay beyond memory",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            write(&[("a", 1, Some(10)), ("b", 1, Some(10))], true),
+            // Three memtables are full, and one is not.
+            fill("a", 0, 30, 900),
+            write(&[("a", 3, None), ("b", 2, Some(300))], true),
+            fill("a", 15, 30, 900),
+            write(&[("a", 1, None), ("b", 3, Some(300))], false),
+            Kill,
+            write(&[("a", 2, None), ("b", 1, None)], false),
+            PowerLoss,
+            Look,
+            write(&[("a", 4, Some(10)), ("b", 4, Some(10))], false),
+        ],
+    )
 }

@@ -3,6 +3,7 @@
 //!
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
+//! * `checks`: what is asked of that database; `damage`: what disks do to it.
 //! * `beside`: checkpoints, and readers next to the writer.
 //! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
@@ -10,6 +11,8 @@
 use packstone::LogMedium;
 
 pub mod beside;
+pub mod checks;
+pub mod damage;
 pub mod histories;
 pub mod oracle;
 pub mod random;

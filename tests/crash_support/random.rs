@@ -38,12 +38,16 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
 fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
     match rng.below(111) {
         0..45 => write(rng, live),
-        45..53 => Fill {
-            keyspace: rng.pick(live),
-            from: rng.below(60) as u32,
-            count: 1 + rng.below(6) as u32,
-            len: rng.pick(&[10, 900, 3900]),
-        },
+        45..53 => {
+            // Now and then more than a replay keeps in memory.
+            let most = rng.pick(&[6, 6, 6, 40]);
+            Fill {
+                keyspace: rng.pick(live),
+                from: rng.below(60) as u32,
+                count: 1 + rng.below(most) as u32,
+                len: rng.pick(&[10, 900, 3900]),
+            }
+        }
         53..57 => Sync,
         57..64 => Flush,
         64..69 => Compact(rng.pick(live)),

@@ -6,9 +6,9 @@ use packstone::Error;
 use packstone::env::sim::{CrashStyle, Effect, Fault};
 
 use super::oracle::Loss;
-use super::random;
 use super::world::{Stop, World};
 use super::{History, Step};
+use super::{histories, random};
 use crate::support::rng::Rng;
 
 fn start(rng: &mut Rng, seed: u64, crashes: bool) -> (World, History) {
@@ -175,6 +175,15 @@ pub fn random_decay(seed: u64) {
         .and_then(|()| world.step(&Step::Flush))
         .and_then(|()| world.decay(&mut rng));
     if let Err(stop) = result {
+        panic!("{stop:?}");
+    }
+}
+
+/// The history of `tests/crash.rs` in which a recovery flushes, without further crashes.
+pub fn replay_beyond_memory(seed: u64) {
+    let history = &histories::all()[17];
+    let mut world = World::new(history, seed);
+    if let Err(stop) = world.open(Loss::Nothing).and_then(|()| world.run(&history.steps)) {
         panic!("{stop:?}");
     }
 }

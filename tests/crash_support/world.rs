@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,10 +9,9 @@ use packstone::env::sim::{Call, CrashStyle, SimEnv};
 use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
 use super::beside::Kept;
-use super::oracle::{Content, Loss, Map, Op, Oracle, first_difference};
+use super::oracle::{Content, Loss, Op, Oracle};
 use super::{History, Item, Reader, Step};
 use crate::support::hooked::hooked;
-use crate::support::rng::Rng;
 
 pub const DIR: &str = "/db";
 
@@ -44,18 +42,18 @@ impl From<String> for Stop {
 pub struct World {
     pub sim: SimEnv,
     pub oracle: Oracle,
-    history: History,
+    pub(super) history: History,
     pub(super) kept: VecDeque<Kept>,
     /// Checkpoints begun.
     pub(super) made: u64,
     // In this order: handles and snapshots go before the database.
-    snapshots: VecDeque<(Snapshot, Content)>,
+    pub(super) snapshots: VecDeque<(Snapshot, Content)>,
     pub(super) keyspaces: BTreeMap<String, Keyspace>,
-    db: Option<Db>,
+    pub(super) db: Option<Db>,
     /// Makes every value different.
     stamp: u64,
     /// Contents of logs that have been there: what stale blocks of a disk may hold.
-    stale: Vec<Vec<u8>>,
+    pub(super) stale: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -150,34 +148,6 @@ impl World {
         self.check_checkpoints()
     }
 
-    /// All that readers see.
-    pub fn content(&self) -> Result<Content> {
-        let mut content = Content::new();
-        for (name, keyspace) in &self.keyspaces {
-            content.insert(name.clone(), read_all(keyspace.iter())?);
-        }
-        Ok(content)
-    }
-
-    /// Compares what readers see with the oracle.
-    pub fn check_visible(&self) -> Result<(), Stop> {
-        let found = self.content()?;
-        let wanted = self.oracle.visible();
-        compare("what readers see", &wanted, &found)?;
-        for (name, map) in &wanted {
-            let keyspace = self.keyspace(name);
-            for (at, (key, value)) in map.iter().enumerate() {
-                if at % 7 == 0 && keyspace.get(key)?.as_deref() != Some(&value[..]) {
-                    return Err(Stop::Broken(format!(
-                        "get of {} in {name:?} differs from the iterator",
-                        key.escape_ascii()
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
     pub fn run(&mut self, steps: &[Step]) -> Result<(), Stop> {
         steps.iter().try_for_each(|step| self.step(step))
     }
@@ -247,23 +217,6 @@ impl World {
         Ok(())
     }
 
-    /// After the sync interval everything is synced: asking for it costs no I/O.
-    fn check_background_sync(&mut self, ms: u64) -> Result<(), Stop> {
-        if self.history.sync_interval_ms.is_none_or(|interval| interval > ms) {
-            return Ok(());
-        }
-        let before = self.sim.io_count();
-        self.db().sync()?;
-        self.oracle.synced();
-        if self.sim.io_count() == before {
-            Ok(())
-        } else {
-            Err(Stop::Broken(
-                "the background sync has left something unsynced".to_owned(),
-            ))
-        }
-    }
-
     /// `None`: the handles are dropped, and the machine goes on.
     fn reopen_after(&mut self, crash: Option<CrashStyle>) -> Result<(), Stop> {
         self.drop_after(crash);
@@ -293,7 +246,7 @@ impl World {
         self.drop_after(Some(style));
     }
 
-    fn create(&mut self, name: &str) -> Result<()> {
+    pub(super) fn create(&mut self, name: &str) -> Result<()> {
         match self.db().keyspace(name) {
             Ok(keyspace) => {
                 self.oracle.created(name);
@@ -426,215 +379,6 @@ impl World {
             self.oracle.commit(ops, acknowledged, false);
         }
     }
-
-    /// Keeps the logs' contents for `show_stale_blocks`.
-    fn remember_logs(&mut self) {
-        for path in self.logs() {
-            self.stale.extend(self.sim.read_file(&path));
-        }
-        let old = self.stale.len().saturating_sub(8);
-        self.stale.drain(..old);
-    }
-
-    fn logs(&self) -> Vec<std::path::PathBuf> {
-        let mut names = self.names();
-        names.retain(|name| name.ends_with(".log"));
-        names.sort();
-        names.iter().map(|name| Path::new(DIR).join(name)).collect()
-    }
-
-    /// What some file systems do after a loss of power: the newest log has its new length, and blocks of some deleted file
-    /// where the frames did not reach the disk. Only where no frame did, so that none is overwritten.
-    pub fn show_stale_blocks(&mut self, rng: &mut Rng) {
-        let Some(path) = self.logs().pop() else { return };
-        let Ok(mut log) = self.sim.read_file(&path) else {
-            return;
-        };
-        const HEADER: usize = 96;
-        // Without its header the file was being created, and nobody had written a frame to it.
-        if log.len() == HEADER && log.starts_with(b"PKST") && !self.stale.is_empty() {
-            let old = &self.stale[rng.below(self.stale.len() as u64) as usize];
-            log.extend(old.get(HEADER..).unwrap_or_default());
-            self.sim.write_file(&path, &log).expect("the disk takes it");
-        }
-    }
-
-    /// Flips single bits of SSTs: what is read is what was written, or an error.
-    pub fn decay(&mut self, rng: &mut Rng) -> Result<(), Stop> {
-        let wanted = self.oracle.visible();
-        self.snapshots.clear();
-        self.keyspaces.clear();
-        if let Some(db) = self.db.take() {
-            db.close()?;
-        }
-        let names = self.names();
-        let ssts: Vec<&String> = names.iter().filter(|name| name.ends_with(".sst")).collect();
-        for _ in 0..16 {
-            if ssts.is_empty() {
-                break;
-            }
-            let path = Path::new(DIR).join(ssts[rng.below(ssts.len() as u64) as usize]);
-            let len = self.sim.read_file(&path).map_or(0, |bytes| bytes.len() as u64);
-            let (at, bit) = (rng.below(len), rng.below(8) as u8);
-            self.sim.flip_bit(&path, at, bit).expect("the file is there");
-            let found = self.read_only();
-            self.sim.flip_bit(&path, at, bit).expect("the file is there");
-            if let Ok(found) = found {
-                compare(
-                    &format!("bit {bit} of byte {at} of {} flipped", path.display()),
-                    &wanted,
-                    &found,
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read_only(&self) -> Result<Content> {
-        content_of(&self.options().open_read_only(DIR)?)
-    }
-
-    fn check_snapshot(&mut self) -> Result<(), Stop> {
-        let Some((snapshot, wanted)) = self.snapshots.pop_front() else {
-            return Ok(());
-        };
-        for (name, wanted) in &wanted {
-            // A keyspace that was dropped meanwhile has no handle here any more.
-            let Some(keyspace) = self.keyspaces.get(name) else {
-                continue;
-            };
-            let found = read_all(snapshot.iter(keyspace))?;
-            if found != *wanted && !found.is_empty() {
-                return Err(Stop::Broken(format!(
-                    "a snapshot: {}",
-                    first_difference(name, wanted, &found)
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether files and metrics agree: no leftover, nothing missing. REQUIRES: no snapshot is open.
-    pub fn check_files(&mut self) -> Result<(), Stop> {
-        self.snapshots.clear();
-        self.db().wait_for_background()?;
-        self.sim.run_until_idle();
-        if self.sim.is_off() {
-            return Ok(()); // nothing can be removed any more
-        }
-        let metrics = self.db().metrics();
-        let counted: u64 = metrics
-            .keyspaces
-            .iter()
-            .flat_map(|keyspace| &keyspace.levels)
-            .map(|level| level.files)
-            .sum();
-        let names = self.names();
-        let ending = |end: &str| names.iter().filter(|name| name.ends_with(end)).count() as u64;
-        let manifests = names.iter().filter(|name| name.starts_with("MANIFEST-")).count() as u64;
-        let known = ending(".sst") + ending(".log") + manifests + 2;
-        if ending(".sst") != counted || manifests != 1 || known != names.len() as u64 {
-            return Err(Stop::Broken(format!(
-                "{counted} SSTs in the metrics, and these files: {names:?}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The same; after failures, files that no edit has named may lie about until the next open.
-    pub fn check_files_but_for(&mut self, leftovers: bool) -> Result<(), Stop> {
-        if leftovers { Ok(()) } else { self.check_files() }
-    }
-
-    fn names(&self) -> Vec<String> {
-        let in_dir = |path: &Path| path.parent() == Some(Path::new(DIR));
-        let paths = self.sim.list();
-        let ours = paths.iter().filter(|path| in_dir(path));
-        ours.filter_map(|path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned))
-            .collect()
-    }
-
-    /// The database goes on: writes, flush, compaction, no leftovers, a clean close, and all is there again.
-    pub fn exercise(&mut self) -> Result<(), Stop> {
-        self.check_files()?;
-        self.create("exercise")?;
-        for name in self.oracle.live() {
-            let name: &'static str = known_name(&name);
-            self.write(
-                &[(name, 3, Some(30)), (name, 900, Some(5000)), (name, 5, None)],
-                false,
-            )?;
-        }
-        self.check_visible()?;
-        self.step(&Step::Flush)?;
-        self.check_logs()?;
-        self.check_visible()?;
-        for name in self.oracle.live() {
-            self.step(&Step::Compact(known_name(&name)))?;
-        }
-        self.check_visible()?;
-        self.write(&[("exercise", 1, Some(10))], true)?;
-        self.step(&Step::Reopen)?;
-        self.check_visible()?;
-        self.check_files()
-    }
-
-    /// After everything was flushed, only the current log is left.
-    fn check_logs(&self) -> Checked {
-        let logs: Vec<String> = self
-            .names()
-            .into_iter()
-            .filter(|name| name.ends_with(".log"))
-            .collect();
-        if logs.len() == 1 {
-            Ok(())
-        } else {
-            Err(format!(
-                "everything is flushed, and these logs are left: {logs:?}"
-            ))
-        }
-    }
-}
-
-fn known_name(name: &str) -> &'static str {
-    ["a", "b", "c", "exercise"]
-        .into_iter()
-        .find(|known| *known == name)
-        .expect("histories use these names only")
-}
-
-/// All that a database holds.
-pub fn content_of(db: &Db) -> Result<Content> {
-    let mut content = Content::new();
-    for name in db.keyspaces() {
-        content.insert(name.clone(), read_all(db.open_keyspace(&name)?.iter())?);
-    }
-    Ok(content)
-}
-
-fn read_all(range: packstone::Range) -> Result<Map> {
-    let mut map = Map::new();
-    for entry in range {
-        let (key, value) = entry?;
-        map.insert(key.to_vec(), value.to_vec());
-    }
-    Ok(map)
-}
-
-pub fn compare(what: &str, wanted: &Content, found: &Content) -> Checked {
-    if wanted == found {
-        return Ok(());
-    }
-    for (name, wanted) in wanted {
-        match found.get(name) {
-            None => return Err(format!("{what}: keyspace {name:?} is missing")),
-            Some(found) if found != wanted => {
-                return Err(format!("{what}: {}", first_difference(name, wanted, found)));
-            }
-            _ => {}
-        }
-    }
-    Err(format!("{what}: keyspaces {:?} are too many", found.keys()))
 }
 
 /// Shows a panic's place in the history: prints `context` if the thread unwinds.

@@ -72,6 +72,7 @@ impl OptionSet {
                 .key_block_size(rng.pick(&[64, 200, 1024, 16 << 10, 1 << 20]))
                 .value_block_size(rng.pick(&[64, 200, 4096, 1 << 20]))
                 .filter(rng.one_in(2))
+                .partition_size(rng.pick(&[64, 200, 1024, 32 << 10, 1 << 20]))
                 .compression(rng.pick(&[packstone::Compression::None, packstone::Compression::Lz4])),
             durability: rng.pick(&[None, None, Some(Durability::Buffered), Some(Durability::Sync)]),
             changing: rng.one_in(2).then(|| rng.next()),
@@ -90,8 +91,10 @@ pub(crate) fn draw_options(rng: &mut Rng) -> Options {
         .cache_size(rng.pick(&[0, 1 << 10, 64 << 10, 1 << 30]))
         .compaction_rate_limit(rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]))
         .sync_interval(interval)
+        .memory_limit(rng.pick(&[16 << 20, 512 << 20]))
         .access(rng.pick(&[Access::Mapped, Access::Pread]))
         .log_medium(rng.pick(&[LogMedium::Auto, LogMedium::Plain]))
+        .latencies(rng.one_in(4))
 }
 
 fn is_hashed(keyspace: &Keyspace) -> bool {

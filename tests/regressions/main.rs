@@ -32,15 +32,7 @@ use packstone::{
 };
 
 use support::rng::Rng;
-
-/// Limits so small that a few hundred writes reach everything.
-fn tiny() -> Options {
-    Options::new()
-        .write_buffer_size(32 << 10)
-        .max_file_size(16 << 10)
-        .max_log_size(64 << 10)
-        .manifest_roll_size(4 << 10)
-}
+use support::tiny;
 
 fn on(sim: &SimEnv) -> Options {
     tiny().env(sim.env())

@@ -237,3 +237,40 @@ fn damage_beside_a_busy_writer_is_reported_as_damage() -> Result<()> {
     );
     Ok(())
 }
+
+/// A mapped log grows in the middle of its file: a marker that a reader comes upon may be younger than what it has read before it.
+#[test]
+fn a_reader_beside_a_writer_that_is_faster_finds_no_damage() -> Result<()> {
+    for medium in [LogMedium::Auto, LogMedium::Plain] {
+        let sim = SimEnv::new(18);
+        // One log file, and one memtable.
+        let options = || Options::new().max_log_size(256 << 20).log_medium(medium);
+        let db = options().env(sim.env()).open("/db")?;
+        let keyspace = db.keyspace("a")?;
+        let value = vec![7; 100 << 10];
+        for n in 0..45u32 {
+            keyspace.put(n.to_be_bytes(), &value)?;
+            sim.run_until_idle();
+        }
+        let (writer, mut next) = (keyspace.clone(), 45u32);
+        let busy = move |_| {
+            for _ in 0..3 {
+                if next < 300 {
+                    writer
+                        .put_with(next.to_be_bytes(), &value, Durability::Sync)
+                        .unwrap();
+                    next += 1;
+                }
+            }
+        };
+        let reader = hooked::during(Path::new("/db"), busy, || {
+            options().env(hooked::hooked(sim.env())).open_read_only("/db")
+        })?;
+        let keys = reader.open_keyspace("a")?.iter().keys();
+        let keys: Vec<_> = keys.map(|key| key.unwrap().to_vec()).collect();
+        assert!(keys.len() >= 45, "{medium:?}: {}", keys.len());
+        let wanted = (0..keys.len() as u32).map(|n| n.to_be_bytes().to_vec());
+        assert!(wanted.eq(keys), "{medium:?}: no prefix");
+    }
+    Ok(())
+}

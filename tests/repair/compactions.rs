@@ -7,39 +7,32 @@ fn around_a_compaction(seed: u64) -> (Sample, Files, Files) {
     let mut writer = Writer::new(seed);
     writer.write(200, 100);
     writer.settle();
-    writer
-        .db
-        .keyspace("plain")
-        .unwrap()
-        .compact_range::<&[u8], _>(..)
-        .unwrap();
+    writer.compact("plain");
     writer.write(120, 100);
     writer.settle();
     let before = files_of(&writer.sim, SOURCE);
-    writer
-        .db
-        .keyspace("plain")
-        .unwrap()
-        .compact_range::<&[u8], _>(..)
-        .unwrap();
+    writer.compact("plain");
     writer.settle();
     let after = files_of(&writer.sim, SOURCE);
     (writer.close(), before, after)
+}
+
+fn ssts_only_in(these: &Files, those: &Files) -> Vec<String> {
+    let mut names = ssts(these);
+    names.retain(|name| !those.contains_key(name));
+    names
 }
 
 #[test]
 fn a_compaction_interrupted_before_its_edit_leaves_the_inputs_in_force() {
     for seed in 0..6 {
         let (sample, before, after) = around_a_compaction(seed);
-        let outputs: Vec<&String> = after
-            .keys()
-            .filter(|name| name.ends_with(".sst") && !before.contains_key(*name))
-            .collect();
+        let outputs = ssts_only_in(&after, &before);
         assert!(outputs.len() > 1, "{outputs:?}");
         for upto in 1..=outputs.len() {
             let mut files = without_manifest(&before);
             for name in &outputs[..upto] {
-                files.insert((*name).clone(), after[*name].clone());
+                files.insert(name.clone(), after[name].clone());
             }
             let (found, report) = repaired(&files, RepairOptions::default());
             assert_eq!(
@@ -52,7 +45,7 @@ fn a_compaction_interrupted_before_its_edit_leaves_the_inputs_in_force() {
         }
         // The last one is torn.
         let mut files = without_manifest(&before);
-        let torn = &after[outputs[0]];
+        let torn = &after[&outputs[0]];
         files.insert(outputs[0].clone(), torn[..torn.len() / 2].to_vec());
         let (found, report) = repaired(&files, KEEP);
         explain(&sample, &found, &report, "a torn output");
@@ -69,14 +62,11 @@ fn a_compaction_interrupted_before_its_edit_leaves_the_inputs_in_force() {
 fn inputs_that_outlive_their_compaction_do_not_bring_anything_back() {
     for seed in 0..6 {
         let (sample, before, after) = around_a_compaction(seed);
-        let inputs: Vec<&String> = before
-            .keys()
-            .filter(|name| name.ends_with(".sst") && !after.contains_key(*name))
-            .collect();
+        let inputs = ssts_only_in(&before, &after);
         assert!(!inputs.is_empty());
         for name in &inputs {
             let mut files = without_manifest(&after);
-            files.insert((*name).clone(), before[*name].clone());
+            files.insert(name.clone(), before[name].clone());
             let (found, report) = repaired(&files, RepairOptions::default());
             assert_same(&sample.state, &found, &format!("seed {seed}, {name}"), &report);
             assert!(report.is_clean());
@@ -113,8 +103,8 @@ fn files_that_a_reader_keeps_alive_through_several_compactions_are_known_as_dead
     assert!(report.is_clean(), "{report:#?}");
 }
 
-#[test]
-fn two_values_without_a_number_are_undecided() {
+/// Two files, neither of which says when it was written, that give one key different values, and another one the same.
+pub(crate) fn two_claims(layout: &SstOptions) -> Files {
     let sim = machine(&Files::new());
     for (number, value) in [(4u64, "four"), (9, "nine")] {
         let path = PathBuf::from(format!("{SOURCE}/{number:06}.sst"));
@@ -125,13 +115,20 @@ fn two_values_without_a_number_are_undecided() {
             identity: [number as u8; 16],
             replaces: Vec::new(),
         };
-        let entries = [
-            (&b"k"[..], 0, EntryValue::Put(value.as_bytes())),
-            (b"same", 0, EntryValue::Put(b"x")),
-        ];
-        write_sorted(file, &path, &SstOptions::default(), identity, entries).unwrap();
+        let mut entries =
+            [("k", value), ("same", "x")].map(|(key, value)| (sort_key(layout.order, key.as_bytes()), value));
+        entries.sort();
+        let entries = entries
+            .iter()
+            .map(|(key, value)| (&key[..], 0, EntryValue::Put(value.as_bytes())));
+        write_sorted(file, &path, layout, identity, entries).unwrap();
     }
-    let files = files_of(&sim, SOURCE);
+    files_of(&sim, SOURCE)
+}
+
+#[test]
+fn two_values_without_a_number_are_undecided() {
+    let files = two_claims(&SstOptions::default());
     let (_, report) = repaired(&files, RepairOptions::default());
     assert!(!report.written);
     assert_eq!(report.undecided.len(), 1, "{report:#?}");

@@ -5,6 +5,7 @@
 mod compactions;
 mod damage;
 mod failures;
+mod hash_order;
 mod sample;
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,14 +13,18 @@ mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use packstone::env::Env;
 use packstone::env::sim::SimEnv;
 use packstone::repair::{Fate, RepairBasis, RepairOptions, RepairReport, UndecidedChoice, repair};
-use packstone::sst::{EntryValue, SstIdentity, SstOptions, write_sorted};
-use packstone::{Compression, Db, Durability, Error, KeyspaceOptions, Options};
+use packstone::sst::{
+    Access, BlockCache, EntryValue, SortKeyBuffer, SortOrder, Sst, SstIdentity, SstOptions, SstReadOptions,
+    write_sorted,
+};
+use packstone::{Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Order};
 
-use sample::{Writer, sample};
+use sample::{KEYS, Writer, key, sample, samples};
 use support::rng::mix;
 
 const SOURCE: &str = "/db";
@@ -36,6 +41,8 @@ struct Sample {
     state: State,
     /// Ids by name.
     ids: BTreeMap<String, u32>,
+    /// By id, as the SSTs say it.
+    orders: BTreeMap<u32, SortOrder>,
 }
 
 fn options(sim: &SimEnv) -> Options {
@@ -79,21 +86,28 @@ fn content(sim: &SimEnv) -> State {
         .keyspaces()
         .into_iter()
         .map(|name| {
-            let ks = db.open_keyspace(&name).unwrap();
-            let map: Map = ks
-                .range::<&[u8], _>(..)
-                .map(|entry| {
-                    let (key, value) = entry.unwrap();
-                    // Point reads find the same.
-                    assert_eq!(ks.get(&key).unwrap().unwrap(), value);
-                    (key.to_vec(), value.to_vec())
-                })
-                .collect();
+            let map = content_of(&db.open_keyspace(&name).unwrap());
             (name, map)
         })
         .collect();
     db.close().unwrap();
     state
+}
+
+fn content_of(keyspace: &Keyspace) -> Map {
+    let get = |key: &[u8]| Some((key.to_vec(), keyspace.get(key).unwrap()?.to_vec()));
+    if keyspace.options().get_order() == Order::Hash {
+        return (0..KEYS).filter_map(|n| get(&key(n))).collect();
+    }
+    keyspace
+        .iter()
+        .map(|entry| {
+            let (key, value) = entry.unwrap();
+            let found = get(&key).unwrap();
+            assert_eq!(found.1, &value[..], "point reads find the same");
+            found
+        })
+        .collect()
 }
 
 /// Repairs these files; the content found and the report. The source must be what it was.
@@ -127,13 +141,18 @@ fn without_manifest(files: &Files) -> Files {
     files
 }
 
-/// Whether the report says that this key may be missing or show an older value.
+/// Whether the report says that the key with this sort key may be missing or show an older value.
 fn is_reported(report: &RepairReport, id: u32, key: &[u8]) -> bool {
     report.lost.iter().any(|loss| {
         loss.keyspace.is_none_or(|keyspace| keyspace == id)
             && loss.from_key.as_ref().is_none_or(|from| &from[..] <= key)
             && loss.to_key.as_ref().is_none_or(|to| key <= &to[..])
     })
+}
+
+fn sort_key(order: SortOrder, key: &[u8]) -> Vec<u8> {
+    let mut room = SortKeyBuffer::default();
+    order.sort_key(key, order.hash(key), &mut room).to_vec()
 }
 
 /// What differs, in a few words.
@@ -185,7 +204,7 @@ fn explain(sample: &Sample, found: &State, report: &RepairReport, context: &str)
             if expected.get(key) != there.get(key) {
                 differences += 1;
                 let text = key.escape_ascii();
-                if !is_reported(report, id, key) {
+                if !is_reported(report, id, &sort_key(sample.orders[&id], key)) {
                     assert_same(
                         &sample.state,
                         found,

@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// More numbers of keys than any sample has.
+pub(crate) const KEYS: u64 = 200;
+
+pub(crate) fn key(n: u64) -> Vec<u8> {
+    format!("key {n:04}").into_bytes()
+}
+
 fn value(seed: u64, i: u64) -> Vec<u8> {
     let r = mix(seed ^ i);
     let len = match r % 12 {
@@ -31,17 +38,22 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(seed: u64) -> Writer {
-        let sim = SimEnv::new(seed);
-        let opened = options(&sim);
-        Writer::with(seed, sim, opened)
+        Writer::in_order(seed, Order::Key)
     }
 
-    pub(crate) fn with(seed: u64, sim: SimEnv, options: Options) -> Writer {
+    /// Whose keyspace "packed" has this order.
+    pub(crate) fn in_order(seed: u64, order: Order) -> Writer {
+        let sim = SimEnv::new(seed);
+        let opened = options(&sim);
+        Writer::with(seed, sim, opened, order)
+    }
+
+    pub(crate) fn with(seed: u64, sim: SimEnv, options: Options, order: Order) -> Writer {
         let db = options.open(SOURCE).unwrap();
         let layout = KeyspaceOptions::new().key_block_size(500).value_block_size(500);
         db.keyspace_with("plain", layout.clone().compression(Compression::None))
             .unwrap();
-        db.keyspace_with("packed", layout).unwrap();
+        db.keyspace_with("packed", layout.order(order)).unwrap();
         let state = ["plain", "packed"]
             .map(|name| (name.to_owned(), Map::new()))
             .into();
@@ -60,7 +72,7 @@ impl Writer {
             let r = mix(self.seed.wrapping_mul(31) ^ self.count);
             let name = ["plain", "packed"][(r % 2) as usize];
             let ks = self.db.keyspace(name).unwrap();
-            let key = format!("key {:04}", (r >> 8) % keys).into_bytes();
+            let key = key((r >> 8) % keys);
             let map = self.state.get_mut(name).unwrap();
             if (r >> 40).is_multiple_of(4) {
                 ks.delete(&key).unwrap();
@@ -80,6 +92,12 @@ impl Writer {
         self.sim.run_until_idle();
     }
 
+    /// All of a keyspace.
+    pub(crate) fn compact(&self, name: &str) {
+        let keyspace = self.db.keyspace(name).unwrap();
+        keyspace.compact_range::<&[u8], _>(..).unwrap();
+    }
+
     fn ids(&self) -> BTreeMap<String, u32> {
         // In the order of their creation, from 1.
         ["plain", "packed"]
@@ -92,28 +110,47 @@ impl Writer {
     pub(crate) fn close(self) -> Sample {
         let ids = self.ids();
         self.db.close().unwrap();
+        let files = files_of(&self.sim, SOURCE);
+        let orders = ssts(&files).into_iter().map(|name| {
+            let sst = open_sst(&self.sim, &name);
+            (sst.properties().keyspace, sst.order())
+        });
         Sample {
-            files: files_of(&self.sim, SOURCE),
+            orders: orders.collect(),
+            files,
             state: self.state,
             ids,
         }
     }
 }
 
+fn open_sst(sim: &SimEnv, name: &str) -> Sst {
+    let path = Path::new(SOURCE).join(name);
+    let options = SstReadOptions {
+        access: Access::Pread,
+        cache: Arc::new(BlockCache::new(0)),
+    };
+    Sst::open(sim.env().fs.open(&path).unwrap(), &path, &options).unwrap()
+}
+
 /// Several levels, versions that a snapshot held, tombstones, a dropped keyspace, and writes that are in the log only.
 pub(crate) fn sample(seed: u64) -> Sample {
-    let mut writer = Writer::new(seed);
+    sample_in_order(seed, Order::Key)
+}
+
+/// With both keyspaces in key order, and with one of them in hash order.
+pub(crate) fn samples(seed: u64) -> [Sample; 2] {
+    [Order::Key, Order::Hash].map(|order| sample_in_order(seed, order))
+}
+
+fn sample_in_order(seed: u64, order: Order) -> Sample {
+    let mut writer = Writer::in_order(seed, order);
     writer.write(150, 120);
     let gone = writer.db.keyspace("gone").unwrap();
     gone.put("a", "b").unwrap();
     writer.settle();
     for name in ["plain", "packed"] {
-        writer
-            .db
-            .keyspace(name)
-            .unwrap()
-            .compact_range::<&[u8], _>(..)
-            .unwrap();
+        writer.compact(name);
     }
     gone.put("in the log", "only").unwrap();
     let snapshot = writer.db.snapshot();

@@ -117,6 +117,7 @@ impl Generator {
             compressed: rng.one_in(2),
             filter: rng.one_in(2),
             hash_order: rng.one_in(3),
+            partition: rng.pick(&[64, 200, 1024, 32 << 10]),
         }
     }
 

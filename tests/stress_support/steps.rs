@@ -54,6 +54,7 @@ pub(crate) struct Layout {
     pub(crate) compressed: bool,
     pub(crate) filter: bool,
     pub(crate) hash_order: bool,
+    pub(crate) partition: u32,
 }
 
 /// The options of an opening.
@@ -269,6 +270,10 @@ impl Display for Opts {
     }
 }
 
+impl Layout {
+    const DEFAULT_PARTITION: u32 = 32 << 10;
+}
+
 impl Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (compressed, filter) = (u8::from(self.compressed), u8::from(self.filter));
@@ -276,6 +281,10 @@ impl Display for Layout {
         // Histories from before there was another order have no word for it.
         if self.hash_order {
             f.write_str(" hashed")?;
+        }
+        // The same goes for partitions.
+        if self.partition != Layout::DEFAULT_PARTITION {
+            write!(f, " partition {}", self.partition)?;
         }
         Ok(())
     }
@@ -411,13 +420,22 @@ impl Words<'_> {
     }
 
     fn layout(&mut self) -> Result<Layout, String> {
-        Ok(Layout {
+        let mut layout = Layout {
             key_block: self.get()?,
             value_block: self.get()?,
             compressed: self.flag()?,
             filter: self.flag()?,
-            hash_order: self.0.next() == Some("hashed"),
-        })
+            hash_order: false,
+            partition: Layout::DEFAULT_PARTITION,
+        };
+        while let Some(word) = self.0.next() {
+            match word {
+                "hashed" => layout.hash_order = true,
+                "partition" => layout.partition = self.get()?,
+                word => return Err(format!("{word:?} is no option of a keyspace")),
+            }
+        }
+        Ok(layout)
     }
 
     fn opts(&mut self) -> Result<Opts, String> {

@@ -114,6 +114,12 @@ pub(crate) fn options(opts: &Opts) -> Options {
         .manifest_roll_size(opts.manifest_roll)
         .cache_size(opts.cache)
         .background_threads(opts.threads as usize)
+        // Sometimes four threads, and room for one compaction and one flush.
+        .memory_limit(if opts.threads == 4 && opts.mapped {
+            16 << 20
+        } else {
+            512 << 20
+        })
         .compaction_rate_limit((opts.compaction_rate > 0).then_some(opts.compaction_rate))
         .sync_interval(interval)
         .log_medium(if opts.plain_log {

@@ -16,6 +16,7 @@ pub(crate) fn keyspace_options(layout: &Layout) -> KeyspaceOptions {
         .key_block_size(layout.key_block)
         .value_block_size(layout.value_block)
         .filter(layout.filter)
+        .partition_size(layout.partition)
         .compression(if layout.compressed {
             Compression::Lz4
         } else {

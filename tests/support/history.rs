@@ -44,6 +44,7 @@ struct Limits {
     manifest_roll_size: u64,
     cache_size: u64,
     threads: usize,
+    memory_limit: u64,
     compaction_rate_limit: Option<u64>,
     sync_interval: Option<Duration>,
 }
@@ -57,6 +58,8 @@ impl Limits {
             manifest_roll_size: rng.pick(&[1, 1, 4, 1024]) << 10,
             cache_size: rng.pick(&[0, 4 << 10, 64 << 10, 8 << 20]),
             threads: rng.pick(&[1, 2, 4]),
+            // The least has room for one compaction.
+            memory_limit: rng.pick(&[16 << 20, 512 << 20, 512 << 20]),
             compaction_rate_limit: rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]),
             sync_interval: rng.one_in(8).then(|| Duration::from_millis(rng.between(1, 50))),
         }
@@ -187,6 +190,7 @@ impl History {
             .manifest_roll_size(self.limits.manifest_roll_size)
             .cache_size(self.limits.cache_size)
             .background_threads(self.limits.threads)
+            .memory_limit(self.limits.memory_limit)
             .compaction_rate_limit(limit)
             .sync_interval(self.limits.sync_interval)
             .access(access)

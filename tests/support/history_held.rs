@@ -137,6 +137,7 @@ impl History {
             .order(order)
             .compression(self.rng.pick(&[Compression::None, Compression::Lz4]))
             .filter(self.rng.one_in(2))
+            .partition_size(self.rng.pick(&[64, 200, 1024, 32 << 10]))
             .key_block_size(self.rng.pick(&[64, 256, 1024, 16 << 10]))
             .value_block_size(self.rng.pick(&[64, 256, 4096, 8 << 10]));
         let keyspace = session.db.keyspace_with(name, options.clone()).expect("creates");

@@ -16,7 +16,17 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use packstone::Options;
 use packstone::env::FileSystem;
+
+/// Limits so small that a few hundred writes reach everything.
+pub(crate) fn tiny() -> Options {
+    Options::new()
+        .write_buffer_size(32 << 10)
+        .max_file_size(16 << 10)
+        .max_log_size(64 << 10)
+        .manifest_roll_size(4 << 10)
+}
 
 /// The names of the regular files in a directory.
 pub(crate) fn file_names(fs: &dyn FileSystem, dir: &Path) -> Vec<String> {

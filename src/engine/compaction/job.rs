@@ -15,6 +15,7 @@ use super::plan::{Action, Plan};
 use super::range::plan_range;
 use crate::engine::core::Core;
 use crate::engine::keyspace::{JobWork, Jobs, KeyspaceCore, Work};
+use crate::engine::latency::Timed;
 use crate::engine::output::discard_tables;
 use crate::engine::table::Table;
 use crate::engine::tree::Tree;
@@ -39,7 +40,7 @@ impl Core {
         }
     }
 
-    /// Compactions of a keyspace that may run at once: one thread is left for flushes.
+    /// Compactions of a keyspace that may be chosen at once: one thread is left for flushes. Whether each begins is the memory's business.
     pub(super) fn most_compactions(&self) -> usize {
         self.options.background_threads.saturating_sub(1).max(1)
     }
@@ -116,7 +117,13 @@ impl Core {
     fn run_chosen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let chosen = keyspace.jobs.lock().chosen.pop_front();
         let Some(chosen) = chosen else { return };
-        match self.compact(keyspace, &chosen) {
+        let Some(reserved) = self.reserve(Work::Compaction, self.merge_memory(keyspace, &chosen.plan)) else {
+            keyspace.jobs.lock().chosen.push_front(chosen);
+            return self.put_aside(Work::Compaction, keyspace);
+        };
+        let result = self.compact(keyspace, &chosen);
+        drop(reserved);
+        match result {
             Ok(()) => self.end_compaction(keyspace, chosen.claim),
             Err(error) => {
                 let mut jobs = keyspace.jobs.lock();
@@ -131,6 +138,14 @@ impl Core {
             }
         }
         self.progress.notify();
+    }
+
+    /// A job that was put aside is queued again.
+    pub(crate) fn begin_again(self: &Arc<Self>, work: Work, keyspace: &Arc<KeyspaceCore>) {
+        match work {
+            Work::Flush => self.spawn(Priority::High, keyspace, Core::run_flush),
+            Work::Compaction => self.spawn(Priority::Low, keyspace, Core::run_chosen),
+        }
     }
 
     /// Chooses what is most urgent now, and claims it.
@@ -189,9 +204,13 @@ impl Core {
         keyspace.jobs.lock().ranges_waiting -= 1;
         let mut result = outcome;
         if let Some(chosen) = chosen {
-            result = Err(Error::Closed);
-            // Like a job, so that closing waits for it.
-            self.run(|core| result = core.compact(keyspace, &chosen));
+            let reserved = self.wait_and_reserve(Work::Compaction, self.merge_memory(keyspace, &chosen.plan));
+            result = reserved.and_then(|_reserved| {
+                let mut result = Err(Error::Closed);
+                // Like a job, so that closing waits for it.
+                self.run(|core| result = core.compact(keyspace, &chosen));
+                result
+            });
             keyspace.jobs.lock().claims.remove(chosen.claim);
         }
         self.schedule_compaction(keyspace);
@@ -244,13 +263,14 @@ impl Core {
     }
 
     fn merge(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, chosen: &Chosen) -> Result<()> {
-        let start = self.env.clock.now();
+        let (start, timed) = (self.env.clock.now(), self.begin_timing());
         self.env.scheduler.breathe();
         let outputs = self.write_outputs(keyspace, &chosen.plan, &chosen.tree)?;
         self.env.scheduler.breathe();
         self.commit_compaction(keyspace, &chosen.plan, Some(&outputs))?;
         let time = self.env.clock.now().saturating_sub(start);
         self.note_compaction(keyspace, &chosen.plan, &outputs, time);
+        self.note_time(Timed::Compaction, timed);
         Ok(())
     }
 

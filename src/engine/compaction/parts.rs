@@ -17,10 +17,11 @@
 use std::sync::{Arc, Weak};
 
 use super::level_0::{MOST_WITHIN, most_within};
-use super::plan::Plan;
+use super::plan::{Action, Plan};
 use super::rules::Retention;
+use crate::engine::budget::{at_once, buffers};
 use crate::engine::core::Core;
-use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::keyspace::{KeyspaceCore, Work};
 use crate::engine::level_cursor::LevelCursor;
 use crate::engine::merge::{Direction, Merge, Source};
 use crate::engine::output::{Cuts, Output, Run, Written};
@@ -35,6 +36,11 @@ use crate::{Error, Result};
 
 /// Of each input file so many keys are looked at to find where parts of equal size begin.
 const SAMPLES: u32 = 16;
+
+/// Entries of the file that a compaction within level 0 makes. It may take the memory that inputs do not need, and some of the slack.
+fn most_entries_within(allowed: u64) -> u64 {
+    allowed.saturating_mul(MOST_WITHIN / 2)
+}
 
 /// A merge, shared by those who work on it.
 struct Parts {
@@ -127,9 +133,9 @@ impl Core {
         for _ in &parts.bounds {
             // Weak, as all that is queued: what has not started when the merge is over has nothing to do.
             let parts = Arc::downgrade(&parts);
-            self.spawn(Priority::Low, keyspace, move |core, _| {
+            self.spawn(Priority::Low, keyspace, move |core, keyspace| {
                 if let Some(parts) = Weak::upgrade(&parts) {
-                    core.work_on(&parts);
+                    core.help(keyspace, &parts);
                 }
             });
         }
@@ -143,21 +149,70 @@ impl Core {
         let failure = progress.failure.take();
         drop(progress);
         match failure {
-            None => parts.run.finish(self, written),
+            None => parts.run.finish(&self.factory(), written),
             Some(error) => {
                 written.into_iter().for_each(Written::abandon);
-                parts.run.discard(self);
+                parts.run.discard(&self.factory());
                 Err(error)
             }
         }
     }
 
+    /// What one who works on a merge of this plan has to reserve: windows over its inputs, and a file. The leader's is enough for the file
+    /// that waits for the other parts, too.
+    pub(super) fn merge_memory(&self, keyspace: &KeyspaceCore, plan: &Plan) -> u64 {
+        if plan.action != Action::Merge {
+            return 0;
+        }
+        let led = self.part_memory(keyspace, plan);
+        let waiting = if self.part_count(plan) > 1 {
+            let buffers = buffers(&self.options, Work::Compaction);
+            buffers.building(self.entries_of_file(plan), keyspace.options.sst())
+        } else {
+            0
+        };
+        led + waiting
+    }
+
+    fn part_memory(&self, keyspace: &KeyspaceCore, plan: &Plan) -> u64 {
+        let buffers = buffers(&self.options, Work::Compaction);
+        let sst = keyspace.options.sst();
+        buffers.reading(plan.sources(), sst) + buffers.building(self.entries_of_file(plan), sst)
+    }
+
+    /// The most entries that a file of the plan's output will have: as many as are allowed, or as there are, or as its bytes have room for.
+    fn entries_of_file(&self, plan: &Plan) -> u64 {
+        let (mut entries, mut bytes) = (0, 0);
+        for (_, table) in &plan.inputs {
+            entries += table.meta.entries;
+            bytes += table.meta.size;
+        }
+        let allowed = buffers(&self.options, Work::Compaction).max_entries;
+        if plan.output_level == 0 {
+            return entries.min(most_entries_within(allowed));
+        }
+        let by_bytes =
+            u128::from(entries) * u128::from(self.options.max_file_size) * 2 / u128::from(bytes.max(1));
+        entries
+            .min(allowed)
+            .min(u64::try_from(by_bytes).unwrap_or(u64::MAX))
+    }
+
+    /// Helps with a merge, if there is memory for one more.
+    fn help(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>, parts: &Parts) {
+        let bytes = self.part_memory(keyspace, &parts.plan);
+        if let Some(_reserved) = self.reserve(Work::Compaction, bytes) {
+            self.work_on(parts);
+        }
+    }
+
     /// Takes part after part until none is left.
     fn work_on(&self, parts: &Parts) {
+        let factory = self.factory();
         while let Some(mut part) = Part::take(parts) {
-            let mut output = Output::new(self, &parts.run, parts.cuts.clone());
+            let mut output = Output::new(&factory, &parts.run, parts.cuts.clone());
             part.outcome = Some(match self.merge_part(&part, &mut output) {
-                Ok(()) => Ok(output.end()),
+                Ok(()) => parts.run.end_part(output.end()),
                 Err(error) => {
                     output.abandon();
                     Err(error)
@@ -168,21 +223,31 @@ impl Core {
         }
     }
 
+    /// Into how many parts a merge is cut.
+    fn part_count(&self, plan: &Plan) -> u64 {
+        if plan.output_level == 0 {
+            return 1;
+        }
+        let full_files = plan.bytes() / self.options.max_file_size.max(1);
+        full_files.min(at_once(&self.options, Work::Compaction))
+    }
+
     /// Where the parts of a merge begin, but for the first: keys that cut it into pieces of about the same size, no more than there
     /// are threads for, and none smaller than a full file.
     fn part_bounds(&self, plan: &Plan) -> Result<Vec<Vec<u8>>> {
-        let total: u64 = plan.inputs.iter().map(|(_, table)| table.meta.size).sum();
-        let parts = (total / self.options.max_file_size.max(1)).min(self.most_compactions() as u64);
-        if parts < 2 || plan.output_level == 0 {
+        let total = plan.bytes();
+        let parts = self.part_count(plan);
+        if parts < 2 {
             return Ok(Vec::new());
         }
         let mut samples: Vec<(Vec<u8>, u64)> = Vec::new();
         for (_, table) in &plan.inputs {
-            let blocks = table.sst.index_count();
-            let count = blocks.clamp(1, SAMPLES);
+            let count = table.sst.index_count().clamp(1, SAMPLES);
             for sample in 0..count {
-                let at = (u64::from(blocks) * u64::from(sample) / u64::from(count)) as u32;
-                samples.push((table.sst.index_separator(at)?, table.meta.size / u64::from(count)));
+                samples.push((
+                    table.sst.sample(sample, count)?,
+                    table.meta.size / u64::from(count),
+                ));
             }
         }
         samples.sort_unstable();
@@ -205,9 +270,9 @@ impl Core {
             // One file, however large: it is their number that counts here.
             return Cuts {
                 max_bytes: most_within(limits).saturating_mul(2),
-                max_entries: Cuts::new(self).max_entries * MOST_WITHIN,
+                max_entries: most_entries_within(Cuts::new(&self.options, Work::Compaction).max_entries),
                 paced: true,
-                ..Cuts::new(self)
+                ..Cuts::new(&self.options, Work::Compaction)
             };
         }
         let behind = tree.overlapping(level + 1, &plan.least, &plan.greatest);
@@ -215,7 +280,7 @@ impl Core {
             grandparents: tree.level(level + 1).get(behind).unwrap_or_default().to_vec(),
             max_grandparents: limits.max_grandparents(),
             paced: true,
-            ..Cuts::new(self)
+            ..Cuts::new(&self.options, Work::Compaction)
         }
     }
 
@@ -223,7 +288,7 @@ impl Core {
         let Parts { plan, tree, .. } = part.parts;
         let mut retention = Retention::new(part.parts.snapshots.clone());
         let (from, to) = part.range();
-        let mut merge = Merge::new(self.input_sources(plan), Direction::Forward, from)?;
+        let mut merge = Merge::new(self.input_sources(part.parts), Direction::Forward, from)?;
         let torn = planted::is(Bug::PartsCutInsideKey);
         if torn && from.is_some() {
             merge.advance()?;
@@ -266,20 +331,22 @@ impl Core {
     }
 
     /// One source for each level-0 SST, newest first, and one for each deeper level.
-    fn input_sources(&self, plan: &Plan) -> Vec<Source> {
+    fn input_sources(&self, parts: &Parts) -> Vec<Source> {
+        let plan = &parts.plan;
+        let window = buffers(&self.options, Work::Compaction).window(plan.sources(), parts.run.sst_options());
         let options = CursorOptions {
             access: Some(self.background_access()),
             fill_cache: false,
             read_ahead: true,
         };
         let level_0 = plan.level(0).into_iter().map(|table| {
-            let cursor = table.sst.cursor(options);
+            let cursor = table.sst.cursor(options).with_window(window);
             Source::Table(table, Box::new(cursor))
         });
         let deeper = (1..=plan.output_level)
             .map(|level| plan.level(level))
             .filter(|tables| !tables.is_empty())
-            .map(|tables| Source::Level(Box::new(LevelCursor::new(tables, options))));
+            .map(|tables| Source::Level(Box::new(LevelCursor::new(tables, options).with_window(window))));
         level_0.chain(deeper).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::table::Table;
 use crate::engine::tree::{Filed, Tree};
+use crate::manifest::LEVELS;
 
 /// What is done with the inputs of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,18 @@ impl<T: Filed> Plan<T> {
     pub(crate) fn level(&self, level: usize) -> Vec<T> {
         let of_level = self.inputs.iter().filter(|(l, _)| *l == level);
         of_level.map(|(_, table)| table.clone()).collect()
+    }
+
+    /// Bytes of the inputs.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.inputs.iter().map(|(_, table)| table.meta().size).sum()
+    }
+
+    /// How many cursors read the inputs: one for each file of level 0, and one for each deeper level.
+    pub(crate) fn sources(&self) -> usize {
+        let level_0 = self.inputs.iter().filter(|(level, _)| *level == 0).count();
+        let deeper = (1..LEVELS).filter(|level| self.inputs.iter().any(|(of, _)| of == level));
+        level_0 + deeper.count()
     }
 
     /// The files' numbers.

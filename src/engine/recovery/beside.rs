@@ -15,9 +15,12 @@
 //! * A keyspace that was created or dropped in between: the logs could show a write behind its drop, and the catalog the keyspace. So the
 //!   manifest is read again when the logs have been read, and has to be the same file with the same keyspaces. (Their ids are never
 //!   used twice.)
-//! * A group of frames whose write failed may be whole in a log until the writer cuts it off. So the log that was read last must still be
-//!   at least as long, and its successor, if it has got one, must not say that it ends before. (A reader that looks in between sees such a
-//!   write, as a recovery may after a crash.)
+//! * A group of frames whose write failed may be whole in a log until the writer cuts it off. So the last frame that was read must
+//!   still be in its log, and the log's successor, if it has got one, must not say that it ends before. (A reader that looks in between
+//!   sees such a write, as a recovery may after a crash.) Lengths of files are not compared: a mapped log's is that of its room.
+//!
+//! A mapped log grows in the middle of its file while it is read: a marker that is found behind the end may be younger than what was
+//! read of the end. The end is then read again before it is called damage (`record_log`).
 //!
 //! What has been opened is held: SSTs by their handles or mappings. A file system on which a removed file is gone for those who have it
 //! open can't have readers beside a writer.
@@ -34,7 +37,7 @@ use crate::manifest::{self, Loaded};
 use crate::options::Options;
 use crate::planted::{self, Bug};
 use crate::types::KeyspaceId;
-use crate::wal::{self, Replayed};
+use crate::wal;
 use crate::{Error, Result, names};
 
 /// So often an opening starts over. Each time the writer has to be faster with a change that matters (a keyspace created or dropped, a
@@ -82,10 +85,10 @@ fn attempt(
     };
     let first = Look::of(&loaded);
     let mut opening = Opening::new(env.clone(), dir, options.clone(), loaded, tables)?;
-    let replayed = opening.replay()?;
+    let replayed = opening.replay(None)?;
     let report = RecoveryReport::new(&replayed, opening.replayed);
     let unchanged = planted::is(Bug::ReaderNotRechecked)
-        || (first.is_still_true(env, dir)? && ends_stand(env, dir, &replayed)?);
+        || (first.is_still_true(env, dir)? && wal::still_counts(&*env.fs, dir, &replayed)?);
     Ok(unchanged.then(|| (opening.finish_read_only(began), report)))
 }
 
@@ -109,14 +112,6 @@ impl Look {
     fn is_still_true(&self, env: &Env, dir: &Path) -> Result<bool> {
         let loaded = manifest::load(&*env.fs, dir)?;
         Ok(loaded.is_some_and(|loaded| Look::of(&loaded) == *self))
-    }
-}
-
-/// Whether nobody says now that the log which was read last ends before the place up to which it was read.
-pub(super) fn ends_stand(env: &Env, dir: &Path, replayed: &Replayed) -> Result<bool> {
-    match replayed.logs.last() {
-        Some(last) => wal::still_reaches(&*env.fs, dir, &last.end),
-        None => Ok(true),
     }
 }
 

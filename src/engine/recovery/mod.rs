@@ -3,16 +3,16 @@
 //! ```text
 //! 1  lock the directory                                             (not when read-only)
 //! 2  CURRENT -> manifest -> catalog; open every SST and check that it is the one described
-//! 3  replay the logs into memtables, without what is in SSTs already
+//! 3  replay the logs into memtables, without what is in SSTs already; what does not fit becomes new SSTs (`spill`)
 //! 4  new log; it takes all frames that are not proven to be on the medium (see below), synced
-//! 5  new manifest with the whole state, the ends of the old logs and the number of the new one; CURRENT  <- point of no return
+//! 5  new manifest with the whole state, the SSTs of 3, the ends of the old logs and the number of the new one; CURRENT  <- point of no return
 //! 6  remove leftovers: files that no version names, logs whose frames are in the new one
 //! ```
 //!
 //! A read-only opening has its own order, in `beside`.
 //!
 //! Nothing is acknowledged before 5 is durable. A crash anywhere leaves a state that opens again: until CURRENT changes the
-//! old manifest and the old logs are untouched, the new log only repeats what they hold, and afterwards the new manifest
+//! old manifest and the old logs are untouched, the new log and new SSTs only repeat what they hold, and afterwards the new manifest
 //! names the same files.
 //!
 //! **What recovery believes.** The database may have been closed because a sync had failed, in this boot of the machine. The
@@ -45,6 +45,7 @@ mod beside;
 mod directory;
 mod opening;
 mod resume;
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,8 @@ pub(crate) struct RecoveryReport {
     pub(crate) torn_log_bytes: u64,
     /// Entries replayed from the log.
     pub(crate) replayed: u64,
+    /// Flushes in the middle of the replay.
+    pub(crate) flushes: u64,
     /// Bytes of the log that were skipped.
     pub(crate) skipped_log_bytes: u64,
     /// The damage that the user asked to go on without.
@@ -66,6 +69,7 @@ impl RecoveryReport {
         RecoveryReport {
             torn_log_bytes: replayed.torn_bytes,
             replayed: entries,
+            flushes: 0,
             skipped_log_bytes: replayed.skipped_bytes(),
             damage: replayed.dropped.clone(),
         }
@@ -94,10 +98,16 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     };
     let mut tables = Tables::new(&env, &options);
     let mut opening = Opening::new(env, dir, options, loaded, &mut tables)?;
-    let replayed = opening.replay()?;
-    let report = RecoveryReport::new(&replayed, opening.replayed);
+    let mut spill = opening.spill(&names);
+    let replayed = opening
+        .replay(Some(&mut spill))
+        .inspect_err(|_| spill.discard(dir))?;
+    let report = RecoveryReport {
+        flushes: spill.flushes,
+        ..RecoveryReport::new(&replayed, opening.replayed)
+    };
     drop(tables);
-    let core = opening.finish(&names, replayed, Some(lock))?;
+    let core = opening.finish(&names, replayed, spill, Some(lock))?;
     Ok((core, report))
 }
 

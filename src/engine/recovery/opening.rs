@@ -1,10 +1,12 @@
-//! [`Opening`]: SSTs are opened, logs are replayed. Changes nothing on disk.
+//! [`Opening`]: SSTs are opened, logs are replayed. Changes nothing that is there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::directory::Listing;
+use super::spill::{Spill, freeze};
 use crate::engine::commit::apply_ops;
 use crate::engine::core::{ActiveTable, Core, Parts, WriteState};
 use crate::engine::keyspace::KeyspaceCore;
@@ -16,6 +18,7 @@ use crate::engine::versions::ManifestState;
 use crate::env::{Env, Lock};
 use crate::manifest::{Catalog, FileMeta, Loaded};
 use crate::memtable::{Memtable, SortedTable};
+use crate::names::FileKind;
 use crate::options::Options;
 use crate::planted::{self, Bug};
 use crate::sst::{SortOrder, SstReadOptions};
@@ -128,8 +131,9 @@ impl Opening {
         })
     }
 
-    /// Replays the logs into the memtables.
-    pub(super) fn replay(&mut self) -> Result<Replayed> {
+    /// Replays the logs into the memtables. With a `spill`, what does not fit into memory becomes SSTs; without one (a read-only opening
+    /// changes nothing on disk) all that is unflushed is held.
+    pub(super) fn replay(&mut self, mut spill: Option<&mut Spill>) -> Result<Replayed> {
         let options = ReplayOptions {
             floor: self.catalog.log_floor,
             // Numbers may be left out (a failed creation uses one up); the chain of headers covers what lies between.
@@ -140,14 +144,20 @@ impl Opening {
         let (catalog, writes, replayed) = (&self.catalog, &mut self.writes, &mut self.replayed);
         let write_buffer_size = self.options.write_buffer_size;
         let (dir, (manifest, manifest_end)) = (&self.dir, &self.source);
+        // The keyspaces that a frame writes to.
+        let mut touched = Vec::new();
         let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
             let mut unknown = None;
+            touched.clear();
             apply_ops(writes, first_seq, payload.ops(), |id, seq| {
                 let wanted = is_wanted(catalog, id, seq).unwrap_or_else(|id| {
                     unknown = Some(id);
                     false
                 });
                 *replayed += u64::from(wanted);
+                if wanted && touched.last() != Some(&id) {
+                    touched.push(id);
+                }
                 wanted
             })?;
             if let Some(id) = unknown {
@@ -159,18 +169,32 @@ impl Opening {
                 ));
             }
             let last = payload.last_seq();
-            for active in writes.active.values_mut() {
-                if active.table.memory_usage() as u64 >= write_buffer_size
-                    && let Some(min_seq) = active.min_seq.take()
+            for id in &touched {
+                if writes.note_bytes(*id) >= write_buffer_size
+                    && let Some(keyspace) = freeze(writes, *id, last)
+                    && let Some(spill) = &mut spill
                 {
-                    active.table = active.keyspace.rotate(min_seq, last);
+                    spill.note_frozen(&keyspace);
                 }
             }
-            Ok(())
+            match &mut spill {
+                Some(spill) => spill.make_room(dir, writes, last),
+                None => Ok(()),
+            }
         })?;
         let next_in_log = found.last_seq + u64::from(!planted::is(Bug::NumbersResumedTooLow));
         self.writes.next_seq = self.writes.next_seq.max(next_in_log);
         Ok(found)
+    }
+
+    /// What keeps the replay of a writer's opening within the memory limit.
+    pub(super) fn spill(&self, names: &Listing) -> Spill {
+        let highest = names.highest(|kind| match kind {
+            FileKind::Sst(number) => Some(number),
+            _ => None,
+        });
+        let first = self.catalog.next_file_number.max(highest.saturating_add(1));
+        Spill::new(&self.env, &self.options, &self.memory, &self.trash, first)
     }
 
     /// `began`: when the reading of this state began.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::directory::Listing;
 use super::opening::Opening;
+use super::spill::Spill;
 use crate::engine::core::Core;
 use crate::engine::versions::ManifestState;
 use crate::env::{Lock, Priority};
-use crate::manifest::{Catalog, CommitError, Edit, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Manifest, Record};
 use crate::names::{self, FileKind};
 use crate::record_log::LogKind;
 use crate::wal::{self, Replayed, WalOptions};
@@ -24,6 +25,7 @@ impl Opening {
         mut self,
         names: &Listing,
         replayed: Replayed,
+        spill: Spill,
         lock: Option<Box<dyn Lock>>,
     ) -> Result<Arc<Core>> {
         // A new database has its manifest first: files without one are never taken for a beginning.
@@ -33,17 +35,16 @@ impl Opening {
         } else {
             None
         };
-        let log_number = replayed
-            .next_number
-            .max(self.catalog.log_known + 1)
-            .max(self.catalog.log_floor);
+        // Above all that the manifest names, too.
+        let log_number = replayed.next_number;
         let wal_options = WalOptions {
             max_file_size: (self.options.max_log_size / LOG_FILES).clamp(4 << 10, MAX_LOG_FILE),
             medium: self.options.log_medium,
         };
-        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)?;
+        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
+            .inspect_err(|_| spill.discard(&self.dir))?;
         self.writes.log_number = log_number;
-        let mut found = Edit::default();
+        let mut found = spill.edit(self.writes.next_seq - 1);
         for kept in &log.kept {
             found.push(Record::LogEnd(kept.end.clone()));
         }
@@ -52,11 +53,6 @@ impl Opening {
         found.push(Record::LogFloor(floor));
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
-        let highest_file = names.highest(|kind| match kind {
-            FileKind::Sst(number) => Some(number),
-            _ => None,
-        });
-        found.push(Record::NextFileNumber(highest_file.saturating_add(1)));
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
@@ -105,7 +101,7 @@ impl Opening {
     }
 
     /// Deletes what a crash left behind: files with our names, in our format, that nothing refers to. What can't be deleted
-    /// stays, and does no harm.
+    /// stays, and does no harm. `names` were listed before the manifest that is in force now was created: all in it are older.
     fn remove_leftovers<'l>(
         &self,
         names: &Listing,

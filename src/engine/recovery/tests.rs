@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::beside::ends_stand;
 use super::opening::Tables;
 use crate::env::Env;
 use crate::env::sim::{Effect, Op, SimEnv};
@@ -191,9 +190,9 @@ fn what_a_reader_has_read_of_the_log_does_not_stand_when_the_file_has_gone() {
     make_log(&env, &[1]);
     let dir = Path::new(DIR);
     let replayed = wal::replay(&*env.fs, dir, &ReplayOptions::default(), &mut |_, _| Ok(())).unwrap();
-    assert!(ends_stand(&env, dir, &replayed).unwrap());
+    assert!(wal::still_counts(&*env.fs, dir, &replayed).unwrap());
     sim.remove_file("/db/000001.log").unwrap();
-    assert!(!ends_stand(&env, dir, &replayed).unwrap());
+    assert!(!wal::still_counts(&*env.fs, dir, &replayed).unwrap());
 }
 
 #[test]

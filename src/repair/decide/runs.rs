@@ -227,17 +227,7 @@ impl Plan {
             if let Some(what) = out.get(&number) {
                 (file.fate, file.what) = (Fate::Replaced, what.clone());
             } else if !repair.report.lost.iter().any(|loss| loss.path == file.path) {
-                losses.push(Loss {
-                    path: file.path.clone(),
-                    offset: 0,
-                    len: 0,
-                    keyspace: None,
-                    from_key: None,
-                    to_key: None,
-                    entries: None,
-                    numbers: None,
-                    what: file.what.clone(),
-                });
+                losses.push(Loss::of(file.path.clone(), file.what.clone()));
             }
         }
         self.any_lost |= !losses.is_empty();
@@ -269,15 +259,13 @@ impl Plan {
                 .next_back();
             let after = run.iter().filter(|other| *other > number).find_map(bounds);
             losses.push(Loss {
-                path: names::sst(repair.source, *number),
-                offset: 0,
-                len: 0,
                 keyspace: Some(keyspace),
                 from_key: before.map(|(_, max)| max),
                 to_key: after.map(|(min, _)| min),
-                entries: None,
-                numbers: None,
-                what: "the file is missing, or nothing in it can be read".into(),
+                ..Loss::of(
+                    names::sst(repair.source, *number),
+                    "the file is missing, or nothing in it can be read",
+                )
             });
         }
         for loss in losses {
@@ -299,15 +287,12 @@ impl Plan {
         let properties = self.ssts.get(&newest).and_then(|found| found.properties.as_ref());
         let from_key = properties.map(|properties| properties.max_key.clone());
         repair.report.lost.push(Loss {
-            path: names::sst(repair.source, newest),
-            offset: 0,
-            len: 0,
             keyspace: Some(keyspace),
             from_key,
-            to_key: None,
-            entries: None,
-            numbers: None,
-            what: "the files that the same compaction wrote after this one are missing".into(),
+            ..Loss::of(
+                names::sst(repair.source, newest),
+                "the files that the same compaction wrote after this one are missing",
+            )
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn sample(compression: Compression) -> (Vec<Entry>, Vec<u8>) {
+fn sample(compression: Compression, partition_size: u32) -> (Vec<Entry>, Vec<u8>) {
     let mut random = Random(17);
     let mut entries = Vec::new();
     for i in 0..60u64 {
@@ -16,11 +16,20 @@ fn sample(compression: Compression) -> (Vec<Entry>, Vec<u8>) {
         &entries,
         &SstOptions {
             compression,
+            partition_size,
             ..tiny()
         },
     );
     (entries, bytes)
 }
+
+/// In one piece, and in many partitions, with and without compression.
+const KINDS: [(Compression, u32); 4] = [
+    (Compression::None, 32 << 10),
+    (Compression::Lz4, 32 << 10),
+    (Compression::None, 64),
+    (Compression::Lz4, 200),
+];
 
 fn is_typed<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Corruption { .. } | Error::NewerFormat { .. }))
@@ -52,8 +61,8 @@ fn all_answers_are_right(bytes: &[u8], entries: &[Entry], access: Access) -> boo
 
 #[test]
 fn every_flipped_byte_is_noticed_and_never_gives_a_wrong_answer() {
-    for compression in CODECS {
-        let (entries, bytes) = sample(compression);
+    for (compression, partition_size) in KINDS {
+        let (entries, bytes) = sample(compression, partition_size);
         assert!(!all_answers_are_right(&bytes, &entries, Access::Mapped));
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
@@ -70,7 +79,7 @@ fn every_flipped_byte_is_noticed_and_never_gives_a_wrong_answer() {
 
 #[test]
 fn a_file_cut_at_any_length_does_not_open() {
-    let (_, bytes) = sample(Compression::Lz4);
+    let (_, bytes) = sample(Compression::Lz4, 64);
     for len in 0..bytes.len() {
         for access in BOTH {
             assert!(is_typed(&open(&bytes[..len], access)), "cut to {len}");
@@ -151,7 +160,7 @@ fn a_flipped_byte_in_a_raw_carry_over_is_noticed_on_the_way() {
 
 #[test]
 fn errors_name_file_and_offset() {
-    let (_, mut bytes) = sample(Compression::None);
+    let (_, mut bytes) = sample(Compression::None, 64);
     let block = open(&bytes, Access::Mapped).unwrap().blocks().unwrap()[0];
     bytes[block.offset as usize + 50] ^= 1;
     let error = get(
@@ -169,9 +178,9 @@ fn errors_name_file_and_offset() {
 
 #[test]
 fn a_file_of_a_newer_release_is_named_as_such() {
-    let (_, bytes) = sample(Compression::Lz4);
+    let (_, bytes) = sample(Compression::Lz4, 32 << 10);
     let footer_at = bytes.len() - super::super::footer::FOOTER_LEN;
-    for (at, value) in [(8, 4), (12, 1)] {
+    for (at, value) in [(8, 5), (12, 1)] {
         let mut newer = bytes.clone();
         newer[footer_at + at] = value;
         let crc = crc32fast::hash(&newer[footer_at..bytes.len() - 4]);
@@ -203,10 +212,27 @@ fn reseal(bytes: &mut [u8], blocks: &[BlockInfo], sections: &[(&str, u64, u32)])
         bytes[start + 12..start + 16].copy_from_slice(&crc);
     }
     let footer_at = bytes.len() - 128;
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (count, page) = (blocks.len(), word(bytes, footer_at + 120));
+    let table = sections[3].1 as usize;
+    let sums_len = match page {
+        0 => 0,
+        page => count.div_ceil(page) * 4,
+    };
+    for (number, from) in (0..count).step_by(page.max(1)).enumerate() {
+        let at = |place: usize| table + sums_len + place * 8;
+        let (from, to) = (at(from), at((from.saturating_add(page)).min(count)));
+        let Some(places) = bytes.get(from..to) else { break };
+        let crc = crc_of(&[&identity, places]);
+        if page > 0 && table + number * 4 + 4 <= footer_at {
+            bytes[table + number * 4..][..4].copy_from_slice(&crc);
+        }
+    }
     for (i, (_, offset, len)) in sections.iter().enumerate() {
+        let len = if i == 3 { sums_len as u32 } else { *len };
         let crc = crc_of(&[
             &identity,
-            &bytes[*offset as usize..*offset as usize + *len as usize],
+            &bytes[*offset as usize..(*offset as usize + len as usize).min(footer_at)],
         ]);
         bytes[footer_at + 48 + i * 16 + 12..][..4].copy_from_slice(&crc);
     }
@@ -243,8 +269,8 @@ fn exercise(bytes: &[u8], entries: &[Entry], access: Access) -> bool {
 #[test]
 fn hostile_bytes_with_right_checksums_neither_panic_nor_hang() {
     let mut random = Random(23);
-    for compression in CODECS {
-        let (entries, bytes) = sample(compression);
+    for (compression, partition_size) in KINDS {
+        let (entries, bytes) = sample(compression, partition_size);
         let sst = open(&bytes, Access::Mapped).unwrap();
         let (blocks, sections) = (sst.blocks().unwrap(), sst.sections());
         let mut same = bytes.clone();

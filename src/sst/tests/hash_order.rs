@@ -32,7 +32,11 @@ fn built(entries: Vec<Entry>, options: &SstOptions) -> (Vec<Entry>, Arc<Sst>, Ar
 
 #[test]
 fn a_look_up_reads_one_key_block() {
-    let (entries, sst, file) = built(rows(100_000, 16), &options(STRONG));
+    let one_piece = SstOptions {
+        partition_size: 1 << 20,
+        ..options(STRONG)
+    };
+    let (entries, sst, file) = built(rows(100_000, 16), &one_piece);
     let before = file.reads();
     for (sort_key, ..) in entries.iter().step_by(10) {
         assert!(get(&sst, STRONG.key_of(sort_key), 1).unwrap().is_some());

@@ -55,6 +55,7 @@ fn options(random: &mut Random) -> SstOptions {
             2 => SortOrder::Hash { seed: 7 },
             _ => WEAK,
         },
+        partition_size: [64, 200, 32 << 10][random.below(3) as usize],
     }
 }
 

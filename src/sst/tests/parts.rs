@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Hundreds of key blocks: the versions of one key go on over the borders of parts.
-fn many_blocks() -> (Vec<Entry>, Vec<u8>) {
+/// Hundreds of key blocks: the versions of one key go on over the borders of parts, and of partitions.
+fn many_blocks(partition_size: u32) -> (Vec<Entry>, Vec<u8>) {
     let mut entries: Vec<Entry> = (0..200u32)
         .map(|i| (format!("a{i:05}").into_bytes(), 5, Some(vec![b'v'; 60])))
         .collect();
@@ -12,6 +12,7 @@ fn many_blocks() -> (Vec<Entry>, Vec<u8>) {
     let options = SstOptions {
         key_block_size: 64,
         value_block_size: 64,
+        partition_size,
         ..SstOptions::default()
     };
     let (bytes, _) = write(&entries, &options);
@@ -20,7 +21,13 @@ fn many_blocks() -> (Vec<Entry>, Vec<u8>) {
 
 #[test]
 fn parts_add_up_to_the_whole_file_in_any_order() {
-    let (entries, bytes) = many_blocks();
+    for partition_size in [64, 500, 32 << 10] {
+        parts_add_up(partition_size);
+    }
+}
+
+fn parts_add_up(partition_size: u32) {
+    let (entries, bytes) = many_blocks(partition_size);
     let sst = open(&bytes, Access::Pread).unwrap();
     let verification = sst.verification().unwrap();
     let count = verification.key_parts();
@@ -42,7 +49,7 @@ fn parts_add_up_to_the_whole_file_in_any_order() {
 
 #[test]
 fn parts_in_another_order_or_missing_are_noticed() {
-    let (_, bytes) = many_blocks();
+    let (_, bytes) = many_blocks(500);
     let sst = open(&bytes, Access::Pread).unwrap();
     let check = |change: fn(&mut Vec<PartReport>)| {
         let verification = sst.verification().unwrap();

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn end_of(wal: &Wal) -> crate::record_log::LogEnd {
-    wal.pin(0).files.pop().unwrap().end
-}
-
 #[test]
 fn a_pinned_log_stays_until_the_last_pin_goes() {
     let (sim, env) = machine();
@@ -32,36 +28,55 @@ fn a_pinned_log_stays_until_the_last_pin_goes() {
     assert_eq!(sim.list().len(), 2);
 }
 
+/// Both media, with files of a few groups.
+const MEDIA: [WalOptions; 2] = [WalOptions::plain(600), WalOptions::mapped(600)];
+
 #[test]
-fn the_end_up_to_which_a_log_was_read_stands_until_a_successor_or_a_cut_says_otherwise() {
-    let (sim, env) = machine();
-    let wal = new_wal(&env, OPTIONS);
-    append(&wal, 1).unwrap();
-    let good = end_of(&wal);
-    let mut beyond = good.clone();
-    beyond.offset += 10;
-    let reaches = |end: &crate::record_log::LogEnd| still_reaches(&*env.fs, db(), end).unwrap();
-    assert!(reaches(&good));
-    assert!(!reaches(&beyond), "cut off");
-    // A group fails, and its frames can't be cut off.
-    sim.fail_matching(Some(Io::SetLen), ".log", 1, ErrorKind::Other, Effect::Nothing);
-    sim.fail_matching(Some(Io::Write), ".log", 1, ErrorKind::Other, Effect::Partial);
-    assert!(append(&wal, 2).is_err());
-    beyond.offset = sim.file_len(log_path(1)).unwrap();
-    assert!(
-        beyond.offset > good.offset,
-        "the prefix that was written is not empty"
-    );
-    assert!(reaches(&beyond), "nobody can tell yet");
-    wal.revive().unwrap();
-    assert!(reaches(&good) && !reaches(&beyond), "the successor tells");
-    let mut other = good.clone();
-    other.identity[0] ^= 1;
-    assert!(!reaches(&other));
-    append(&wal, 3).unwrap();
-    assert!(reaches(&good) && reaches(&end_of(&wal)));
-    wal.remove_below(2).unwrap();
-    assert!(!reaches(&good), "it is gone, and nobody can tell any more");
+fn what_was_read_counts_until_its_last_frame_is_gone_or_a_successor_says_otherwise() {
+    for options in MEDIA {
+        let (sim, env) = machine();
+        let wal = new_wal(&env, options);
+        append(&wal, 1).unwrap();
+        append(&wal, 2).unwrap();
+        let read = || recover_with(&env, &ReplayOptions::default()).unwrap().1;
+        let counts = |read: &Replayed| still_counts(&*env.fs, db(), read).unwrap();
+        let good = read();
+        assert!(counts(&good));
+        // The last frame of a failed group is cut off; of a mapped file the length stays as it is.
+        let path = log_path(1);
+        let (whole, frame) = (
+            sim.read_file(&path).unwrap(),
+            good.last_frame.unwrap().offset as usize,
+        );
+        let mut without = whole.clone();
+        match options.medium {
+            LogMedium::Plain => without.truncate(frame),
+            LogMedium::Auto => without[frame..frame + 9].fill(0),
+        }
+        sim.write_file(&path, &without).unwrap();
+        assert!(!counts(&good), "cut off");
+        sim.write_file(&path, &whole).unwrap();
+        append(&wal, 3).unwrap();
+        assert!(counts(&good), "it has grown");
+        let mut beyond = read();
+        beyond.logs[0].end.offset += 10;
+        assert!(counts(&beyond), "nobody can tell yet");
+        let last = read();
+        for seq in 4.. {
+            append(&wal, seq).unwrap();
+            if wal.current_number() > 1 {
+                break;
+            }
+            beyond = read();
+            beyond.logs[0].end.offset += 10;
+        }
+        assert!(counts(&last) && !counts(&beyond), "the successor tells");
+        let mut other = last.clone();
+        other.logs[0].end.identity[0] ^= 1;
+        assert!(!counts(&other));
+        wal.remove_below(2).unwrap();
+        assert!(!counts(&last), "it is gone, and nobody can tell any more");
+    }
 }
 
 #[test]
@@ -114,13 +129,13 @@ fn a_log_that_can_not_be_opened_is_an_error_and_a_directory_is_no_successor() {
     let (sim, env) = machine();
     let wal = new_wal(&env, OPTIONS);
     append(&wal, 1).unwrap();
-    let end = end_of(&wal);
+    let read = recover_with(&env, &ReplayOptions::default()).unwrap().1;
     env.fs.create_dir_all(&log_path(9)).unwrap();
-    assert!(still_reaches(&*env.fs, db(), &end).unwrap());
+    assert!(still_counts(&*env.fs, db(), &read).unwrap());
     let kind = ErrorKind::PermissionDenied;
     sim.fail_matching(Some(Io::Open), "000001.log", 1, kind, Effect::Nothing);
     assert!(matches!(
-        still_reaches(&*env.fs, db(), &end),
+        still_counts(&*env.fs, db(), &read),
         Err(Error::Io { .. })
     ));
 }

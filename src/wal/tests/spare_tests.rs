@@ -38,7 +38,10 @@ fn an_obsolete_file_becomes_the_next_one_and_only_new_frames_replay() {
     assert!(stats.count(Io::Create) <= 5, "{stats:?}");
     assert_eq!(
         wal.bytes_on_disk(),
-        files(&sim).iter().map(|path| sim.file_len(path).unwrap()).sum()
+        files(&sim)
+            .iter()
+            .map(|path| sim.file_len(path).unwrap())
+            .sum::<u64>()
     );
     sim.crash(CrashStyle::KeepAll);
     let options = ReplayOptions {
@@ -103,6 +106,25 @@ fn a_full_disk_is_no_hindrance_to_a_file_that_is_used_again() {
     assert_eq!(wal.current_number(), number + 1, "the spare file took some more");
     sim.set_capacity(None);
     append(&wal, seq + 1).unwrap();
+}
+
+#[test]
+fn room_that_was_given_back_is_kept_again_from_the_next_append_on() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    write(&wal, 30, &mut 1).unwrap();
+    let spare = db().join(UNFINISHED_LOG);
+    let is_there = || files(&sim).contains(&spare);
+    assert!(is_there());
+    wal.give_back_spare();
+    assert!(!is_there());
+    wal.remove_below(wal.current_number()).unwrap();
+    assert!(!is_there(), "nothing is kept while nothing is written");
+    for seq in 31..60 {
+        append(&wal, seq).unwrap();
+    }
+    wal.remove_below(wal.current_number()).unwrap();
+    assert!(is_there());
 }
 
 /// The table in `spare`: whatever the power cuts off, each file is the log's, or a leftover that the next opening removes.

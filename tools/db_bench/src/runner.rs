@@ -146,6 +146,7 @@ impl<'a> Runner<'a> {
         }
         match benchmark.kind {
             Kind::Told(text) => self.tell(text).map(|()| None),
+            Kind::Sustained => self.sustained(&item.name).map(|()| None),
             Kind::Measured {
                 run: work,
                 beside,
@@ -162,12 +163,38 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Ends the run with a failure where the engine has not kept what it promises.
+    fn sustained(&mut self, name: &str) -> Outcome<()> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let seed = self.config.seed.wrapping_add(self.threads_started);
+        self.threads_started += 2 * self.config.threads as u64;
+        let report = workloads::sustained::run(self.config, database, seed)
+            .map_err(|failure| Failure(format!("{name}: {failure}")))?;
+        // It has switched them on.
+        if !self.config.latencies {
+            database.db.set_latencies(false);
+        }
+        self.console.text(&report.text)?;
+        if report.held {
+            Ok(())
+        } else {
+            Err(Failure(format!(
+                "{name}: writers were held back, see the verdict"
+            )))
+        }
+    }
+
     fn tell(&mut self, text: Text) -> Outcome<()> {
         let Some(database) = &self.database else {
             return Ok(());
         };
         let metrics = database.db.metrics();
         let text = match text {
+            Text::Stats if self.config.latencies => {
+                format!("{}\n** Packstone **\n{metrics}", self.uptime.tell(&metrics))
+            }
             Text::Stats => self.uptime.tell(&metrics),
             Text::Levels => report::levels_text(&metrics),
             Text::Files => report::files_text(&database.keyspaces),

@@ -80,9 +80,59 @@ fn flags_of_rocksdb_are_ignored_with_one_warning() {
 }
 
 #[test]
+fn sustained_prints_what_its_verdict_rests_on() {
+    let output = Bench::new().run(
+        "--benchmarks=fillrandom,sustained,stats --num=20000 --sustained_seconds=1 --write_buffer_size=262144 \
+         --target_file_size_base=262144 --latencies",
+    );
+    // Times don't decide here: on a busy machine it may well be missed.
+    let held = output.stdout.contains("verdict: held: ");
+    assert_ne!(
+        held,
+        output.stdout.contains("verdict: missed: "),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(output.status, i32::from(!held), "{}", output.stderr);
+    for figure in [
+        "phase 1, ",
+        "sustained rate: ",
+        "settled after ",
+        "phase 2, at 70 % of it, ",
+        "  accepted ",
+        "  debt ",
+        "  background ",
+        "  write_buffered ",
+        "  stall: memtables ",
+        "  stall: level 0 ",
+        "  stall: debt ",
+        "  stall: memory ",
+        "  new log file ",
+        "  longest write ",
+        "  machine: of ",
+    ] {
+        let lines = output.stdout.lines().filter(|line| line.starts_with(figure));
+        let least = if figure.starts_with("  ") { 2 } else { 1 };
+        assert!(lines.count() >= least, "{figure}\n{}", output.stdout);
+    }
+    // Both phases have written: the engine has timed it.
+    for line in output
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("  write_buffered "))
+    {
+        let count = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        assert!(count > 0, "{line}");
+    }
+    // A run that ends with a verdict that is missed ends there.
+    assert_eq!(held, output.stdout.contains("latency (us)"), "{}", output.stdout);
+}
+
+#[test]
 fn help_names_every_benchmark_and_fits_its_width() {
     let output = Bench::new().ok("--help");
     for name in MEASURED.iter().chain(&[
+        "sustained",
         "stats",
         "levelstats",
         "sstables",

@@ -100,6 +100,9 @@ pub(crate) struct Config {
     pub(crate) filter: bool,
     pub(crate) background_threads: usize,
     pub(crate) access: Access,
+    pub(crate) sustained_time: Duration,
+    pub(crate) sustained_percent: u64,
+    pub(crate) latencies: bool,
     pub(crate) histogram: bool,
     pub(crate) statistics: bool,
     pub(crate) stats_interval: u64,
@@ -247,6 +250,9 @@ impl Config {
             } else {
                 Access::Pread
             },
+            sustained_time: Duration::from_secs(v.count("sustained_seconds")),
+            sustained_percent: v.count("sustained_percent"),
+            latencies: v.bool("latencies"),
             histogram: v.bool("histogram"),
             statistics: v.bool("statistics"),
             stats_interval: v.count("stats_interval"),
@@ -306,6 +312,7 @@ impl Config {
             .max_file_size(self.max_file_size)
             .background_threads(self.background_threads)
             .access(self.access)
+            .latencies(self.latencies)
             .create_if_missing(!self.readonly);
         if self.max_log_size > 0 {
             options = options.max_log_size(self.max_log_size.max(4 << 10));

@@ -206,6 +206,18 @@ pub(crate) const GROUPS: &[Group] = &[
                 "seekrandom goes backwards",
             ),
             flag(
+                "sustained_seconds",
+                POSITIVE,
+                "600",
+                "Seconds of each of the two phases of sustained (ours)",
+            ),
+            flag(
+                "sustained_percent",
+                Kind::Int(1, 1000),
+                "70",
+                "Pace of sustained's second phase, in percent of the rate that the first found (ours)",
+            ),
+            flag(
                 "benchmark_write_rate_limit",
                 COUNT,
                 "0",
@@ -319,6 +331,12 @@ pub(crate) const GROUPS: &[Group] = &[
         flags: &[
             flag("histogram", Kind::Bool, "false", "Print latencies"),
             flag("statistics", Kind::Bool, "false", "Print counters at the end"),
+            flag(
+                "latencies",
+                Kind::Bool,
+                "false",
+                "Let the engine time what it does; stats then prints its own table too (ours)",
+            ),
             flag(
                 "stats_interval",
                 COUNT,

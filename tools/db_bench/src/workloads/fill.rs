@@ -87,6 +87,16 @@ fn put_batch(
     Ok(bytes)
 }
 
+/// Writes random keys, one by one or in a batch. Returns bytes of keys and values.
+pub(super) fn write_random(worker: &mut Worker<'_>, entries: u64) -> Outcome<u64> {
+    let num = worker.task.num;
+    if entries == 1 {
+        let number = worker.random.below(num);
+        return worker.put(number, None);
+    }
+    put_batch(worker, entries, &mut |worker| worker.random.below(num))
+}
+
 pub(super) fn delete_sequential(worker: &mut Worker<'_>) -> Outcome<()> {
     delete(worker, true)
 }

@@ -8,6 +8,7 @@ mod mixed;
 mod mixgraph;
 mod read;
 mod scan;
+pub(crate) mod sustained;
 mod table;
 mod task;
 #[cfg(test)]

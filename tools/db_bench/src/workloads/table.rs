@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     },
     /// Prints what it says.
     Told(Text),
+    /// Goes its own way, and prints a verdict: see `sustained`.
+    Sustained,
 }
 
 pub(crate) struct Benchmark {
@@ -304,6 +306,14 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         ycsb::f,
         Message::Ycsb,
     )),
+    Benchmark {
+        kind: Kind::Sustained,
+        ..told(
+            "sustained",
+            "Find the rate of random writes with flat debt, and the stalls at 70 % of it; a verdict",
+            Text::Stats,
+        )
+    },
     alone("compact", "Merge everything into one level", meta::compact),
     alone("flush", "Write memtables to SSTs", meta::flush),
     alone(

@@ -17,23 +17,35 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FilterArgs) -> Result<(), Fail> {
         };
         let path = item.path.display();
         let keys = sst.properties().key_count;
-        let Some(tables) = sst.filter_layout() else {
+        let pieces = sst.filter_pieces();
+        if pieces == 0 {
             ctx.out.line(format_args!("{path}: no filter; {keys} keys"))?;
             let object = json!({
                 "file": path.to_string(), "keys": keys, "filter": false, "bytes": 0, "bits_per_key": 0.0,
-                "probes": 0, "false_positives": 0, "rate": 1.0, "tables": [],
+                "probes": 0, "false_positives": 0, "rate": 1.0, "partitions": 0, "tables": [],
             });
             ctx.out.record("filter", object)?;
             continue;
-        };
-        let sections = sst.sections();
-        let filter = sections.iter().find(|(name, _, _)| *name == "filter");
-        let bytes = filter.map_or(0, |(_, _, len)| u64::from(*len));
+        }
         // A random hash is that of a key of the file once in 2^64 / keys tries: never.
-        let mut hashes = Hashes(0);
-        let hits = (0..args.probes)
-            .filter(|_| sst.may_contain(hashes.next()))
-            .count() as u64;
+        let (mut hashes, mut bytes, mut hits) = (Hashes(0), 0, 0u64);
+        let mut tables = Vec::new();
+        for number in 0..pieces {
+            let piece = match sst.filter_piece(number) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => continue,
+                Err(error) => {
+                    ctx.out.problem(&error);
+                    continue;
+                }
+            };
+            bytes += piece.stored_len();
+            tables.extend(piece.tables());
+            // Each piece gets its share of the probes, all of them together as many as were asked for.
+            let before = |number: u32| args.probes * u64::from(number) / u64::from(pieces);
+            let probes = before(number + 1) - before(number);
+            hits += (0..probes).filter(|_| piece.may_contain(hashes.next())).count() as u64;
+        }
         let bits = if keys == 0 {
             0.0
         } else {
@@ -49,6 +61,9 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FilterArgs) -> Result<(), Fail> {
             args.probes,
             rate * 100.0
         ))?;
+        if sst.partitions() > 0 {
+            ctx.out.line(format_args!("  {} partitions", sst.partitions()))?;
+        }
         for table in &tables {
             let (slots, remainder) = (table.slots, table.remainder_bits);
             ctx.out.line(format_args!(
@@ -61,7 +76,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FilterArgs) -> Result<(), Fail> {
             .collect();
         let object = json!({
             "file": path.to_string(), "keys": keys, "filter": true, "bytes": bytes, "bits_per_key": bits,
-            "probes": args.probes, "false_positives": hits, "rate": rate, "tables": tables,
+            "probes": args.probes, "false_positives": hits, "rate": rate, "partitions": sst.partitions(), "tables": tables,
         });
         ctx.out.record("filter", object)?;
     }

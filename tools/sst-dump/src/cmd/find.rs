@@ -211,7 +211,13 @@ fn in_sst(
         });
         Ok(())
     })?;
-    let passes = sst.may_contain(hash);
+    let passes = match sst.may_contain(key, hash) {
+        Ok(passes) => passes,
+        Err(error) => {
+            ctx.out.problem(&error);
+            true
+        }
+    };
     let bounds = json!({
         "file": file, "min_key": ctx.out.bytes(&p.min_key), "max_key": ctx.out.bytes(&p.max_key),
         "filter_passes": passes, "entries": entries,

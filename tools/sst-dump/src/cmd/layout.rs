@@ -37,6 +37,8 @@ pub(crate) fn kind_name(kind: BlockKind) -> &'static str {
         BlockKind::Key => "key block",
         BlockKind::Value => "value block",
         BlockKind::Medium => "medium value",
+        BlockKind::Filter => "filter partition",
+        BlockKind::Index => "index partition",
     }
 }
 

@@ -93,13 +93,17 @@ fn describe(out: &Out, change: &Change) -> (&'static str, String, Value) {
         Change::CreateKeyspace { id, name, settings } => (
             "create keyspace",
             format!(
-                "{id} '{name}', compression {:?}, key blocks {}, value blocks {}, filter {}",
-                settings.compression, settings.key_block_size, settings.value_block_size, settings.filter
+                "{id} '{name}', compression {:?}, key blocks {}, value blocks {}, filter {}, partitions {}",
+                settings.compression,
+                settings.key_block_size,
+                settings.value_block_size,
+                settings.filter,
+                settings.partition_size
             ),
             json!({
                 "keyspace": id, "name": name, "compression": format!("{:?}", settings.compression).to_lowercase(),
                 "key_block_size": settings.key_block_size, "value_block_size": settings.value_block_size,
-                "filter": settings.filter,
+                "filter": settings.filter, "partition_size": settings.partition_size,
             }),
         ),
         Change::DropKeyspace { id } => ("drop keyspace", id.to_string(), json!({ "keyspace": id })),

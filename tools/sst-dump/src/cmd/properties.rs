@@ -35,7 +35,9 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
             bytes as f64 / count as f64
         }
     };
-    let (index, filter) = (section("index"), section("filter"));
+    // In partitions or in one piece; with partitions the section has where they are.
+    let index = section("index") + p.index_blocks.stored_bytes;
+    let filter = section("filter") + p.filter_blocks.stored_bytes;
     let values = p.entry_count - p.tombstone_count.min(p.entry_count);
     let compression = if p.compression == 1 { "LZ4" } else { "none" };
     let (min_key, max_key) = (
@@ -87,6 +89,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         ),
         ("index block size", index.to_string()),
         ("filter block size", filter.to_string()),
+        ("# filter and index partitions", p.index_blocks.count.to_string()),
         ("table size", summary.file_size.to_string()),
         ("column family ID", p.keyspace.to_string()),
         ("largest sequence number", p.max_seq.to_string()),
@@ -113,6 +116,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         "raw_key_bytes": p.raw_key_bytes, "raw_value_bytes": p.raw_value_bytes,
         "key_blocks": totals(&p.key_blocks), "value_blocks": totals(&p.value_blocks),
         "medium_blocks": totals(&p.medium_blocks), "index_bytes": index, "filter_bytes": filter,
+        "filter_blocks": totals(&p.filter_blocks), "index_blocks": totals(&p.index_blocks),
         "order": order, "seed": seed,
         "min_seq": p.min_seq, "max_seq": p.max_seq, "min_key": min_key, "max_key": max_key, "replaces": p.replaces,
     });

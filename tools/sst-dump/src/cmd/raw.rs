@@ -77,15 +77,24 @@ fn dump(ctx: &mut Ctx, sst: &Arc<Sst>) -> Result<(), Fail> {
 
 fn filter(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
     title(ctx, "Filter Details")?;
-    match sst.filter_layout() {
-        None => ctx.out.line(format_args!("  no filter"))?,
-        Some(tables) => {
-            for table in tables {
-                let (slots, bits) = (table.slots, table.remainder_bits);
-                ctx.out.line(format_args!(
-                    "  quotient filter: {slots} slots, {bits} remainder bits"
-                ))?;
+    let pieces = sst.filter_pieces();
+    if pieces == 0 {
+        ctx.out.line(format_args!("  no filter"))?;
+    }
+    for number in 0..pieces {
+        let piece = match sst.filter_piece(number) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => continue,
+            Err(error) => {
+                ctx.out.problem(&error);
+                continue;
             }
+        };
+        for table in piece.tables() {
+            let (slots, bits) = (table.slots, table.remainder_bits);
+            ctx.out.line(format_args!(
+                "  quotient filter: {slots} slots, {bits} remainder bits"
+            ))?;
         }
     }
     Ok(ctx.out.line(format_args!(""))?)
