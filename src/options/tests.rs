@@ -13,7 +13,8 @@ fn stored_options_are_the_bytes_that_the_comment_says() {
         .compression(Compression::None)
         .value_block_size(64)
         .key_block_size(200)
-        .filter(false);
+        .filter(false)
+        .partition_size(65);
     let mut bytes = Vec::new();
     options.encode(&mut bytes);
     assert_eq!(bytes, [5, 1, 0, 2, 64, 3, 200, 1, 4, 0, 6, 65]);
