@@ -10,7 +10,8 @@
 //!    of its kind always may. Buffers are cut to what one job may have, so that this one fits as well, whatever the limit.
 //! 2. Flushes and compactions have parts of their own: a flush never waits behind a compaction, only behind other flushes.
 //! 3. A background job that does not fit waits for nothing: it is put aside, its thread goes on, and it is queued again when
-//!    something is given back. Whoever is put aside finds somebody running, so somebody will.
+//!    something is given back. Whoever is put aside finds somebody running, so somebody will. Who is begun again and finds
+//!    nothing to do (its keyspace has been dropped, say) lets the next one begin.
 //! 4. A merge is led by one job, which reserves for itself; each helper reserves for itself, too, or leaves its part to the others.
 //! 5. Callers of `compact_range` do wait; while one does, no compaction of the background begins.
 //!
@@ -24,6 +25,7 @@ use super::keyspace::{KeyspaceCore, Work};
 use super::memory::limit_of;
 use super::output::MAX_ENTRIES;
 use crate::Result;
+use crate::env::Priority;
 use crate::options::Options;
 use crate::sst::{MOST_GATHERED, MOST_WINDOW, SstOptions};
 use crate::sync::Mutex;
@@ -209,17 +211,27 @@ impl Core {
         }
     }
 
-    fn queue_one_aside(self: &Arc<Self>, work: Work) {
-        let next = {
-            let mut pool = self.budget.pool(work).lock();
-            if pool.callers > 0 {
-                return;
-            }
-            std::iter::from_fn(|| pool.aside.pop_front()).find_map(|keyspace| keyspace.upgrade())
-        };
-        if let Some(keyspace) = next {
-            self.begin_again(work, &keyspace);
+    /// Lets the first that was put aside begin again, as a job.
+    pub(super) fn queue_one_aside(self: &Arc<Self>, work: Work) {
+        let pool = self.budget.pool(work).lock();
+        if pool.callers > 0 || pool.aside.is_empty() {
+            return;
         }
+        drop(pool);
+        let priority = match work {
+            Work::Flush => Priority::High,
+            Work::Compaction => Priority::Low,
+        };
+        self.spawn_for_all(priority, move |core| {
+            let next = {
+                let mut pool = core.budget.pool(work).lock();
+                std::iter::from_fn(|| pool.aside.pop_front()).find_map(|keyspace| keyspace.upgrade())
+            };
+            // Held from here on, so that it does not vanish between being taken from the list and being begun.
+            if let Some(keyspace) = next {
+                core.begin_again(work, &keyspace);
+            }
+        });
     }
 
     /// Reserves for a caller, who waits until that fits.
@@ -249,8 +261,12 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::engine::memory::fitted;
+    use crate::engine::recovery;
+    use crate::env::sim::SimEnv;
 
     fn options(limit: u64, threads: usize) -> Options {
         fitted(Options::new().memory_limit(limit).background_threads(threads), 0)
@@ -283,6 +299,36 @@ mod tests {
             buffers.window(5, &SstOptions::default()),
             MOST_WINDOW.min((512 << 10) / 2 - blocks(&SstOptions::default()) / 2)
         );
+    }
+
+    /// A keyspace that was dropped while its job was put aside has nothing to do any more, and must not be the last to be begun.
+    #[test]
+    fn one_that_has_nothing_to_do_lets_the_next_begin() {
+        for work in [Work::Flush, Work::Compaction] {
+            for dropped in [0, 1, 2] {
+                let sim = SimEnv::new(1);
+                let options = Options::new().env(sim.env());
+                let db = options.clone().open("/db").unwrap();
+                let names = ["a", "b", "c"];
+                names.iter().for_each(|name| _ = db.keyspace(name).unwrap());
+                db.close().unwrap();
+                let (core, _) = recovery::open(Path::new("/db"), options, false).unwrap();
+                let reserved = core.reserve(work, u64::MAX / 2).unwrap();
+                let mut keyspaces = core.keyspace_cores();
+                keyspaces
+                    .iter()
+                    .for_each(|keyspace| core.put_aside(work, keyspace));
+                drop(reserved);
+                // Of these the job was queued, or the place in the list was left, when they went.
+                keyspaces.clear();
+                names[..dropped]
+                    .iter()
+                    .for_each(|name| core.drop_keyspace(name).unwrap());
+                sim.run_until_idle();
+                let pool = core.budget.pool(work).lock();
+                assert!(pool.aside.is_empty(), "{work:?} {dropped}: {pool:?}");
+            }
+        }
     }
 
     #[test]

@@ -49,7 +49,16 @@ impl Core {
         self.env.scheduler.go_on(priority, rest);
     }
 
-    /// The same for a job that concerns the whole database.
+    /// Runs `job` in the background, unless the database is closed by then.
+    pub(crate) fn spawn_for_all(
+        self: &Arc<Self>,
+        priority: Priority,
+        job: impl FnOnce(&Arc<Core>) + Send + 'static,
+    ) {
+        self.env.scheduler.spawn(priority, self.queued(job));
+    }
+
+    /// The same after a delay.
     pub(crate) fn spawn_for_all_after(
         self: &Arc<Self>,
         delay: Duration,

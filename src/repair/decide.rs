@@ -15,6 +15,7 @@ use crate::manifest::Catalog;
 use crate::names;
 use crate::options::KeyspaceOptions;
 use crate::types::{KeyspaceId, SeqNo};
+use crate::wal::Replayed;
 
 /// A keyspace of the target.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +47,8 @@ pub(super) struct Plan {
     /// Below this all numbers of SSTs have been used.
     pub(super) next_number: u64,
     pub(super) last_seq: SeqNo,
-    pub(super) holes: Vec<crate::wal::Hole>,
+    /// What the first reading of the logs has found.
+    pub(super) replayed: Replayed,
     /// A file is lost, and nobody knows whose: every keyspace counts as damaged.
     any_lost: bool,
 }
@@ -65,7 +67,7 @@ pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
         catalog: survey.catalog,
         hints: survey.hints,
         logs: survey.logs,
-        holes: Vec::new(),
+        replayed: Replayed::default(),
         any_lost: false,
     };
     for found in plan.ssts.values() {

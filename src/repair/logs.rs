@@ -34,12 +34,38 @@ fn options(plan: &Plan) -> ReplayOptions {
 }
 
 /// Hands on all batches of the logs, in order.
-pub(super) fn read(
+fn read(
     repair: &Repair<'_>,
     plan: &Plan,
     sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
 ) -> Result<Replayed> {
     wal::replay(&*repair.env.fs, repair.source, &options(plan), sink)
+}
+
+/// The same again. What was decided rests on the first reading, so the second one must say the same.
+///
+/// # Errors
+/// [`Error::Io`], if it does not: a medium that fails now and then, or somebody who writes.
+pub(super) fn read_again(
+    repair: &Repair<'_>,
+    plan: &Plan,
+    sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
+) -> Result<()> {
+    let (first, now) = (&plan.replayed, read(repair, plan, sink)?);
+    let same = first.last_seq == now.last_seq
+        && first.holes == now.holes
+        && first.torn_bytes == now.torn_bytes
+        && first.dropped.len() == now.dropped.len();
+    if same {
+        return Ok(());
+    }
+    let what = "the logs read differently the second time: the medium fails now and then, or somebody writes; copy the directory \
+                elsewhere and repair the copy";
+    Err(Error::io(
+        "read the logs of",
+        repair.source,
+        std::io::Error::other(what),
+    ))
 }
 
 /// Finds holes, and keyspaces that only the logs know.
@@ -54,7 +80,6 @@ pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()>
         Ok(())
     })?;
     plan.last_seq = plan.last_seq.max(replayed.last_seq);
-    plan.holes.clone_from(&replayed.holes);
     repair.report.torn_log_bytes = replayed.torn_bytes;
     let mut in_holes = 0;
     for hole in &replayed.holes {
@@ -68,6 +93,7 @@ pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()>
     }
     repair.report.torn_log_bytes = repair.report.torn_log_bytes.saturating_sub(in_holes);
     note_unholed(repair, &replayed);
+    plan.replayed = replayed;
     if plan.catalog.is_none() {
         judge_unfiled(repair, plan, &logged);
     }
@@ -109,8 +135,10 @@ fn judge_unfiled(repair: &mut Repair<'_>, plan: &mut Plan, logged: &BTreeMap<Key
 /// Damage that the log reports and that is in no hole: a missing or unreadable file at an end of the chain.
 fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
     for error in &replayed.dropped {
-        let Error::Corruption { path, offset, what } = error else {
-            continue;
+        let (path, offset, what) = match error {
+            Error::Corruption { path, offset, what } => (path, offset, what.to_string()),
+            Error::Io { path, source, .. } => (path, &0, format!("can't be read: {source}")),
+            _ => continue,
         };
         let in_hole = repair
             .report
@@ -126,7 +154,7 @@ fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
         }
         repair.report.lost.push(Loss {
             offset: *offset,
-            ..Loss::of(path.clone(), what.clone())
+            ..Loss::of(path.clone(), what)
         });
     }
 }
@@ -146,5 +174,5 @@ pub(super) fn is_wanted(plan: &Plan, id: KeyspaceId, seq: SeqNo) -> bool {
         return true;
     }
     let hidden = |hole: &wal::Hole| hole.before_seq >= seq && hole.before_seq < space.flushed;
-    space.damaged && !plan.holes.iter().any(hidden)
+    space.damaged && !plan.replayed.holes.iter().any(hidden)
 }

@@ -204,7 +204,7 @@ fn log_units(
     let mut tables: BTreeMap<KeyspaceId, Arc<Memtable>> = BTreeMap::new();
     let mut units: BTreeMap<KeyspaceId, Vec<Unit>> = BTreeMap::new();
     let mut room = SortKeyBuffer::default();
-    logs::read(repair, plan, &mut |first, payload| {
+    logs::read_again(repair, plan, &mut |first, payload| {
         for (seq, op) in (first..).zip(payload.ops()) {
             let op = op?;
             let id = logs::keyspace_of(&op);

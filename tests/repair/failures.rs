@@ -44,7 +44,7 @@ fn a_call_that_fails_once_is_an_error_or_costs_nothing() {
     let sample = sample(13);
     let (mut errors, mut done) = (0, 0);
     for files in [&sample.files, &without_manifest(&sample.files)] {
-        for index in some(calls(files), 7) {
+        for index in calls(files) {
             let sim = machine(files);
             sim.set_fault(Fault::FailCallWith {
                 index,

@@ -116,7 +116,10 @@ impl Core {
 
     fn run_chosen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let chosen = keyspace.jobs.lock().chosen.pop_front();
-        let Some(chosen) = chosen else { return };
+        let Some(chosen) = chosen else {
+            // Given up with its keyspace. It may have been begun in the place of others that were put aside.
+            return self.queue_one_aside(Work::Compaction);
+        };
         let Some(reserved) = self.reserve(Work::Compaction, self.merge_memory(keyspace, &chosen.plan)) else {
             keyspace.jobs.lock().chosen.push_front(chosen);
             return self.put_aside(Work::Compaction, keyspace);
@@ -140,11 +143,11 @@ impl Core {
         self.progress.notify();
     }
 
-    /// A job that was put aside is queued again.
+    /// A job that was put aside begins again.
     pub(crate) fn begin_again(self: &Arc<Self>, work: Work, keyspace: &Arc<KeyspaceCore>) {
         match work {
-            Work::Flush => self.spawn(Priority::High, keyspace, Core::run_flush),
-            Work::Compaction => self.spawn(Priority::Low, keyspace, Core::run_chosen),
+            Work::Flush => self.run_flush(keyspace),
+            Work::Compaction => self.run_chosen(keyspace),
         }
     }
 
