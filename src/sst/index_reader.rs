@@ -5,20 +5,12 @@
 //!
 //! Callers: `look_up`, `cursor`, `verify`, `describe`.
 
-use super::filter;
+use super::filter::{self, Filter};
 use super::index::Index;
 use super::partitions::Row;
 use super::reader::{Access, BlockBytes, Sst};
+use super::resident::{Heads, Leaf, Part, PartFilter};
 use crate::{Error, Result};
-
-/// A partition of the index at hand.
-struct Leaf {
-    partition: u32,
-    /// The first key block of it, counted through the file.
-    first: u32,
-    index: Index,
-    block: BlockBytes,
-}
 
 impl Leaf {
     fn load(sst: &Sst, partition: u32, access: Access, fill: bool) -> Result<Leaf> {
@@ -34,11 +26,64 @@ impl Leaf {
             first,
             index,
             block,
+            heads: None,
         })
     }
 }
 
 impl Sst {
+    /// What is kept of a partition, if anything is: in mapped mode, for reads through the mapping.
+    #[inline]
+    fn part(&self, partition: u32, access: Access) -> Option<&Part> {
+        self.parts
+            .get(partition as usize)
+            .filter(|_| access == Access::Mapped)
+    }
+
+    /// The leaf that is kept, after it has been parsed if need be.
+    #[inline]
+    fn kept_leaf<'p>(&self, part: &'p Part, partition: u32) -> Result<&'p Leaf> {
+        if let Some(leaf) = part.leaf.get() {
+            return Ok(leaf);
+        }
+        let mut leaf = Leaf::load(self, partition, Access::Mapped, true)?;
+        let heads = Heads::of(&leaf.index, self.bytes(&leaf.block));
+        leaf.heads = Some(heads.ok_or_else(|| self.index_damaged())?);
+        // Another thread may have been first; nobody waits for anybody.
+        let _ = part.leaf.set(leaf);
+        part.leaf.get().ok_or_else(|| self.index_damaged())
+    }
+
+    /// The same of the filter.
+    #[inline]
+    fn kept_filter<'p>(&self, part: &'p Part, partition: u32) -> Result<&'p PartFilter> {
+        if let Some(filter) = part.filter.get() {
+            return Ok(filter);
+        }
+        let filter = match self.filter_of(partition, Access::Mapped, true)? {
+            Some((number, block)) => {
+                let parsed = Filter::parse(self.bytes(&block));
+                let parsed = parsed.ok_or_else(|| self.block_damaged(number, "expected a filter"))?;
+                Some((parsed, block))
+            }
+            None => None,
+        };
+        let _ = part.filter.set(filter);
+        part.filter.get().ok_or_else(|| self.index_damaged())
+    }
+
+    /// What the filter of a partition says.
+    #[inline]
+    fn partition_may_contain(&self, partition: u32, hash: u64) -> Result<bool> {
+        match self.part(partition, self.access) {
+            Some(part) => Ok(match self.kept_filter(part, partition)? {
+                Some((filter, block)) => filter.may_contain(self.bytes(block), hash),
+                None => true,
+            }),
+            None => self.ask(&self.filter_of(partition, self.access, true)?, hash),
+        }
+    }
+
     /// How many key blocks there are.
     #[inline]
     pub(crate) fn index_count(&self) -> u32 {
@@ -77,11 +122,17 @@ impl Sst {
         Some(top.row(bytes, top.partition_of(bytes, at)?)?.key_blocks)
     }
 
+    /// The first separator of the index, or of its top, that is at or above a key.
+    #[inline]
+    fn index_lower_bound(&self, key: &[u8], hash: u64) -> Result<u32> {
+        let found = self.heads.lower_bound(&self.index, self.index_bytes(), key, hash);
+        found.ok_or_else(|| self.index_damaged())
+    }
+
     /// The partition that can have a key, or none.
     #[inline]
     fn partition_for(&self, key: &[u8], hash: u64) -> Result<Option<u32>> {
-        let found = self.index.lower_bound(self.index_bytes(), key, hash);
-        let found = found.ok_or_else(|| self.index_damaged())?;
+        let found = self.index_lower_bound(key, hash)?;
         let found = self.top.as_ref().map_or(found, |top| top.planted_miss(found));
         Ok((found < self.partition_count()).then_some(found))
     }
@@ -128,7 +179,7 @@ impl Sst {
             return Ok(self.piece_may_contain(hash));
         }
         match self.partition_for(key, hash)? {
-            Some(partition) => self.ask(&self.filter_of(partition, self.access, true)?, hash),
+            Some(partition) => self.partition_may_contain(partition, hash),
             None => Ok(false),
         }
     }
@@ -142,13 +193,11 @@ impl Sst {
         if !self.piece_may_contain(hash) {
             return Ok(None);
         }
-        let bytes = self.index_bytes();
-        let at = self.index.lower_bound(bytes, key, hash);
-        let at = at.ok_or_else(|| self.index_damaged())?;
+        let at = self.index_lower_bound(key, hash)?;
         if at >= self.index.count() {
             return Ok(None);
         }
-        let child = self.index.child(bytes, at);
+        let child = self.index.child(self.index_bytes(), at);
         Ok(Some((at, child.ok_or_else(|| self.index_damaged())?)))
     }
 
@@ -156,13 +205,20 @@ impl Sst {
         let Some(partition) = self.partition_for(key, hash)? else {
             return Ok(None);
         };
-        if !self.ask(&self.filter_of(partition, self.access, true)?, hash)? {
+        if !self.partition_may_contain(partition, hash)? {
             return Ok(None);
         }
-        let leaf = Leaf::load(self, partition, self.access, true)?;
+        let loaded;
+        let leaf = match self.part(partition, self.access) {
+            Some(part) => self.kept_leaf(part, partition)?,
+            None => {
+                loaded = Leaf::load(self, partition, self.access, true)?;
+                &loaded
+            }
+        };
         let bytes = self.bytes(&leaf.block);
-        let at = leaf.index.lower_bound(bytes, key, hash);
-        let child = at.and_then(|at| Some((leaf.first + at, leaf.index.child(bytes, at)?)));
+        let at = leaf.lower_bound(bytes, key, hash);
+        let child = at.and_then(|at| Some((at, leaf.index.child(bytes, at - leaf.first)?)));
         // The top says that there is one.
         child.ok_or_else(|| self.index_damaged()).map(Some)
     }
@@ -196,7 +252,10 @@ impl IndexReader {
         }
     }
 
-    fn load(&mut self, sst: &Sst, partition: u32) -> Result<&Leaf> {
+    fn load<'l>(&'l mut self, sst: &'l Sst, partition: u32) -> Result<&'l Leaf> {
+        if let Some(part) = sst.part(partition, self.access) {
+            return sst.kept_leaf(part, partition);
+        }
         let leaf = match self.leaf.take() {
             Some(leaf) if leaf.partition == partition => leaf,
             _ => Leaf::load(sst, partition, self.access, self.fill)?,
@@ -232,14 +291,13 @@ impl IndexReader {
     /// `index_count`, if there is none.
     pub(crate) fn lower_bound(&mut self, sst: &Sst, key: &[u8], hash: u64) -> Result<u32> {
         let found = if sst.top.is_none() {
-            sst.index.lower_bound(sst.index_bytes(), key, hash)
+            return sst.index_lower_bound(key, hash);
         } else {
             let Some(partition) = sst.partition_for(key, hash)? else {
                 return Ok(sst.index_count());
             };
             let leaf = self.load(sst, partition)?;
-            let at = leaf.index.lower_bound(sst.bytes(&leaf.block), key, hash);
-            at.map(|at| leaf.first + at)
+            leaf.lower_bound(sst.bytes(&leaf.block), key, hash)
         };
         found.ok_or_else(|| sst.index_damaged())
     }
@@ -274,6 +332,9 @@ impl IndexReader {
         let Some(partition) = sst.partition_for(key, hash)? else {
             return Ok(false);
         };
+        if sst.part(partition, self.access).is_some() {
+            return sst.partition_may_contain(partition, hash);
+        }
         let filter = match self.filter.take() {
             Some((at, filter)) if at == partition => filter,
             _ => sst.filter_of(partition, self.access, self.fill)?,

@@ -65,6 +65,7 @@ mod partitions;
 mod properties;
 mod read_ahead;
 mod reader;
+mod resident;
 pub(crate) mod salvage;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ use super::open::{Opening, Source};
 use super::order::SortOrder;
 use super::partitions::Top;
 use super::properties::Properties;
+use super::resident::{Heads, Part, parts_bytes};
 use crate::env::File;
 use crate::types::{SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
@@ -156,8 +157,12 @@ pub struct Sst {
     pub(super) index: Index,
     /// Where it begins in its section.
     index_at: usize,
+    /// Of `index`.
+    pub(super) heads: Heads,
     /// Of a file with partitions.
     pub(super) top: Option<Top>,
+    /// Of the partitions, in mapped mode.
+    pub(super) parts: Box<[Part]>,
     /// The offset table is at hand and verified; otherwise it is read by pages.
     pub(super) table_held: bool,
     /// One bit per block: its checksum has been verified in the mapping.
@@ -231,6 +236,12 @@ impl Sst {
                 .map(|index| (None, index, 0))
         }
         .ok_or_else(|| damaged(footer.index, "expected an index block"))?;
+        let heads = Heads::of(&index, index_bytes.get(index_at..).unwrap_or_default());
+        let heads = heads.ok_or_else(|| damaged(footer.index, "expected sorted separators in the index"))?;
+        let parts = match options.access {
+            Access::Mapped => top.as_ref().map_or(0, Top::count),
+            Access::Pread => 0,
+        };
         Ok(Sst {
             path: path.to_owned(),
             access: options.access,
@@ -242,7 +253,9 @@ impl Sst {
             order,
             index,
             index_at,
+            heads,
             top,
+            parts: (0..parts).map(|_| Part::default()).collect(),
             table_held,
             verified: Bits::new(footer.block_count),
             verified_pages: Bits::new(if table_held { 0 } else { pages }),
@@ -385,7 +398,13 @@ impl Sst {
 
     /// Bytes that this open file holds on the heap, blocks in the cache not counted.
     pub fn heap_bytes(&self) -> usize {
-        self.source.heap_bytes() + self.verified.bytes() + self.verified_pages.bytes() + size_of::<Sst>()
+        let key_blocks = self.top.as_ref().map_or(0, |top| top.key_blocks() as usize);
+        let parts = match self.parts.len() {
+            0 => 0,
+            parts => parts_bytes(parts, key_blocks),
+        };
+        let bits = self.verified.bytes() + self.verified_pages.bytes();
+        self.source.heap_bytes() + self.heads.bytes() + parts + bits + size_of::<Sst>()
     }
 
     /// Bytes of the file that are mapped.

@@ -23,6 +23,11 @@ const PAGE: u64 = 4 << 10;
 /// Room behind the last group of a full file, in bytes: for two or three markers, the seal, and what ends the log.
 const SLACK: u64 = 1 << 10;
 
+/// In whole pages.
+fn pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE).saturating_mul(PAGE)
+}
+
 impl WalOptions {
     /// Plain writes.
     #[cfg(any(test, feature = "fuzzing"))]
@@ -47,13 +52,16 @@ impl WalOptions {
         if self.medium == LogMedium::Plain {
             return None;
         }
-        let pages = |bytes: u64| bytes.div_ceil(PAGE).saturating_mul(PAGE);
         let needed = pages(group.saturating_add(HEADER_LEN + SLACK));
-        let first = pages(self.max_file_size / FIRST_PART).clamp(PAGE, FIRST_ROOM);
         Some(Layout {
             scheduler: env.scheduler.clone(),
-            first: first.max(needed),
+            first: self.first_room().max(needed),
             most: pages(self.max_file_size.saturating_add(SLACK)).max(needed),
         })
+    }
+
+    /// What an empty mapped file takes, in bytes.
+    pub(super) fn first_room(&self) -> u64 {
+        pages(self.max_file_size / FIRST_PART).clamp(PAGE, FIRST_ROOM)
     }
 }

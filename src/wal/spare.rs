@@ -176,11 +176,21 @@ impl Wal {
         }
     }
 
-    /// The same, if nothing in the log is needed, that is, nothing at or above `first_needed` is in it.
-    pub(crate) fn rest(&self, first_needed: SeqNo) {
-        if self.state.lock().last_seq < first_needed {
-            self.give_back_spare();
+    /// The same, if nothing in the log is needed, that is, nothing at or above `first_needed` is in it. Where the present file takes more
+    /// than an empty one, the log goes on in an empty one; true: it does, and the other one is obsolete.
+    pub(crate) fn rest(&self, first_needed: SeqNo) -> Result<bool> {
+        if self.state.lock().last_seq >= first_needed {
+            return Ok(false);
         }
+        self.give_back_spare();
+        let mut state = self.state.lock();
+        state.check_writable()?;
+        if state.writer.end() <= self.options.first_room() {
+            return Ok(false);
+        }
+        let begun = self.begin_file(&mut state, 0);
+        self.note_sync_failure(&mut state, begun)?;
+        Ok(true)
     }
 }
 

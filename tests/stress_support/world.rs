@@ -122,6 +122,8 @@ pub(crate) fn options(opts: &Opts) -> Options {
         })
         .compaction_rate_limit((opts.compaction_rate > 0).then_some(opts.compaction_rate))
         .sync_interval(interval)
+        // Histograms change no answer, whoever reads.
+        .latencies(opts.mapped)
         .log_medium(if opts.plain_log {
             LogMedium::Plain
         } else {

@@ -66,11 +66,42 @@ fn the_spare_file_goes_when_the_log_is_closed_or_idle() {
         if close {
             wal.close().unwrap();
         } else {
-            wal.rest(30);
+            assert!(!wal.rest(30).unwrap());
             assert!(files(&sim).contains(&spare), "30 is still needed");
-            wal.rest(31);
+            assert!(
+                !wal.rest(31).unwrap(),
+                "the present file is as small as an empty one"
+            );
         }
         assert_eq!(files(&sim).len(), 1);
+    }
+}
+
+#[test]
+fn an_idle_log_goes_on_in_an_empty_file_if_that_is_smaller() {
+    for options in [WalOptions::mapped(64 << 10), WalOptions::plain(64 << 10)] {
+        let (sim, env) = machine();
+        let wal = new_wal(&env, options);
+        let mut seq = 0;
+        while wal.end().offset <= 4096 {
+            seq += 1;
+            append(&wal, seq).unwrap();
+        }
+        assert!(!wal.rest(seq).unwrap(), "the last one is still needed");
+        assert_eq!(wal.current_number(), 1);
+        wal.sync(wal.end()).unwrap();
+        assert!(wal.rest(seq + 1).unwrap());
+        assert_eq!(wal.obsolete_below(seq + 1), 2);
+        wal.remove_below(2).unwrap();
+        assert_eq!(files(&sim), [log_path(2)]);
+        assert!(wal.bytes_on_disk() <= 4096);
+        assert!(!wal.rest(seq + 1).unwrap(), "once is enough");
+        append(&wal, seq + 1).unwrap();
+        let floor = ReplayOptions {
+            floor: 2,
+            ..ReplayOptions::default()
+        };
+        assert_eq!(recover_with(&env, &floor).unwrap().0, [seq + 1]);
     }
 }
 
