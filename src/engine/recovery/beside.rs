@@ -55,12 +55,11 @@ pub(super) fn open(env: &Env, dir: &Path, options: &Options) -> Result<(Arc<Core
             Err(error @ Error::NotADatabase { .. }) => return Err(error),
             Err(error) => {
                 let now = Scene::of(env, dir);
-                match last_error.take() {
-                    // The first one: where it was for want of handles, the second attempt, which holds what the first has
-                    // opened, fails earlier and at something that has nothing to do with it.
-                    Some((first, then)) if then == now => return Err(first),
-                    _ => last_error = Some((error, now)),
+                // This one and not the first, which may be of a scene that has been over before it was looked at.
+                if last_error.is_some_and(|(_, then)| then == now) {
+                    return Err(error);
                 }
+                last_error = Some((error, now));
             }
         }
     }
