@@ -240,12 +240,16 @@ impl Core {
         let mut outcome = Ok(());
         let mut taken = false;
         self.wait(&mut || {
-            outcome = self.check_open();
-            taken = outcome.is_ok() && self.budget.pool(work).lock().try_take(bytes);
+            // Asked again after a yes, it is still a yes.
+            if !taken {
+                outcome = self.check_open();
+                taken = outcome.is_ok() && self.budget.pool(work).lock().try_take(bytes);
+            }
             taken || outcome.is_err()
         });
         self.budget.pool(work).lock().callers -= 1;
-        let reserved = taken.then_some(Reserved {
+        // Made only then: what is made is given back when it is dropped.
+        let reserved = taken.then(|| Reserved {
             core: self,
             work,
             bytes,
@@ -264,9 +268,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::Error;
     use crate::engine::memory::fitted;
     use crate::engine::recovery;
     use crate::env::sim::SimEnv;
+    use crate::sync::atomic::Ordering;
 
     fn options(limit: u64, threads: usize) -> Options {
         fitted(Options::new().memory_limit(limit).background_threads(threads), 0)
@@ -330,6 +336,21 @@ mod tests {
                 assert_eq!(left, 0, "{work:?} {dropped}");
             }
         }
+    }
+
+    #[test]
+    fn a_caller_who_gets_nothing_gives_nothing_back() {
+        let sim = SimEnv::new(1);
+        let options = Options::new().env(sim.env());
+        options.clone().open("/db").unwrap().close().unwrap();
+        let (core, _) = recovery::open(Path::new("/db"), options, false).unwrap();
+        let held = core.reserve(Work::Compaction, 100).unwrap();
+        core.closed.store(true, Ordering::SeqCst);
+        let refused = core.wait_and_reserve(Work::Compaction, 10);
+        assert!(matches!(refused, Err(Error::Closed)));
+        assert_eq!(core.budget.reserved(), 100);
+        drop(held);
+        assert_eq!(core.budget.reserved(), 0);
     }
 
     #[test]
