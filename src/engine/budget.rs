@@ -229,7 +229,10 @@ impl Core {
             };
             // Held from here on, so that it does not vanish between being taken from the list and being begun.
             if let Some(keyspace) = next {
-                core.begin_again(work, &keyspace);
+                match work {
+                    Work::Flush => core.run_flush(&keyspace),
+                    Work::Compaction => core.run_chosen(&keyspace),
+                }
             }
         });
     }

@@ -188,9 +188,13 @@ impl Core {
         }
         let begun = self.begin_timing();
         let appended = self.wal().and_then(|wal| wal.append(&frames));
-        if matches!(&appended, Ok(end) if end.number != writes.log_number) {
-            self.note_time(Timed::LogFile, begun);
-        }
+        let began_file = matches!(&appended, Ok(end) if end.number != writes.log_number);
+        let kind = if began_file {
+            Timed::LogFile
+        } else {
+            Timed::LogAppend
+        };
+        self.note_time(kind, begun);
         self.note_log(&appended);
         let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
         let frame_count = frames.len();

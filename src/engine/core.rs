@@ -97,10 +97,7 @@ impl WriteState {
     pub(crate) fn first_unflushed(&self) -> SeqNo {
         let mut first = self.next_seq.min(MAX_SEQ);
         for active in self.active.values() {
-            first = active.min_seq.map_or(first, |seq| first.min(seq));
-            for frozen in &active.keyspace.view().frozen {
-                first = first.min(frozen.min_seq);
-            }
+            first = active.first_unflushed().map_or(first, |seq| first.min(seq));
         }
         first
     }
@@ -117,6 +114,13 @@ pub(crate) struct ActiveTable {
 }
 
 impl ActiveTable {
+    /// The least number of the keyspace that is in no SST.
+    pub(crate) fn first_unflushed(&self) -> Option<SeqNo> {
+        let view = self.keyspace.view();
+        let frozen = view.frozen.iter().map(|frozen| frozen.min_seq);
+        frozen.chain(self.min_seq).min()
+    }
+
     pub(crate) fn new(keyspace: Arc<KeyspaceCore>, table: Arc<Memtable>) -> Self {
         ActiveTable {
             keyspace,

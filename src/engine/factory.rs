@@ -65,10 +65,7 @@ impl Core {
             dir: &self.dir,
             options: &self.options,
             trash: &self.trash,
-            read_options: SstReadOptions {
-                access: self.options.access,
-                cache: self.memory.cache().clone(),
-            },
+            read_options: self.memory.read_options(self.options.access),
             next_file_number: &self.next_file_number,
             core: Some(self),
         }

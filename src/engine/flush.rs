@@ -1,8 +1,9 @@
 //! Flush: frozen memtables become SSTs of level 0.
 //!
 //! All frozen memtables of a keyspace go at once, oldest to newest, into one run of SSTs. The order of durability:
-//! SST contents, SST names, log up to the numbers flushed (a batch may have its other half in a keyspace that is not
-//! flushed), edit. The point of no return is the edit's sync. Then the view changes; logs that nobody needs any more go
+//! SST contents, SST names, the log if the flush depends on it, edit. It does where another keyspace has something unflushed among the
+//! numbers flushed: half of a batch, or a write that came before. Where none has, the SSTs hold all of them, and a log
+//! that a crash cuts off below is none the worse. The point of no return is the edit's sync. Then the view changes; logs that nobody needs any more go
 //! with the marker of the edit that raised the floor.
 
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Core {
         // All that is written here was published before it was frozen, so the sample comes after it.
         let snapshots = self.snapshots.sample();
         let (tables, entries_in) = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
-        if !planted::is(Bug::LogNotSyncedBeforeFlush) {
+        if self.others_hold(keyspace, newest.upto) && !planted::is(Bug::LogNotSyncedBeforeFlush) {
             self.sync_log()?;
         }
         self.commit_flush(keyspace, newest.upto, frozen.len(), &tables)?;
@@ -100,6 +101,16 @@ impl Core {
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();
         Ok(())
+    }
+
+    /// Whether another keyspace has unflushed writes numbered `upto` or below. There may be fewer soon, and never more.
+    fn others_hold(&self, keyspace: &KeyspaceCore, upto: SeqNo) -> bool {
+        let writes = self.writes.lock();
+        let mut others = writes
+            .active
+            .values()
+            .filter(|active| active.keyspace.id != keyspace.id);
+        others.any(|other| other.first_unflushed().is_some_and(|first| first <= upto))
     }
 
     /// Makes the flush durable and true.

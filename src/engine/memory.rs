@@ -25,7 +25,7 @@ use std::sync::{Arc, Weak};
 use super::keyspace::View;
 use crate::memtable::{Memtable, SortedTable};
 use crate::options::{MIN_MEMORY_LIMIT, Options};
-use crate::sst::BlockCache;
+use crate::sst::{Access, BlockCache, SstReadOptions};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -123,6 +123,14 @@ impl Memory {
 
     pub(crate) fn cache(&self) -> &Arc<BlockCache> {
         &self.cache
+    }
+
+    /// How SSTs are opened that share this memory.
+    pub(crate) fn read_options(&self, access: Access) -> SstReadOptions {
+        SstReadOptions {
+            access,
+            cache: self.cache.clone(),
+        }
     }
 
     /// Bytes that memtables may take while they are being filled.

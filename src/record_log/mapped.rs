@@ -30,7 +30,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Error, Result};
 
 use super::format::END;
-use super::{Medium, SYNC};
+use super::{HEADER_LEN, Medium, SYNC};
 
 /// The largest step in which room is made ready: what one writer fills in some ten milliseconds.
 const MOST_STEP: u64 = 4 << 20;
@@ -56,6 +56,13 @@ impl Spare {
     /// Bytes of room in it.
     pub(crate) fn room(&self) -> u64 {
         self.room.reserved()
+    }
+
+    /// Takes the room of a whole file, and writes what the file still has in memory, so that the next log's first sync has only
+    /// its own to write.
+    pub(crate) fn prepare(&self, most: u64) -> std::io::Result<()> {
+        self.room.reserve(most)?;
+        self.file.sync()
     }
 }
 
@@ -97,7 +104,7 @@ impl MappedMedium {
 
     /// Begins another log in the same room.
     pub(super) fn reuse(spare: Spare, path: &Path, layout: &Layout) -> Arc<Self> {
-        let medium = Arc::new_cyclic(|me| MappedMedium {
+        Arc::new_cyclic(|me| MappedMedium {
             me: me.clone(),
             file: spare.file,
             path: path.to_owned(),
@@ -108,9 +115,7 @@ impl MappedMedium {
             asked: AtomicBool::new(false),
             finished: Mutex::new(false),
             failed: Mutex::new(None),
-        });
-        medium.ask_for(0);
-        medium
+        })
     }
 
     /// Has the next step made ready in the background if the log, at `end`, has come near its end.
@@ -168,7 +173,10 @@ impl Medium for MappedMedium {
                 return false;
             }
         }
-        self.ask_for(upto);
+        // The header asks for nothing: its sync would write what was touched meanwhile.
+        if upto > HEADER_LEN + END.len() as u64 {
+            self.ask_for(upto);
+        }
         true
     }
 
@@ -221,8 +229,7 @@ impl Medium for MappedMedium {
     }
 
     fn spare(&self, most: u64) -> Option<Spare> {
-        let whole = self.layout.most == most && self.room.reserve(most).is_ok();
-        whole.then(|| Spare {
+        (self.layout.most == most).then(|| Spare {
             file: self.file.clone(),
             room: self.room.clone(),
         })

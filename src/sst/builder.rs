@@ -54,17 +54,14 @@ pub struct SstBuilder {
     identity: [u8; 16],
     properties: Properties,
     keys: KeyBlockBuilder,
-    keys_number: u32,
+    /// What the index will say of the open key block; `last` stays when that is closed.
+    open: ClosedBlock,
     values: Vec<u8>,
     values_number: u32,
     partitions: PartitionBuilder,
-    /// The first sort key of the open key block.
-    first_key: Vec<u8>,
-    last_key: Vec<u8>,
     last_seq: SeqNo,
-    /// Buffers that are used again and again: a block, a separator.
+    /// A buffer that is used again and again.
     block: Vec<u8>,
-    separator: Vec<u8>,
 }
 
 impl SstBuilder {
@@ -116,15 +113,12 @@ impl SstBuilder {
             identity: identity.identity,
             properties,
             keys: KeyBlockBuilder::new(options.order),
-            keys_number: 0,
+            open: ClosedBlock::default(),
             values: Vec::new(),
             values_number: 0,
             partitions: PartitionBuilder::new(options),
-            first_key: Vec::new(),
-            last_key: Vec::new(),
             last_seq: 0,
             block: Vec::new(),
-            separator: Vec::new(),
         })
     }
 
@@ -150,32 +144,23 @@ impl SstBuilder {
     /// it was; after a failed write the builder is of no further use.
     pub fn add(&mut self, key: &[u8], seq: SeqNo, value: EntryValue<'_>) -> Result<()> {
         self.check(key, seq, &value)?;
-        let new_key = self.properties.entry_count == 0 || key != self.last_key.as_slice();
+        let new_key = self.properties.entry_count == 0 || key != self.open.last.as_slice();
         let in_row = self.row_value(&value);
         let row_len = key.len() - self.options.order.hash_len() + in_row.len();
         let filter_full = new_key && self.partitions.filter_is_full();
         let block_full = self.keys.weight() + row_len + ENTRY_OVERHEAD > self.options.key_block_size as usize;
         if self.keys.count() > 0 && (block_full || filter_full) {
-            separator(&self.last_key, key, &mut self.separator);
+            separator(&self.open.last, key, &mut self.open.separator);
             self.close_key_block()?;
             if filter_full || self.partitions.index_is_full() {
                 let (output, properties) = (&mut self.output, &mut self.properties);
-                self.partitions.close(
-                    &ClosedBlock {
-                        first: &self.first_key,
-                        last: &self.last_key,
-                        separator: &self.separator,
-                        number: self.keys_number,
-                    },
-                    output,
-                    properties,
-                )?;
+                self.partitions.close(&self.open, output, properties)?;
             }
         }
         if self.keys.count() == 0 {
-            self.keys_number = self.output.reserve()?;
-            self.first_key.clear();
-            self.first_key.extend_from_slice(key);
+            self.open.number = self.output.reserve()?;
+            self.open.first.clear();
+            self.open.first.extend_from_slice(key);
         }
         let (place, value_len) = self.place_value(value)?;
         self.keys.push(key, seq, &place, in_row);
@@ -226,7 +211,7 @@ impl SstBuilder {
         if !self.options.order.is_sort_key(key) {
             return Err(self.misuse("a sort key of hash order begins with the hash of its key"));
         }
-        let ascends = match self.last_key.as_slice().cmp(key) {
+        let ascends = match self.open.last.as_slice().cmp(key) {
             std::cmp::Ordering::Less => true,
             std::cmp::Ordering::Equal => seq < self.last_seq,
             std::cmp::Ordering::Greater => false,
@@ -252,7 +237,7 @@ impl SstBuilder {
                     }
                 } else if !self.row_value(&EntryValue::Put(value)).is_empty() {
                     ValuePlace::InKeyBlock {
-                        block: self.keys_number,
+                        block: self.open.number,
                         offset: 0, // the reader knows
                         len,
                     }
@@ -305,8 +290,8 @@ impl SstBuilder {
         }
         if new_key {
             p.key_count += 1;
-            self.last_key.clear();
-            self.last_key.extend_from_slice(key);
+            self.open.last.clear();
+            self.open.last.extend_from_slice(key);
             let order = self.options.order;
             self.partitions.add_key(|| match order {
                 SortOrder::Key => SortOrder::Key.hash(key),
@@ -345,14 +330,9 @@ impl SstBuilder {
         let totals = &mut self.properties.key_blocks;
         let written =
             self.output
-                .write_block(BlockKind::Key, self.keys_number, &self.block, compress, totals);
+                .write_block(BlockKind::Key, self.open.number, &self.block, compress, totals);
         self.keys.clear();
-        self.partitions.add_block(&ClosedBlock {
-            first: &self.first_key,
-            last: &self.last_key,
-            separator: &self.separator,
-            number: self.keys_number,
-        });
+        self.partitions.add_block(&self.open);
         written
     }
 
@@ -370,7 +350,7 @@ impl SstBuilder {
     /// About how large the file would be if it were finished now, in bytes; compression of open blocks not counted.
     pub fn estimated_size(&self) -> u64 {
         let open = self.keys.buffered() + self.values.len() + self.output.table_len();
-        let bounds = self.properties.min_key.len() + self.last_key.len();
+        let bounds = self.properties.min_key.len() + self.open.last.len();
         let partitions = self.partitions.estimated_size();
         self.output.position() + (open + bounds + FOOTER_LEN + 512) as u64 + partitions
     }
@@ -390,7 +370,7 @@ impl SstBuilder {
 
     /// The last sort key added; empty before the first.
     pub fn last_key(&self) -> &[u8] {
-        &self.last_key
+        &self.open.last
     }
 
     /// Writes what is open, filter, index, properties, offset table and footer, and makes the contents durable. The
@@ -411,21 +391,12 @@ impl SstBuilder {
         if !self.values.is_empty() {
             self.close_value_block()?;
         }
-        self.separator.clone_from(&self.last_key);
+        self.open.separator.clone_from(&self.open.last);
         self.close_key_block()?;
-        self.properties.max_key = Slice::from(self.last_key.as_slice());
+        self.properties.max_key = Slice::from(self.open.last.as_slice());
 
         let (output, properties) = (&mut self.output, &mut self.properties);
-        let (filter, index) = self.partitions.finish(
-            &ClosedBlock {
-                first: &self.first_key,
-                last: &self.last_key,
-                separator: &self.separator,
-                number: self.keys_number,
-            },
-            output,
-            properties,
-        )?;
+        let (filter, index) = self.partitions.finish(&self.open, output, properties)?;
         let filter = self.output.write_section(&filter)?;
         let index = self.output.write_section(&index)?;
         let properties = self.output.write_section(&self.properties.encode())?;

@@ -74,6 +74,7 @@ mod verify;
 pub use builder::{EntryValue, SstBuilder, write_sorted};
 pub use cache::BlockCache;
 pub use cursor::{CursorOptions, SstCursor};
+pub use describe::FilterPiece;
 pub(crate) use footer::{FOOTER_LEN, FOOTER_MAGIC, HEADER_MAGIC};
 pub use frame::{BlockKind, Codec};
 pub(crate) use options::PARTITION_SIZES;

@@ -37,10 +37,11 @@ pub(super) struct PartitionBuilder {
 }
 
 /// A key block: its first and last sort key, what separates it from the next, and its number.
-pub(super) struct ClosedBlock<'a> {
-    pub(super) first: &'a [u8],
-    pub(super) last: &'a [u8],
-    pub(super) separator: &'a [u8],
+#[derive(Default)]
+pub(super) struct ClosedBlock {
+    pub(super) first: Vec<u8>,
+    pub(super) last: Vec<u8>,
+    pub(super) separator: Vec<u8>,
     pub(super) number: u32,
 }
 
@@ -79,19 +80,19 @@ impl PartitionBuilder {
     }
 
     /// Adds a key block that has been written.
-    pub(super) fn add_block(&mut self, block: &ClosedBlock<'_>) {
+    pub(super) fn add_block(&mut self, block: &ClosedBlock) {
         if self.index.count() == 0 {
             self.first.clear();
-            self.first.extend_from_slice(block.first);
+            self.first.extend_from_slice(&block.first);
         }
         self.index
-            .push(block.first, block.last, block.separator, block.number);
+            .push(&block.first, &block.last, &block.separator, block.number);
     }
 
     /// Writes filter and index of the open partition, which ends with `last`.
     pub(super) fn close(
         &mut self,
-        last: &ClosedBlock<'_>,
+        last: &ClosedBlock,
         output: &mut Output,
         properties: &mut Properties,
     ) -> Result<()> {
@@ -111,7 +112,7 @@ impl PartitionBuilder {
         row.index_len = (self.block.len() + FRAME_LEN) as u32;
         // It has been written, so that it lies below 4 GiB.
         (row.number, row.start) = (number, start as u32);
-        self.top.push(row, &self.first, last.last, last.separator);
+        self.top.push(row, &self.first, &last.last, &last.separator);
         self.index.clear();
         Ok(())
     }
@@ -119,7 +120,7 @@ impl PartitionBuilder {
     /// Ends the file's last partition with `last`, if it is not the only one. Gives the filter and index sections.
     pub(super) fn finish(
         &mut self,
-        last: &ClosedBlock<'_>,
+        last: &ClosedBlock,
         output: &mut Output,
         properties: &mut Properties,
     ) -> Result<(Vec<u8>, Vec<u8>)> {

@@ -3,9 +3,10 @@
 //! ```text
 //!  1  000007.log is obsolete: that is durable in the manifest          (a background job)
 //!  2  rename 000007.log -> packstone-unfinished.log, sync the directory
-//!  3  the new header and END over the old one, sync the file           (the writer that begins 000012.log)
-//!  4  rename packstone-unfinished.log -> 000012.log, sync the directory
-//!  5  first frame
+//!  3  reserve room that it lacks, and sync it: nothing of the old log is left to write
+//!  4  the new header and END over the old one, sync the file           (the writer that begins 000012.log)
+//!  5  rename packstone-unfinished.log -> 000012.log, sync the directory
+//!  6  first frame
 //! ```
 //!
 //! What a crash leaves, whichever renames survive it:
@@ -15,14 +16,18 @@
 //! | 1 | 7 | old | 7 lies below the floor: removed |
 //! | 2, not synced | 7 or unfinished | old | either is a leftover: removed |
 //! | 2 | unfinished | old | leftover |
-//! | 3, not synced | unfinished | old or new header, one sector | leftover |
-//! | 4, not synced | unfinished or 12 | new, no frames | a leftover, or an empty last file |
-//! | 4 | 12 | new, no frames | an empty last file |
-//! | 5 | 12 | new, and some of the frames | as any other log |
+//! | 3 | unfinished | old | leftover |
+//! | 4, not synced | unfinished | old or new header, one sector | leftover |
+//! | 5, not synced | unfinished or 12 | new, no frames | a leftover, or an empty last file |
+//! | 5 | 12 | new, no frames | an empty last file |
+//! | 6 | 12 | new, and some of the frames | as any other log |
 //!
-//! The directory is synced in step 2 before anything is written in 3, so no file is ever found under its old number with another
-//! header; and the header is durable before the rename in 4, so none is found under its new number with the old header. What is left
+//! The directory is synced in step 2 before anything is written in 4, so no file is ever found under its old number with another
+//! header; and the header is durable before the rename in 5, so none is found under its new number with the old header. What is left
 //! of old frames never validates, because identity and offset are part of each checksum.
+//!
+//! Step 3 is for writers alone: a log that nobody has synced lies in the page cache whole, and without it the sync of
+//! the new header would write all that while writers wait.
 //!
 //! A file is used again only when nobody reads it any more: those who copy the log pin it, and
 //! another process that reads it finds another identity at its end and starts over.
@@ -42,7 +47,7 @@ const MOST_REUSABLE: usize = 2;
 /// Where the file for the next log is.
 pub(super) enum SpareSlot {
     Empty,
-    /// Somebody is between steps 1 and 2.
+    /// Somebody is between steps 1 and 3.
     Coming,
     Here(Spare),
 }
@@ -68,6 +73,13 @@ impl SpareSlot {
 }
 
 impl State {
+    /// Lists a file again that could not be removed.
+    fn list(&mut self, older: OlderLog) {
+        let number = older.log.end.number;
+        let at = self.older.partition_point(|other| other.log.end.number < number);
+        self.older.insert(at, older);
+    }
+
     /// Whether the file of that medium is worth holding open for another log.
     pub(super) fn is_reusable(&self, medium: &dyn Medium) -> bool {
         let held = self.older.iter().filter(|older| older.reusable.is_some());
@@ -84,24 +96,25 @@ impl Wal {
     /// durable in the manifest that recovery begins at `number` or above. A file that can't be deleted stays listed for the
     /// next time; as long as the log is pinned, all stay, and go with the last pin.
     pub(crate) fn remove_below(&self, number: u64) -> Result<()> {
-        let mut first_error = None;
-        let chosen = {
+        let (chosen, obsolete) = {
             let mut state = self.state.lock();
             if state.pins.keep_from(number) {
                 return Ok(());
             }
             let chosen = self.choose(&mut state, number);
-            state.older.retain(|older| {
-                if older.log.end.number >= number {
-                    return true;
-                }
-                let removed = self.remove(&older.log.path);
-                removed
-                    .map_err(|error| first_error.get_or_insert(error).clone())
-                    .is_err()
-            });
-            chosen
+            let is_obsolete = |older: &mut OlderLog| older.log.end.number < number;
+            let obsolete: Vec<_> = state.older.extract_if(.., is_obsolete).collect();
+            (chosen, obsolete)
         };
+        // Without the lock: a file system may take tens of milliseconds to free a file's blocks, by its removal or, as long as the
+        // medium holds it open, when the last handle goes; writers would wait for that.
+        let mut first_error = None;
+        for older in obsolete {
+            if let Err(error) = self.remove(&older.log.path) {
+                first_error.get_or_insert(error);
+                self.state.lock().list(older);
+            }
+        }
         if let Some((older, spare)) = chosen {
             self.make_spare(older, spare)?;
         }
@@ -113,45 +126,52 @@ impl Wal {
         if !matches!(state.spare, SpareSlot::Empty) || state.closed || state.resting {
             return None;
         }
-        let whole = self.options.layout(&self.env, 0)?.most;
+        let most = self.whole_file()?;
         let at = state.older.iter().position(|older| {
             let obsolete = older.log.end.number < number || planted::is(Bug::ReusedTooEarly);
             obsolete && older.reusable.is_some()
         })?;
-        let spare = state.older.get(at)?.reusable.as_ref()?.spare(whole)?;
+        let spare = state.older.get(at)?.reusable.as_ref()?.spare(most)?;
         state.spare = SpareSlot::Coming;
         Some((state.older.remove(at), spare))
     }
 
-    /// Step 2. A failed sync is final, as any of the directory: it may have been for names that others have made.
+    /// The room of a mapped file.
+    fn whole_file(&self) -> Option<u64> {
+        self.options.layout(&self.env, 0).map(|layout| layout.most)
+    }
+
+    /// Steps 2 and 3. A failed sync of the directory is final, as any: it may have been for names that others have made. A file whose
+    /// old contents can't be synced, or that finds no room, is only not used again.
     fn make_spare(&self, older: OlderLog, spare: Spare) -> Result<()> {
         let path = &older.log.path;
-        let renamed = self.env.fs.rename(path, &self.spare_path());
-        let synced = match &renamed {
-            Ok(()) => {
-                let synced = self.env.fs.sync_dir(&self.dir);
-                synced.map_err(|error| Error::io(SYNC, &self.dir, error))
-            }
-            Err(_) => Ok(()),
-        };
-        let mut state = self.state.lock();
-        state.spare = SpareSlot::Empty;
-        if renamed.is_err() {
+        if self.env.fs.rename(path, &self.spare_path()).is_err() {
             let removed = self.remove(path);
+            let mut state = self.state.lock();
+            state.spare = SpareSlot::Empty;
             if removed.is_err() {
-                let at = state
-                    .older
-                    .partition_point(|other| other.log.end.number < older.log.end.number);
-                state.older.insert(at, older);
+                state.list(older);
             }
             return removed;
         }
-        self.note_sync_failure(&mut state, synced)?;
-        if state.closed || state.resting {
-            return self.remove(&self.spare_path());
+        let named = self.env.fs.sync_dir(&self.dir);
+        let named = named.map_err(|error| Error::io(SYNC, &self.dir, error));
+        let most = self.whole_file().unwrap_or(0);
+        let prepared = named.is_ok() && spare.prepare(most).is_ok();
+        let refused = {
+            let mut state = self.state.lock();
+            state.spare = SpareSlot::Empty;
+            self.note_sync_failure(&mut state, named)?;
+            let refused = state.closed || state.resting || !prepared;
+            if !refused {
+                state.spare = SpareSlot::Here(spare);
+            }
+            refused
+        };
+        match refused {
+            true => self.remove(&self.spare_path()),
+            false => Ok(()),
         }
-        state.spare = SpareSlot::Here(spare);
-        Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {

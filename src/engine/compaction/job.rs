@@ -114,7 +114,7 @@ impl Core {
         self.progress.notify();
     }
 
-    fn run_chosen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
+    pub(crate) fn run_chosen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) {
         let chosen = keyspace.jobs.lock().chosen.pop_front();
         let Some(chosen) = chosen else {
             // Given up with its keyspace. It may have been begun in the place of others that were put aside.
@@ -141,14 +141,6 @@ impl Core {
             }
         }
         self.progress.notify();
-    }
-
-    /// A job that was put aside begins again.
-    pub(crate) fn begin_again(self: &Arc<Self>, work: Work, keyspace: &Arc<KeyspaceCore>) {
-        match work {
-            Work::Flush => self.run_flush(keyspace),
-            Work::Compaction => self.run_chosen(keyspace),
-        }
     }
 
     /// Chooses what is most urgent now, and claims it.

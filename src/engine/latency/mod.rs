@@ -36,12 +36,13 @@ pub(crate) enum Timed {
     Compaction,
     LogSync,
     LogFile,
+    LogAppend,
     Stall(Cause),
 }
 
 /// How many kinds are counted in parts, and how many are not.
 const SHARED: usize = 6;
-const SINGLE: usize = 4 + Cause::ALL.len();
+const SINGLE: usize = 5 + Cause::ALL.len();
 
 impl Timed {
     /// Its number.
@@ -57,7 +58,8 @@ impl Timed {
             Timed::Compaction => 7,
             Timed::LogSync => 8,
             Timed::LogFile => 9,
-            Timed::Stall(cause) => 10 + cause as usize,
+            Timed::LogAppend => 10,
+            Timed::Stall(cause) => 11 + cause as usize,
         }
     }
 
@@ -99,6 +101,8 @@ pub struct LatencyMetrics {
     pub log_sync: Latency,
     /// Groups of writes that had to begin a new log file, from the first byte to the last.
     pub log_file: Latency,
+    /// All other groups of writes, from the first byte to the last: without a call to the system where the log is mapped.
+    pub log_append: Latency,
     /// Waits of writers for flushes, because too many memtables wait for theirs.
     pub stall_memtables: Latency,
     /// Waits of writers for compactions of level 0.
@@ -111,7 +115,7 @@ pub struct LatencyMetrics {
 
 impl LatencyMetrics {
     /// All of them, with their names.
-    pub fn named(&self) -> [(&'static str, Latency); 14] {
+    pub fn named(&self) -> [(&'static str, Latency); 15] {
         [
             ("get", self.get),
             ("multi_get", self.multi_get),
@@ -123,6 +127,7 @@ impl LatencyMetrics {
             ("compaction", self.compaction),
             ("log_sync", self.log_sync),
             ("log_file", self.log_file),
+            ("log_append", self.log_append),
             ("stall_memtables", self.stall_memtables),
             ("stall_level_0", self.stall_level_0),
             ("stall_debt", self.stall_debt),
@@ -266,6 +271,7 @@ impl Latencies {
             compaction: of(Timed::Compaction),
             log_sync: of(Timed::LogSync),
             log_file: of(Timed::LogFile),
+            log_append: of(Timed::LogAppend),
             stall_memtables: of(Timed::Stall(Cause::Memtables)),
             stall_level_0: of(Timed::Stall(Cause::Level0)),
             stall_debt: of(Timed::Stall(Cause::Debt)),

@@ -15,6 +15,7 @@ fn every_kind_has_a_place_of_its_own() {
         Timed::Compaction,
         Timed::LogSync,
         Timed::LogFile,
+        Timed::LogAppend,
     ];
     let all = kinds.into_iter().chain(Cause::ALL.map(Timed::Stall));
     let places: Vec<usize> = all.flat_map(Timed::places).collect();

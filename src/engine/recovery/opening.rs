@@ -37,10 +37,7 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn new(env: &Env, options: &Options) -> Self {
         let memory = Arc::new(Memory::new(options));
-        let options = SstReadOptions {
-            access: options.access,
-            cache: memory.cache().clone(),
-        };
+        let options = memory.read_options(options.access);
         Tables {
             options,
             memory,

@@ -8,7 +8,7 @@
 //! nothing refers to, and the logs as they were; the next opening begins anew, with higher file numbers. The log is synced, or
 //! written anew and synced, before the manifest is written, as before the edit of any flush.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,6 @@ use crate::memtable::SortedTable;
 use crate::names;
 use crate::options::Options;
 use crate::planted::{self, Bug};
-use crate::sst::SstReadOptions;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::{KeyspaceId, SeqNo};
 
@@ -38,10 +37,15 @@ pub(super) struct Spill {
     options: Options,
     memory: Arc<Memory>,
     trash: Arc<Trash>,
+    /// What memtables may take together, in bytes.
+    most_bytes: u64,
     first_file_number: u64,
     next_file_number: AtomicU64,
-    /// Bytes of frozen memtables, by keyspace.
+    /// Bytes of frozen memtables, by keyspace, and all together.
     frozen: BTreeMap<KeyspaceId, u64>,
+    frozen_bytes: u64,
+    /// Keyspaces that have too many frozen ones.
+    crowded: BTreeSet<KeyspaceId>,
     /// What the new manifest has to say of all this.
     edit: Edit,
     pub(super) flushes: u64,
@@ -61,9 +65,12 @@ impl Spill {
             options: options.clone(),
             memory: memory.clone(),
             trash: trash.clone(),
+            most_bytes: free_memtables(limit_of(options)),
             first_file_number: first,
             next_file_number: AtomicU64::new(first),
             frozen: BTreeMap::new(),
+            frozen_bytes: 0,
+            crowded: BTreeSet::new(),
             edit: Edit::default(),
             flushes: 0,
         }
@@ -71,16 +78,20 @@ impl Spill {
 
     /// Takes note of a memtable that has been frozen.
     pub(super) fn note_frozen(&mut self, keyspace: &KeyspaceCore) {
-        let frozen = keyspace
-            .view()
+        let view = keyspace.view();
+        let sizes = view
             .frozen
             .iter()
-            .map(|frozen| frozen.table.memory_usage() as u64)
-            .sum();
-        self.frozen.insert(keyspace.id, frozen);
+            .map(|frozen| frozen.table.memory_usage() as u64);
+        let bytes = sizes.sum();
+        self.frozen_bytes -= self.frozen.insert(keyspace.id, bytes).unwrap_or(0);
+        self.frozen_bytes += bytes;
+        if view.frozen.len() > MOST_FROZEN {
+            self.crowded.insert(keyspace.id);
+        }
     }
 
-    /// Flushes until what is left fits. All numbers up to `last` have been replayed.
+    /// Flushes until what is left fits. All numbers up to `last` have been replayed. Asked for each frame, and cheap where there is room.
     pub(super) fn make_room(&mut self, dir: &Path, writes: &mut WriteState, last: SeqNo) -> Result<()> {
         while let Some(id) = self.next(writes) {
             if let Some(frozen) = freeze(writes, id, last) {
@@ -96,13 +107,8 @@ impl Spill {
 
     /// The keyspace that has to be flushed now.
     fn next(&self, writes: &WriteState) -> Option<KeyspaceId> {
-        let frozen = self.frozen.values().sum::<u64>();
-        if writes.active_bytes + frozen <= free_memtables(limit_of(&self.options)) {
-            let many = |id: &&KeyspaceId| {
-                let active = writes.active.get(id);
-                active.is_some_and(|active| active.keyspace.view().frozen.len() > MOST_FROZEN)
-            };
-            return self.frozen.keys().find(many).copied();
+        if writes.active_bytes + self.frozen_bytes <= self.most_bytes {
+            return self.crowded.first().copied();
         }
         let bytes = |id: &KeyspaceId| {
             let active = writes.active.get(id).map_or(0, |active| active.noted_bytes);
@@ -117,17 +123,15 @@ impl Spill {
 
     /// Makes SSTs of all frozen memtables of a keyspace; these hold all its numbers up to `last`.
     fn flush(&mut self, dir: &Path, keyspace: &Arc<KeyspaceCore>, last: SeqNo) -> Result<()> {
-        self.frozen.remove(&keyspace.id);
+        self.frozen_bytes -= self.frozen.remove(&keyspace.id).unwrap_or(0);
+        self.crowded.remove(&keyspace.id);
         let frozen = keyspace.view().frozen.clone();
         let factory = Factory {
             env: &self.env,
             dir,
             options: &self.options,
             trash: &self.trash,
-            read_options: SstReadOptions {
-                access: self.options.access,
-                cache: self.memory.cache().clone(),
-            },
+            read_options: self.memory.read_options(self.options.access),
             next_file_number: &self.next_file_number,
             core: None,
         };

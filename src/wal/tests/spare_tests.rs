@@ -1,7 +1,7 @@
 //! Log files that are used again.
 
 use super::*;
-use crate::env::sim::Fault;
+use crate::env::sim::{Effect, Fault};
 use crate::names::UNFINISHED_LOG;
 
 /// Files of one page each.
@@ -156,6 +156,42 @@ fn room_that_was_given_back_is_kept_again_from_the_next_append_on() {
     }
     wal.remove_below(wal.current_number()).unwrap();
     assert!(is_there());
+}
+
+/// The sync of the next log's header, which writers wait for, would write them otherwise.
+#[test]
+fn old_contents_are_written_in_the_background_and_a_file_where_that_fails_is_not_used_again() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    let mut seq = 0;
+    let mut fill = |upto: u64| {
+        while wal.current_number() < upto {
+            seq += 1;
+            append(&wal, seq).unwrap();
+        }
+    };
+    fill(2);
+    sim.set_trace(true);
+    wal.remove_below(2).unwrap();
+    let calls: Vec<_> = sim.take_trace().iter().map(|call| call.op).collect();
+    assert_eq!(calls, [Io::Rename, Io::SyncDir, Io::Reserve, Io::Sync]);
+    fill(3);
+    sim.fail_matching(
+        Some(Io::Sync),
+        "000002.log",
+        1,
+        std::io::ErrorKind::Other,
+        Effect::Nothing,
+    );
+    wal.remove_below(3).unwrap();
+    assert_eq!(files(&sim), [log_path(3)]);
+    fill(4);
+    assert!(wal.poisoned().is_none());
+    assert_eq!(
+        sim.stats().count(Io::Create),
+        3,
+        "the third was the first, the fourth is new"
+    );
 }
 
 /// The table in `spare`: whatever the power cuts off, each file is the log's, or a leftover that the next opening removes.

@@ -11,7 +11,7 @@ use crate::record_log::{ReadOptions, read};
 
 type Hook = Box<dyn FnMut() + Send>;
 
-/// Passes everything on, and calls a hook inside of each sync of a file.
+/// Passes everything on, and calls a hook inside of the next sync or removal of a file.
 struct HookedFs {
     inner: Arc<dyn FileSystem>,
     hook: Arc<Mutex<Option<Hook>>>,
@@ -33,6 +33,10 @@ impl FileSystem for HookedFs {
         self.inner.open(path)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let hook = self.hook.lock().take();
+        if let Some(mut hook) = hook {
+            hook();
+        }
         self.inner.remove(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -165,4 +169,31 @@ fn count_syncs(hook: &Arc<Mutex<Option<Hook>>>, syncs: &Arc<Mutex<u64>>) {
         *count.lock() += 1;
         count_syncs(&again, &count);
     }));
+}
+
+/// A file system may take long to free a file's blocks.
+#[test]
+fn writers_do_not_wait_while_old_files_are_removed() {
+    let (sim, env) = machine();
+    let (env, hook) = hooked(&env);
+    let wal = Arc::new(new_wal(&env, TINY));
+    for seq in 1..=6 {
+        append(&wal, seq).unwrap();
+    }
+    let current = wal.current_number();
+    assert!(current > 3);
+    let (sender, appended) = std::sync::mpsc::channel();
+    let during = wal.clone();
+    *hook.lock() = Some(Box::new(move || {
+        let (during, sender) = (during.clone(), sender.clone());
+        std::thread::spawn(move || sender.send(append(&during, 7).is_ok()));
+        assert_eq!(
+            appended.recv_timeout(std::time::Duration::from_secs(60)),
+            Ok(true)
+        );
+    }));
+    wal.remove_below(current).unwrap();
+    assert!(hook.lock().is_none());
+    assert!(!sim.list().contains(&log_path(1)));
+    assert_eq!(wal.end().number.max(current), wal.end().number);
 }

@@ -51,7 +51,7 @@ pub(crate) fn run_header(config: &Config) -> String {
         let _ = writeln!(text, "Order: hash");
     }
     let _ = writeln!(text, "Compression sampling rate: 0");
-    let _ = writeln!(text, "Memtablerep: SkipListFactory");
+    let _ = writeln!(text, "Memtablerep: RadixTree");
     let _ = writeln!(text, "Perf Level: 1");
     if cfg!(debug_assertions) {
         let _ = writeln!(

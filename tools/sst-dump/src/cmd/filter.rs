@@ -1,5 +1,6 @@
 //! `filter`: what a filter costs, and how often it says "maybe" of a key that is absent, measured.
 
+use packstone::sst::{FilterPiece, Sst};
 use serde_json::json;
 
 use crate::Ctx;
@@ -31,13 +32,8 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FilterArgs) -> Result<(), Fail> {
         let (mut hashes, mut bytes, mut hits) = (Hashes(0), 0, 0u64);
         let mut tables = Vec::new();
         for number in 0..pieces {
-            let piece = match sst.filter_piece(number) {
-                Ok(Some(piece)) => piece,
-                Ok(None) => continue,
-                Err(error) => {
-                    ctx.out.problem(&error);
-                    continue;
-                }
+            let Some(piece) = piece(ctx, &sst, number) else {
+                continue;
             };
             bytes += piece.stored_len();
             tables.extend(piece.tables());
@@ -81,6 +77,14 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FilterArgs) -> Result<(), Fail> {
         ctx.out.record("filter", object)?;
     }
     Ok(())
+}
+
+/// A piece of the filter; none if a partition has none, or what is wrong with it has been reported.
+pub(crate) fn piece(ctx: &mut Ctx, sst: &Sst, number: u32) -> Option<FilterPiece> {
+    sst.filter_piece(number).unwrap_or_else(|error| {
+        ctx.out.problem(&error);
+        None
+    })
 }
 
 /// Hashes as random as a key's, the same in every run (SplitMix64).

@@ -82,13 +82,8 @@ fn filter(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         ctx.out.line(format_args!("  no filter"))?;
     }
     for number in 0..pieces {
-        let piece = match sst.filter_piece(number) {
-            Ok(Some(piece)) => piece,
-            Ok(None) => continue,
-            Err(error) => {
-                ctx.out.problem(&error);
-                continue;
-            }
+        let Some(piece) = super::filter::piece(ctx, sst, number) else {
+            continue;
         };
         for table in piece.tables() {
             let (slots, bits) = (table.slots, table.remainder_bits);

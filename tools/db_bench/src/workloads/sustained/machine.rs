@@ -1,7 +1,13 @@
-//! [`Machine`]: what the machine itself makes everybody wait, seen by a thread that does nothing but sleep a millisecond at a time.
+//! [`Machine`]: what the machine itself makes everybody wait, seen by threads that do nothing but sleep a millisecond at a time, one on each
+//! processor.
+//!
+//! A virtual machine's processor stands still while its host gives the real one to others. That shows on that processor only, hence one
+//! thread for each. Where such a thread was ready and had to wait for its processor, somebody here used it: that is not the machine's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use super::thread::Thread;
 
 const NAP: Duration = Duration::from_millis(1);
 /// Waits that are kept one by one; shorter ones only count for the longest.
@@ -25,23 +31,42 @@ impl Wait {
 pub(super) struct Machine {
     pub(super) naps: u64,
     pub(super) longest: Duration,
-    /// Those of at least `NOTED`, in order.
+    /// Those of at least `NOTED`, in order, none over another.
     pub(super) waits: Vec<Wait>,
 }
 
 impl Machine {
-    /// Sleeps until `over`.
+    /// Sleeps until `over`, on each processor.
     pub(super) fn watch(over: &AtomicBool) -> Machine {
+        std::thread::scope(|scope| {
+            let watchers: Vec<_> = (0..processors())
+                .map(|processor| scope.spawn(move || Machine::watch_one(processor, over)))
+                .collect();
+            let watched = watchers.into_iter().filter_map(|watcher| watcher.join().ok());
+            watched.reduce(Machine::and).unwrap_or_default()
+        })
+    }
+
+    fn watch_one(processor: usize, over: &AtomicBool) -> Machine {
+        stay_on(processor);
         let mut machine = Machine::default();
+        let mut thread = Thread::new();
         let mut due = Instant::now() + NAP;
         while !over.load(Ordering::Relaxed) {
+            thread.begins(Instant::now());
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let now = Instant::now();
-            machine.note(Wait {
+            let mut wait = Wait {
                 from: due.min(now),
                 to: now,
-            });
-            due = now + NAP;
+            };
+            if wait.length() >= NOTED
+                && let Some(spent) = thread.ended(wait.length())
+            {
+                wait.to -= spent.waiting;
+            }
+            machine.note(wait);
+            due = Instant::now() + NAP;
         }
         machine
     }
@@ -54,6 +79,24 @@ impl Machine {
         }
     }
 
+    /// What both have seen.
+    fn and(self, other: Machine) -> Machine {
+        let mut waits = [self.waits, other.waits].concat();
+        waits.sort_by_key(|wait| wait.from);
+        waits.dedup_by(|later, earlier| {
+            let joined = later.from <= earlier.to;
+            if joined {
+                earlier.to = earlier.to.max(later.to);
+            }
+            joined
+        });
+        Machine {
+            naps: self.naps + other.naps,
+            longest: self.longest.max(other.longest),
+            waits,
+        }
+    }
+
     /// How much of a wait is the machine's own: the time in which the idle thread was kept waiting as well.
     pub(super) fn part_of(&self, wait: &Wait) -> Duration {
         let shared = self.waits.iter().map(|own| {
@@ -63,6 +106,28 @@ impl Machine {
         shared.sum()
     }
 }
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Binds the calling thread to the so-manieth processor that it may use. Where that is impossible it runs where it likes.
+#[cfg(target_os = "linux")]
+fn stay_on(processor: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    if let Ok(allowed) = sched_getaffinity(None)
+        && let Some(at) = (0..CpuSet::MAX_CPU)
+            .filter(|at| allowed.is_set(*at))
+            .nth(processor)
+    {
+        let mut one = CpuSet::new();
+        one.set(at);
+        let _ = sched_setaffinity(None, &one);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on(_processor: usize) {}
 
 #[cfg(test)]
 mod tests {
@@ -90,6 +155,28 @@ mod tests {
                 "{from} to {to}"
             );
         }
+    }
+
+    #[test]
+    fn what_two_processors_show_at_once_counts_once() {
+        let start = Instant::now();
+        let seen = |waits: &[(u64, u64)]| {
+            let mut machine = Machine::default();
+            for (from, to) in waits {
+                machine.note(Wait {
+                    from: start + Duration::from_millis(*from),
+                    to: start + Duration::from_millis(*to),
+                });
+            }
+            machine
+        };
+        let both = seen(&[(0, 10), (30, 50)]).and(seen(&[(5, 20), (35, 40), (60, 70)]));
+        let waits = both
+            .waits
+            .iter()
+            .map(|wait| ((wait.from - start).as_millis(), (wait.to - start).as_millis()));
+        assert_eq!(waits.collect::<Vec<_>>(), [(0, 20), (30, 50), (60, 70)]);
+        assert_eq!((both.naps, both.longest.as_millis()), (5, 20));
     }
 
     #[test]

@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Where the debt still grows in the second half of phase 1, the rate is lowered to the one that the same work in the background would keep
-//! up with. A write counts as held back by the engine for its time less what an idle thread beside it, which sleeps a millisecond at a
-//! time, was kept waiting meanwhile: that is the machine's.
+//! up with. A write counts as held back by the engine for its time less what idle threads beside it, one on each processor, which sleep a
+//! millisecond at a time, were kept waiting meanwhile: that is the machine's.
 
 mod debt;
 mod machine;
 mod phase;
+mod thread;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -95,6 +96,7 @@ fn longest_stall(phase: &Phase) -> Duration {
         latencies.stall_debt,
         latencies.stall_memory,
         latencies.log_file,
+        latencies.log_append,
     ];
     let longest = causes.iter().map(|latency| latency.max).max();
     Duration::from_nanos(longest.unwrap_or(0))
@@ -147,6 +149,7 @@ fn describe(text: &mut String, phase: &Phase) {
         ("stall: debt", latencies.stall_debt, Some(stalls.debt)),
         ("stall: memory", latencies.stall_memory, Some(stalls.memory)),
         ("new log file", latencies.log_file, None),
+        ("log append", latencies.log_append, None),
         ("log sync", latencies.log_sync, None),
     ] {
         row(text, name, &latency, stalls);
@@ -158,6 +161,21 @@ fn describe(text: &mut String, phase: &Phase) {
         millis(phase.longest.write),
         millis(phase.longest.without_machine)
     );
+    for (wait, spent) in &phase.long {
+        let parts = spent.map_or(String::new(), |spent| {
+            let [running, waiting, rest] = [spent.running, spent.waiting, spent.rest].map(millis);
+            format!(": {running:.1} on a processor, {waiting:.1} ready and without one, {rest:.1} neither")
+        });
+        let (length, at) = (
+            millis(wait.length()),
+            wait.from.saturating_duration_since(phase.begun).as_secs_f64(),
+        );
+        let shared = millis(machine.part_of(wait));
+        let _ = writeln!(
+            text,
+            "    at {at:.1} s {length:.1} ms, {shared:.1} of them the machine's{parts}"
+        );
+    }
     let _ = writeln!(
         text,
         "  machine: of {} idle sleeps of 1 ms the longest overran by {:.1} ms, {} by 5 ms or more",

@@ -1,5 +1,5 @@
 //! [`Phase`]: threads that write for a time, as fast as they may or at a pace, with the engine's histograms on, somebody who looks at
-//! the debt, and an idle thread beside them.
+//! the debt, and idle threads beside them.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use packstone::{LatencyMetrics, StallMetrics};
 
 use super::debt::{Debt, Sample};
 use super::machine::{Machine, NOTED, Wait};
+use super::thread::{Spent, Thread};
 use crate::database::Database;
 use crate::failure::{Failure, Outcome};
 use crate::flags::Config;
@@ -18,9 +19,12 @@ use crate::workloads::{Group, Task, Worker};
 
 /// Looks at the engine in a phase.
 const LOOKS: u32 = 200;
+/// Long writes that are told one by one.
+const TOLD: usize = 5;
 
 /// How a phase went.
 pub(super) struct Phase {
+    pub(super) begun: Instant,
     pub(super) seconds: f64,
     pub(super) entries: u64,
     /// Bytes of keys and values.
@@ -33,6 +37,8 @@ pub(super) struct Phase {
     pub(super) stalls: StallMetrics,
     /// The longest write, and what the machine had to do with it.
     pub(super) longest: Longest,
+    /// The longest of all that took at least `NOTED`, longest first.
+    pub(super) long: Vec<(Wait, Option<Spent>)>,
     pub(super) machine: Machine,
 }
 
@@ -41,15 +47,15 @@ pub(super) struct Phase {
 pub(super) struct Longest {
     /// Of all writes.
     pub(super) write: Duration,
-    /// Of all writes, without the time in which the idle thread had to wait as well.
+    /// Of all writes, without the time in which an idle thread had to wait as well.
     pub(super) without_machine: Duration,
 }
 
 impl Longest {
-    fn of(writes: &[Wait], longest: Duration, machine: &Machine) -> Longest {
+    fn of(writes: &[(Wait, Option<Spent>)], longest: Duration, machine: &Machine) -> Longest {
         let own = writes
             .iter()
-            .map(|wait| wait.length().saturating_sub(machine.part_of(wait)));
+            .map(|(wait, _)| wait.length().saturating_sub(machine.part_of(wait)));
         // Where none was long enough to be noted, the longest is its own.
         let without_machine = own.max().unwrap_or(longest.min(NOTED));
         Longest {
@@ -65,7 +71,7 @@ struct Written {
     bytes: u64,
     /// The longest write, and all of at least `NOTED`.
     longest: Duration,
-    long: Vec<Wait>,
+    long: Vec<(Wait, Option<Spent>)>,
 }
 
 impl Phase {
@@ -99,7 +105,7 @@ impl Phase {
             written
         };
         let over = &over;
-        let (written, samples, machine, seconds) = std::thread::scope(|scope| {
+        let (written, samples, machine, begun, seconds) = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..config.threads)
                 .map(|id| scope.spawn(move || write(id)))
                 .collect();
@@ -110,12 +116,13 @@ impl Phase {
             let written: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
             let seconds = start.elapsed().as_secs_f64();
             over.store(true, Ordering::Relaxed);
-            (written, looking.join(), machine.join(), seconds)
+            (written, looking.join(), machine.join(), start, seconds)
         });
         let panicked = |_| Failure("a thread panicked".into());
         let (samples, machine) = (samples.map_err(panicked)?, machine.map_err(panicked)?);
         let metrics = database.db.metrics();
         let mut phase = Phase {
+            begun,
             seconds,
             entries: 0,
             bytes: 0,
@@ -124,6 +131,7 @@ impl Phase {
             latencies: metrics.latencies,
             stalls: since(&metrics.stalls, &before.stalls),
             longest: Longest::default(),
+            long: Vec::new(),
             machine,
         };
         let (mut longest, mut long) = (Duration::ZERO, Vec::new());
@@ -142,6 +150,9 @@ impl Phase {
             )));
         }
         phase.longest = Longest::of(&long, longest, &phase.machine);
+        long.sort_by_key(|(wait, _)| std::cmp::Reverse(wait.length()));
+        long.truncate(TOLD);
+        phase.long = long;
         Ok(phase)
     }
 
@@ -162,12 +173,14 @@ impl Phase {
 fn write_until_over(mut worker: Worker<'_>) -> Outcome<Written> {
     let mut budget = worker.budget(u64::MAX);
     let (mut bytes, mut longest, mut long) = (0, Duration::ZERO, Vec::new());
+    let mut thread = Thread::new();
     while !worker.is_cancelled() {
         let entries = budget.take(worker.task.batch_size as u64);
         if entries == 0 {
             break;
         }
         let from = Instant::now();
+        thread.begins(from);
         let written = write_random(&mut worker, entries)?;
         let wait = Wait {
             from,
@@ -175,7 +188,7 @@ fn write_until_over(mut worker: Worker<'_>) -> Outcome<Written> {
         };
         longest = longest.max(wait.length());
         if wait.length() >= NOTED {
-            long.push(wait);
+            long.push((wait, thread.ended(wait.length())));
         }
         bytes += written;
         worker.pace_write(written);
