@@ -370,6 +370,8 @@ fn every_failed_sync_that_something_relies_on_is_final_until_the_database_is_ope
         for (op, path) in [(Op::Sync, ".log"), (Op::Sync, "MANIFEST"), (Op::SyncDir, "/db")] {
             let (sim, db, keyspace) = open(7);
             keyspace.put("k", "v")?;
+            // With something of its own in the log: a flush of the other one depends on that.
+            db.keyspace("b")?.put("k", "v")?;
             sim.fail_matching(Some(op), path, 1, kind, Effect::Nothing);
             let error = db.flush().unwrap_err();
             assert!(matches!(error, Error::Poisoned { .. }), "{op:?} {path}: {error}");

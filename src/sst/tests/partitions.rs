@@ -106,7 +106,11 @@ fn opening_a_large_file_reads_and_holds_little() {
             let (filters, indexes) = counts(&sst);
             assert_eq!((filters, indexes), (16, 16), "60,000 keys, 3,892 to a table");
             // The sixteen parts are there from the beginning, for what look-ups will keep in them.
-            let most_held = if access == Access::Mapped { 5000 + 16 * 430 } else { 5000 };
+            let most_held = if access == Access::Mapped {
+                5000 + 16 * 430
+            } else {
+                5000
+            };
             assert!(
                 calls <= 3 && bytes < 6000 && held < most_held,
                 "{calls} {bytes} {held}"
