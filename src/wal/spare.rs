@@ -47,7 +47,7 @@ const MOST_REUSABLE: usize = 2;
 /// Where the file for the next log is.
 pub(super) enum SpareSlot {
     Empty,
-    /// Somebody is between steps 1 and 3.
+    /// Somebody is between steps 1 and 3, or removes the file.
     Coming,
     Here(Spare),
 }
@@ -158,20 +158,25 @@ impl Wal {
         let named = named.map_err(|error| Error::io(SYNC, &self.dir, error));
         let most = self.whole_file().unwrap_or(0);
         let prepared = named.is_ok() && spare.prepare(most).is_ok();
-        let refused = {
+        {
             let mut state = self.state.lock();
-            state.spare = SpareSlot::Empty;
-            self.note_sync_failure(&mut state, named)?;
-            let refused = state.closed || state.resting || !prepared;
-            if !refused {
-                state.spare = SpareSlot::Here(spare);
+            if named.is_err() {
+                state.spare = SpareSlot::Empty;
+                return self.note_sync_failure(&mut state, named);
             }
-            refused
-        };
-        match refused {
-            true => self.remove(&self.spare_path()),
-            false => Ok(()),
+            if prepared && !state.closed && !state.resting {
+                state.spare = SpareSlot::Here(spare);
+                return Ok(());
+            }
         }
+        self.remove_spare()
+    }
+
+    /// REQUIRES: the slot says `Coming`, so that nobody gives that name to another file meanwhile.
+    fn remove_spare(&self) -> Result<()> {
+        let removed = self.remove(&self.spare_path());
+        self.state.lock().spare = SpareSlot::Empty;
+        removed
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
@@ -189,10 +194,14 @@ impl Wal {
         let spare = {
             let mut state = self.state.lock();
             state.resting = true;
-            state.spare.take()
+            let spare = state.spare.take();
+            if spare.is_some() {
+                state.spare = SpareSlot::Coming;
+            }
+            spare
         };
         if spare.is_some() {
-            let _ = self.remove(&self.spare_path());
+            let _ = self.remove_spare();
         }
     }
 
