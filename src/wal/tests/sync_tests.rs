@@ -183,10 +183,11 @@ fn writers_do_not_wait_while_old_files_are_removed() {
     let current = wal.current_number();
     assert!(current > 3);
     let (sender, appended) = std::sync::mpsc::channel();
-    let during = wal.clone();
+    let (during, threads) = (wal.clone(), Env::real(1).scheduler);
     *hook.lock() = Some(Box::new(move || {
         let (during, sender) = (during.clone(), sender.clone());
-        std::thread::spawn(move || sender.send(append(&during, 7).is_ok()));
+        let job = move || sender.send(append(&during, 7).is_ok()).unwrap();
+        threads.spawn(Priority::High, Box::new(job));
         assert_eq!(
             appended.recv_timeout(std::time::Duration::from_secs(60)),
             Ok(true)
