@@ -70,22 +70,25 @@ fn all(
     report: &mut dyn FnMut(&Item, Checked) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
     let next = AtomicUsize::new(0);
+    let work = |done: mpsc::Sender<_>| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            // Nobody listens any more once the output has failed.
+            if done.send((index, one(fs, item))).is_err() {
+                return;
+            }
+        }
+    };
     std::thread::scope(|scope| {
         // A thread may be ahead of the report by a few files, whose results are small.
         let (done, results) = mpsc::channel();
-        for _ in 0..threads {
-            let (done, next) = (done.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { return };
-                    // Nobody listens any more once the output has failed.
-                    if done.send((index, one(fs, item))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let (work, done) = (&work, done.clone());
+                scope.spawn(move || work(done))
+            })
+            .collect();
         drop(done);
         let (mut early, mut wanted) = (BTreeMap::new(), 0);
         for (index, found) in results {
@@ -97,7 +100,10 @@ fn all(
                 wanted += 1;
             }
         }
-        Ok(())
+        // The scope waits for their work only; after this the threads are gone, with all that they had.
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
