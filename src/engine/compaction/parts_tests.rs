@@ -124,3 +124,79 @@ fn outputs_are_cut_by_what_lies_behind_and_within_level_0_hardly_at_all() {
     );
     assert!(within.paced && within.grandparents.is_empty());
 }
+
+/// Inputs of one file each, from these levels.
+fn plan_of(tree: &Tree, levels: &[usize], action: Action, output: usize) -> Plan {
+    let tables = tree.level(6).iter().cloned();
+    let inputs = levels.iter().copied().zip(tables);
+    Plan::new(action, inputs.collect(), output).unwrap()
+}
+
+#[test]
+fn every_file_of_level_0_is_a_source_and_so_is_every_deeper_level() {
+    let sim = SimEnv::new(4);
+    let core = opened(&sim, 2);
+    let tree = tree_of(&core);
+    for (levels, wanted) in [
+        (&[0][..], 1),
+        (&[6], 1),
+        (&[0, 0, 0], 3),
+        (&[5, 5, 6, 6, 6], 2),
+        (&[0, 0, 6, 6], 3),
+        (&[1, 2, 3, 4, 5, 6], 6),
+    ] {
+        let plan = plan_of(&tree, levels, Action::Merge, 6);
+        assert_eq!(plan.sources(), wanted, "{levels:?}");
+    }
+}
+
+#[test]
+fn a_merge_reserves_for_its_inputs_for_a_file_and_for_another_where_parts_wait_for_each_other() {
+    let sim = SimEnv::new(5);
+    let core = opened(&sim, 4);
+    let (tree, keyspace) = (tree_of(&core), core.keyspace_cores()[0].clone());
+    let (buffers, sst) = (buffers(&core.options, Work::Compaction), keyspace.options.sst());
+    let entries = |levels: &[usize]| -> u64 {
+        let tables = tree.level(6)[..levels.len()].iter();
+        tables.map(|table| table.meta.entries).sum()
+    };
+    let one_file = |levels: &[usize]| {
+        let bytes: u64 = tree.level(6)[..levels.len()]
+            .iter()
+            .map(|table| table.meta.size)
+            .sum();
+        entries(levels) * FILE * 2 / bytes
+    };
+    // Fewer bytes than two files have room for: all entries, in one part.
+    let levels = [5];
+    let plan = plan_of(&tree, &levels, Action::Merge, 6);
+    assert_eq!(core.entries_of_file(&plan), entries(&levels));
+    let wanted = buffers.reading(1, sst) + buffers.building(entries(&levels), sst);
+    assert_eq!(core.merge_memory(&keyspace, &plan), wanted);
+    // More: as many as two files' bytes have, and a second file waits.
+    let levels = [5, 5, 5, 6, 6, 6, 6, 6];
+    let plan = plan_of(&tree, &levels, Action::Merge, 6);
+    assert!(one_file(&levels) < entries(&levels));
+    assert_eq!(core.entries_of_file(&plan), one_file(&levels));
+    let file = buffers.building(one_file(&levels), sst);
+    assert_eq!(core.part_memory(&keyspace, &plan), buffers.reading(2, sst) + file);
+    assert_eq!(
+        core.merge_memory(&keyspace, &plan),
+        buffers.reading(2, sst) + 2 * file
+    );
+    // Within level 0 all entries go into one file.
+    let plan = plan_of(&tree, &[0; 8], Action::Merge, 0);
+    assert_eq!(core.entries_of_file(&plan), entries(&[0; 8]));
+    let whole = buffers.reading(8, sst) + buffers.building(entries(&[0; 8]), sst);
+    assert_eq!(core.merge_memory(&keyspace, &plan), whole);
+    // What moves is not read.
+    let plan = plan_of(&tree, &[5], Action::Move, 6);
+    assert_eq!(core.merge_memory(&keyspace, &plan), 0);
+}
+
+#[test]
+fn within_level_0_a_file_may_have_more_entries_by_so_many_times() {
+    assert_eq!(most_entries_within(1), MOST_WITHIN / 2);
+    assert_eq!(most_entries_within(1000), 1000 * MOST_WITHIN / 2);
+    assert_eq!(most_entries_within(u64::MAX), u64::MAX);
+}
