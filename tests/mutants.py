@@ -51,7 +51,7 @@ UNIT_TESTS = {"record_log": "record_log::", "wal": "wal::", "manifest": "manifes
 # What a mutant is run against: a test program, or tests of it. Left out are programs that run no engine (no_io_outside_env,
 # models_manifest), tree_store, which needs an example's program, and planted, which is soak and model again.
 STEPS = ("record_log:: wal:: manifest:: engine::recovery:: engine::compaction:: engine:: smoke background bad_input recovery_modes "
-         "facts files compaction health checkpoint reads metamorphic repair regressions soak stress model faults crash corruption limits replaced concurrency kill lib").split()
+         "facts files flush replay compaction health checkpoint reads metamorphic repair regressions soak stress model faults crash corruption limits replaced concurrency kill memory lib").split()
 ARGUMENTS = {"corruption": ["--skip", "of_an_sst"], **{name: [name] for name in STEPS if name.endswith("::")}}
 # A tenth of the histories finds what it can find in a tenth of the time.
 FEWER = {"tests/model.rs": ("SIM_HISTORIES: u64 = 2500", "SIM_HISTORIES: u64 = 250"),

@@ -117,6 +117,7 @@ fn a_sealed_log_gives_its_room_back_and_what_follows_a_seal_means_nothing() {
     log.append(b"data").unwrap();
     log.seal().unwrap();
     assert_eq!(sim.file_len(PATH).unwrap(), log.end());
+    assert_eq!(log.bytes_on_disk(), log.end());
     assert_eq!(seen(&env), (1, log.end(), 0, true));
     // As a crash between the seal's sync and the cut leaves it.
     for rest in [0, 9] {
@@ -205,4 +206,109 @@ fn looking_for_markers_behind_the_end_reads_the_room_once() {
     seen(&env);
     let read = sim.stats().read["log"] - before;
     assert!(read <= (4 << 20) + (512 << 10), "{read} bytes read");
+}
+
+#[test]
+fn no_page_is_touched_before_the_first_frame_and_none_behind_the_last() {
+    let (sim, env) = machine();
+    let mut log = mapped(&env);
+    assert_eq!(sim.pending(), 0, "the sync of the header would write them");
+    log.append(b"first").unwrap();
+    assert_eq!(sim.pending(), 1);
+    log.append(b"second").unwrap();
+    assert_eq!(sim.pending(), 1, "asked for already");
+    sim.run_until_idle();
+    let len = sim.file_len(PATH).unwrap();
+    while log.end() < len - 300 {
+        log.append(&[1; 191]).unwrap();
+    }
+    assert_eq!(sim.pending(), 1);
+    log.medium().retire();
+    sim.run_until_idle();
+    assert_eq!(sim.file_len(PATH).unwrap(), len);
+}
+
+#[test]
+fn where_no_step_fits_what_the_group_needs_may() {
+    let (sim, env) = machine();
+    let mut log = mapped(&env);
+    while log.end() + 200 + 9 <= 4096 {
+        log.append(&[1; 191]).unwrap();
+    }
+    sim.set_capacity(Some(sim.used() + 300));
+    assert!(log.has_room(200));
+    log.append(&[1; 191]).unwrap();
+    assert!(sim.file_len(PATH).unwrap() <= 4096 + 300);
+    assert!(!log.has_room(600));
+}
+
+#[test]
+fn a_torn_tail_reaches_to_the_last_byte_that_is_not_zero() {
+    for last in [4095, 4094, 4085, 4072, 4071, 4070, 2000] {
+        let (sim, env) = machine();
+        let mut log = mapped(&env);
+        let good = log.append(b"good").unwrap();
+        log.append(b"torn").unwrap();
+        sim.flip_bit(PATH, good + 10, 0).unwrap();
+        let mut bytes = sim.read_file(PATH).unwrap();
+        bytes[last] = 1;
+        sim.write_file(PATH, &bytes).unwrap();
+        assert_eq!(seen(&env), (1, good, last as u64 + 1 - good, false));
+    }
+}
+
+/// However the marker lies to the pieces in which the room is read.
+#[test]
+fn a_marker_behind_a_long_run_of_zeros_is_found() {
+    for len in ((256 << 10) - 120..(256 << 10) + 80).step_by(8) {
+        let (sim, env) = machine();
+        let big = layout(&env, 1 << 20, 1 << 20);
+        let mut log =
+            LogWriter::create_with(&*env.fs, Path::new(PATH), header(IDENTITY), Some(&big)).unwrap();
+        let good = log.append(b"first").unwrap();
+        let synced = log.append(&vec![7; len]).unwrap();
+        log.mark(7, synced).unwrap();
+        let mut bytes = sim.read_file(PATH).unwrap();
+        bytes[good as usize..synced as usize].fill(0);
+        sim.write_file(PATH, &bytes).unwrap();
+        assert_eq!(damage_at(&read_all(&env).unwrap_err()), good, "{len}");
+    }
+}
+
+/// The writer is another process: what the buffer holds of the room is older than the marker.
+#[test]
+fn frames_that_were_written_while_the_log_was_read_are_no_damage() {
+    let (_sim, env) = machine();
+    let big = layout(&env, 1 << 20, 1 << 20);
+    let path = Path::new(PATH);
+    let mut log = LogWriter::create_with(&*env.fs, path, header(IDENTITY), Some(&big)).unwrap();
+    log.append(b"first").unwrap();
+    let mut frames = 0;
+    let outcome = read(
+        &*env.fs,
+        path,
+        LogKind::Wal,
+        &ReadOptions::default(),
+        &mut |_, _| {
+            frames += 1;
+            if frames == 1 {
+                let end = log.append(&vec![7; 300 << 10]).unwrap();
+                log.mark(7, end).unwrap();
+            }
+            Ok(())
+        },
+    );
+    assert_eq!((frames, outcome.unwrap().end), (2, log.end()));
+}
+
+#[test]
+fn only_a_file_with_frames_has_frames() {
+    for reserved in [false, true] {
+        let (_sim, env) = machine();
+        let mut log = if reserved { mapped(&env) } else { writer(&env) };
+        let has_frames = |header: &Header| has_frames(&*env.fs, Path::new(PATH), header).unwrap();
+        assert!(!has_frames(log.header()));
+        log.append(b"first").unwrap();
+        assert!(has_frames(log.header()));
+    }
 }

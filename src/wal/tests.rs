@@ -512,4 +512,15 @@ fn a_file_that_cannot_be_removed_stays_listed() {
     assert_eq!(wal.oldest().0, 1);
     wal.remove_below(3).unwrap();
     assert_eq!(sim.list(), [log_path(3)]);
+    (4..=6).for_each(|seq| _ = append(&wal, seq).unwrap());
+    sim.fail_matching(
+        Some(Io::Remove),
+        ".log",
+        3,
+        ErrorKind::PermissionDenied,
+        Effect::Nothing,
+    );
+    wal.remove_below(6).unwrap_err();
+    let listed: Vec<_> = wal.pin(0).files.iter().map(|file| file.end.number).collect();
+    assert_eq!(listed, [3, 4, 5, 6]);
 }

@@ -221,3 +221,21 @@ fn salvage_goes_on_at_a_marker_too() {
     sim.flip_bit(PATH, end - 1, 0).unwrap();
     assert_eq!(salvage(&env), (vec![2], vec![(HEADER_LEN, end)]));
 }
+
+#[test]
+fn what_a_later_log_says_of_this_one_holds_below_that_place_only() {
+    let (sim, env) = machine();
+    let mut log = writer(&env);
+    let good = log.append(b"good").unwrap();
+    log.append(b"torn").unwrap();
+    sim.flip_bit(PATH, good + 10, 0).unwrap();
+    let synced_to = |synced_to| {
+        let options = ReadOptions {
+            synced_to,
+            ..ReadOptions::default()
+        };
+        read_with(&env, &options)
+    };
+    assert_eq!(synced_to(good).unwrap().1.end, good);
+    assert_eq!(damage_at(&synced_to(good + 1).unwrap_err()), good);
+}

@@ -427,3 +427,14 @@ fn what_the_user_went_on_without_is_not_asked_for_again() {
     wal.sync(wal.end()).unwrap();
     assert_eq!(recover_with(&env, &options).unwrap().0, [1, 2]);
 }
+
+#[test]
+fn a_header_that_can_not_be_read_is_an_error_of_the_medium_and_no_damage() {
+    for number in 1..=3 {
+        let (sim, env) = chain(3, true);
+        let name = format!("{number:06}.log");
+        sim.fail_matching(Some(Io::Read), &name, 1, ErrorKind::Other, Effect::Nothing);
+        let error = recover(&env).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+    }
+}

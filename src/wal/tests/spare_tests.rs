@@ -194,6 +194,53 @@ fn old_contents_are_written_in_the_background_and_a_file_where_that_fails_is_not
     );
 }
 
+#[test]
+fn a_log_that_rests_or_is_closed_makes_no_spare_file() {
+    for close in [false, true] {
+        let (sim, env) = machine();
+        let wal = new_wal(&env, SMALL);
+        (1..=30).for_each(|seq| _ = append(&wal, seq).unwrap());
+        if close {
+            wal.close().unwrap();
+        } else {
+            wal.give_back_spare();
+        }
+        wal.remove_below(wal.current_number()).unwrap();
+        assert_eq!(files(&sim), [log_path(wal.current_number())]);
+    }
+}
+
+#[test]
+fn where_it_is_unknown_whether_a_name_is_taken_no_file_is_put_there() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    write(&wal, 30, &mut 1).unwrap();
+    let next = log_path(wal.current_number() + 1);
+    let kind = ErrorKind::PermissionDenied;
+    sim.fail_matching(Some(Io::Open), next.to_str().unwrap(), 1, kind, Effect::Nothing);
+    let error = (31..60).find_map(|seq| append(&wal, seq).err()).unwrap();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(!files(&sim).contains(&next));
+}
+
+/// What is cut off is counted up to its last frame, and not to the end of its room.
+#[test]
+fn torn_bytes_of_files_with_room_are_those_of_their_frames() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    (1..=60).for_each(|seq| _ = append(&wal, seq).unwrap());
+    drop(wal);
+    let (seqs, sound) = recover(&env).unwrap();
+    assert_eq!((seqs.len(), sound.torn_bytes), (60, 0));
+    let ends: Vec<u64> = sound.logs.iter().map(|log| log.end.offset).collect();
+    assert!(ends.len() > 3, "{ends:?}");
+    // The first frame of the second file.
+    sim.flip_bit(log_path(2), HEADER_LEN + 10, 0).unwrap();
+    let (_, torn) = recover(&env).unwrap();
+    let wanted: u64 = ends[1..].iter().map(|end| end - HEADER_LEN).sum();
+    assert_eq!((torn.torn_bytes, torn.leftovers.len()), (wanted, ends.len() - 2));
+}
+
 /// The table in `spare`: whatever the power cuts off, each file is the log's, or a leftover that the next opening removes.
 #[test]
 fn a_crash_at_any_call_leaves_no_file_that_nobody_knows() {
