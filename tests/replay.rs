@@ -114,3 +114,28 @@ fn a_reader_holds_all_of_it_and_writes_nothing() -> Result<()> {
     assert_eq!(sim.list(), before);
     Ok(())
 }
+
+#[test]
+fn many_small_keyspaces_are_flushed_though_no_memtable_is_full() -> Result<()> {
+    const KEYSPACES: u32 = 8;
+    let sim = SimEnv::new(5);
+    let db = roomy(&sim).open("/db")?;
+    let names: Vec<_> = (0..KEYSPACES).map(|i| format!("k{i}")).collect();
+    for i in 0..KEYSPACES * 1000 {
+        let keyspace = db.keyspace(&names[(i % KEYSPACES) as usize])?;
+        keyspace.put(i.to_be_bytes(), [i as u8; 1000])?;
+    }
+    drop(db);
+    sim.crash(CrashStyle::KeepAll);
+    let db = small(&sim).open("/db")?;
+    let metrics = db.metrics();
+    let held = metrics.memory.active_memtables + metrics.memory.frozen_memtables;
+    assert!(held <= MOST_MEMTABLES, "{held}");
+    assert!(metrics.replay_flushes >= 4, "{}", metrics.replay_flushes);
+    let counts = names.iter().map(|name| Ok(db.keyspace(name)?.iter().count()));
+    assert_eq!(
+        counts.collect::<Result<Vec<_>>>()?,
+        vec![1000; KEYSPACES as usize]
+    );
+    Ok(())
+}

@@ -241,6 +241,28 @@ fn torn_bytes_of_files_with_room_are_those_of_their_frames() {
     assert_eq!((torn.torn_bytes, torn.leftovers.len()), (wanted, ends.len() - 2));
 }
 
+#[test]
+fn damage_behind_the_place_where_the_log_ends_is_nobodys_business() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, SMALL);
+    for seq in 1..=60 {
+        append(&wal, seq).unwrap();
+        wal.sync(wal.end()).unwrap();
+    }
+    for number in [2, 3] {
+        sim.flip_bit(log_path(number), HEADER_LEN + 10, 0).unwrap();
+    }
+    recover(&env).unwrap_err();
+    let options = ReplayOptions {
+        floor: 1,
+        mode: RecoveryMode::PointInTime,
+        ..ReplayOptions::default()
+    };
+    let (seqs, replayed) = recover_with(&env, &options).unwrap();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    assert_eq!((replayed.logs.len(), replayed.dropped.len()), (2, 1));
+}
+
 /// The table in `spare`: whatever the power cuts off, each file is the log's, or a leftover that the next opening removes.
 #[test]
 fn a_crash_at_any_call_leaves_no_file_that_nobody_knows() {
