@@ -139,8 +139,8 @@ impl Opening {
         }
     }
 
-    /// Whether a file can be one that this engine began to write: it starts with the magic, or with the zeros of a first
-    /// block that a crash took, or is empty. Somebody else's file that happens to have such a name stays.
+    /// Whether a file can be one that this engine began to write: it starts with the magic, or with as much of it as a crash has
+    /// left, and zeros, or is empty. Somebody else's file that happens to have such a name stays.
     fn begins_like_ours(&self, path: &Path, magic: &[u8; 8]) -> bool {
         let Ok(file) = self.env.fs.open(path) else {
             return false;
@@ -150,7 +150,11 @@ impl Opening {
         if file.read_exact_at(0, &mut front).is_err() {
             return false;
         }
-        magic.starts_with(&front) || front.iter().all(|byte| *byte == 0)
+        let mut rest = front
+            .iter()
+            .zip(magic)
+            .skip_while(|(found, wanted)| found == wanted);
+        rest.all(|(found, _)| *found == 0)
     }
 }
 

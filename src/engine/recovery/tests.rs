@@ -130,12 +130,18 @@ fn data_without_a_current_is_never_the_beginning_of_a_new_database() {
 fn somebody_elses_file_with_a_manifests_name_stays_and_a_leftover_goes() {
     let (sim, env) = machine();
     drop(open(&env).unwrap());
-    sim.write_file("/db/MANIFEST-000077", b"notes").unwrap();
-    sim.write_file("/db/MANIFEST-000078", b"PKSTMAN\0").unwrap();
+    let theirs: [&[u8]; 3] = [b"notes", b"PKSTWAL\0", b"PKS\0\0\0\0x"];
+    let ours: [&[u8]; 5] = [b"PKSTMAN\0 and more", b"PKST", b"", &[0; 100], b"PKS\0\0\0\0\0\0"];
+    let name = |number: usize| format!("/db/MANIFEST-{number:06}");
+    for (number, bytes) in (70..).zip(theirs).chain((80..).zip(ours)) {
+        sim.write_file(name(number), bytes).unwrap();
+    }
     drop(open(&env).unwrap());
     let names = sim.list();
-    assert!(names.contains(&"/db/MANIFEST-000077".into()), "{names:?}");
-    assert!(!names.contains(&"/db/MANIFEST-000078".into()), "{names:?}");
+    for number in 70..85 {
+        let stays = (70..73).contains(&number);
+        assert_eq!(names.contains(&name(number).into()), stays, "{number}: {names:?}");
+    }
 }
 
 #[test]
