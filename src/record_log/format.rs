@@ -23,6 +23,8 @@ pub(super) const MARKER_PAYLOAD_SIZE: usize = 16;
 
 /// Length of a whole marker or seal frame in bytes.
 pub(super) const MARKER_SIZE: usize = FRAME_HEADER_SIZE + MARKER_PAYLOAD_SIZE;
+/// Bytes that a marker, or a seal, takes in the log.
+pub(crate) const MARKER_LEN: u64 = MARKER_SIZE as u64;
 
 const MAGIC_SIZE: usize = 8;
 

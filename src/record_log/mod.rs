@@ -58,7 +58,7 @@ mod tests;
 mod window;
 mod writer;
 
-pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, SYNC, is_sync_failure, magic};
+pub(crate) use format::{FRAME_HEADER_LEN, HEADER_LEN, MARKER_LEN, SYNC, is_sync_failure, magic};
 pub(crate) use mapped::{Layout, Spare};
 pub(crate) use medium::Medium;
 pub(crate) use reader::{has_frame_at, has_frames, read, read_header, walk};

@@ -2,7 +2,7 @@
 
 use super::log::{OlderLog, Wal};
 use crate::Result;
-use crate::record_log::LogEnd;
+use crate::record_log::{LogEnd, MARKER_LEN};
 
 impl Wal {
     /// After a failed write: begins the next file now, and not with the next append.
@@ -24,8 +24,9 @@ impl Wal {
             return Ok(());
         }
         state.closed = true;
-        // Where a write has failed, only a successor can say where the good part of the file ends.
-        let begun = if state.retired {
+        // Where a write has failed, only a successor can say where the good part of the file ends. It also takes the marker of the
+        // last sync and the seal, where this one has no room for them.
+        let begun = if state.retired || !state.writer.has_room(2 * MARKER_LEN) {
             self.begin_file(&mut state, 0)
         } else {
             Ok(())

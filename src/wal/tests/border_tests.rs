@@ -293,3 +293,31 @@ fn a_tail_of_several_mapped_files_finds_room_in_the_one_that_goes_on() {
     drop(wal);
     assert_eq!(recover(&env).unwrap().0, seqs);
 }
+
+#[test]
+fn a_file_without_room_for_marker_and_seal_is_closed_in_the_next_one() {
+    let mut in_the_next = 0;
+    for len in 7_990..8_090 {
+        let (_sim, env) = machine();
+        let wal = new_wal(&env, WalOptions::mapped(4096));
+        let mut builder = PayloadBuilder::new();
+        builder.put(3, b"key", &vec![7; len]);
+        builder.set_first_seq(1);
+        let frame = Frame {
+            first_seq: 1,
+            last_seq: 1,
+            payload: builder.as_bytes(),
+        };
+        let file = wal.append(&[frame]).unwrap().number;
+        wal.close().unwrap();
+        in_the_next += u64::from(file == 1 && wal.current_number() == 2);
+        let replayed = replay(
+            &*env.fs,
+            db(),
+            &chain_tests::in_mode(RecoveryMode::Absolute),
+            &mut |_, _| Ok(()),
+        );
+        assert!(replayed.unwrap().sealed, "{len}");
+    }
+    assert!((30..60).contains(&in_the_next), "{in_the_next}");
+}
