@@ -109,7 +109,7 @@ fn every_operation_is_counted_once_under_its_kind() -> Result<()> {
 }
 
 #[test]
-fn off_no_operation_reads_the_clock_and_on_each_reads_it_twice() -> Result<()> {
+fn off_no_operation_reads_the_clock_and_on_each_reads_it_twice_and_a_write_four_times() -> Result<()> {
     let sim = SimEnv::new(2);
     let (env, clock) = counted(&sim);
     let db = Options::new().env(env).open("/db")?;

@@ -106,7 +106,7 @@ impl Wal {
             let obsolete: Vec<_> = state.older.extract_if(.., is_obsolete).collect();
             (chosen, obsolete)
         };
-        // Without the lock: a file system may take tens of milliseconds to free a file's blocks, by its removal or, as long as the
+        // Without the lock: a file system may take long to free a file's blocks, by its removal or, as long as the
         // medium holds it open, when the last handle goes; writers would wait for that.
         let mut first_error = None;
         for older in obsolete {

@@ -1,6 +1,6 @@
 //! [`Latencies`]: how long operations take, counted while somebody has switched it on.
 //!
-//! * Off, an operation pays one relaxed load, and no clock is read. On, it pays two readings of the environment's clock and three
+//! * Off, an operation pays one relaxed load, and no clock is read. On, it pays two readings of the environment's clock (a write four) and three
 //!   additions, and allocates nothing.
 //! * What many threads do at once is counted in parts, one for a thread (threads beyond `PARTS` share them). They are put together when
 //!   somebody looks, so which thread has which part shows nowhere.

@@ -3,7 +3,7 @@
 //! Linux counts the first two for each thread (`/proc/thread-self/schedstat`, Documentation/scheduler/sched-stats.rst); the third is what is left.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::time::{Duration, Instant};
 
 /// How old a look may be when a write begins: what the thread did in between is counted with it.
@@ -29,32 +29,44 @@ pub(super) struct Spent {
 
 /// The calling thread's counters.
 pub(super) struct Thread {
+    /// Held open: it is read every millisecond.
+    counters: Option<File>,
     looked: Instant,
     look: Option<Look>,
 }
 
 impl Thread {
     pub(super) fn new() -> Self {
-        Thread {
+        let mut thread = Thread {
+            counters: File::open("/proc/thread-self/schedstat").ok(),
             looked: Instant::now(),
-            look: look(),
-        }
+            look: None,
+        };
+        thread.look = thread.look();
+        thread
     }
 
     /// Says that a write begins.
     pub(super) fn begins(&mut self, now: Instant) {
         if self.look.is_some() && now - self.looked > FRESH {
             self.looked = now;
-            self.look = look();
+            self.look = self.look();
         }
     }
 
     /// What became of the time of a write of that length that has just ended; `None` where the system doesn't say.
     pub(super) fn ended(&mut self, length: Duration) -> Option<Spent> {
         let before = self.look?;
-        let after = look()?;
+        let after = self.look()?;
         (self.looked, self.look) = (Instant::now(), Some(after));
         Some(between(before, after, length))
+    }
+
+    fn look(&mut self) -> Option<Look> {
+        let (counters, mut text) = (self.counters.as_mut()?, String::new());
+        counters.rewind().ok()?;
+        counters.read_to_string(&mut text).ok()?;
+        parse(&text)
     }
 }
 
@@ -66,13 +78,6 @@ fn between(before: Look, after: Look, length: Duration) -> Spent {
         waiting,
         rest: length - waiting - running,
     }
-}
-
-fn look() -> Option<Look> {
-    let mut text = String::new();
-    let mut file = File::open("/proc/thread-self/schedstat").ok()?;
-    file.read_to_string(&mut text).ok()?;
-    parse(&text)
 }
 
 /// Nanoseconds on a processor, nanoseconds waiting for one, and how often it got one.
