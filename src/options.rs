@@ -193,7 +193,7 @@ impl Options {
     }
 
     /// Whether the database times what it does, for [`Metrics::latencies`](crate::Metrics::latencies) and
-    /// [`Metrics::filters`](crate::Metrics::filters). It costs each operation two readings of the clock, some 50 to 100 ns, and the
+    /// [`Metrics::filters`](crate::Metrics::filters). It costs each operation two readings of the clock, a write four, and the
     /// database half a MiB; off, next to nothing. [`Db::set_latencies`](crate::Db::set_latencies) changes it later. Default: false.
     ///
     /// ```
