@@ -161,3 +161,31 @@ fn what_is_given_up_leaves_no_file() {
         assert_eq!(sim.list(), before);
     }
 }
+
+/// However the parts of a run end, the file with the greatest number, and no other, says that it is the last.
+#[test]
+fn only_the_file_with_the_greatest_number_says_that_it_is_the_last() {
+    let sim = SimEnv::new(5);
+    let (core, keyspace) = opened(&sim);
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let run = Run::new(keyspace.clone(), Vec::new(), 0);
+        let factory = core.factory();
+        // Each begins a file, so numbers are in this order; they end in another one.
+        let mut outputs = Vec::new();
+        for key in [b"a", b"b", b"c"] {
+            let mut output = Output::new(&factory, &run, whole());
+            output.add(key, 1, EntryValue::Tombstone).unwrap();
+            outputs.push(Some(output));
+        }
+        let ended = order.map(|part: usize| run.end_part(outputs[part].take().unwrap().end()).unwrap());
+        let tables = run.finish(&factory, Vec::from(ended)).unwrap();
+        let mut said: Vec<(u64, bool)> = tables
+            .iter()
+            .map(|table| (table.meta.number, table.sst.properties().origin.last))
+            .collect();
+        said.sort();
+        let last = said.iter().map(|(_, last)| *last);
+        assert_eq!(last.collect::<Vec<_>>(), [false, false, true], "{order:?}");
+        discard_tables(&tables);
+    }
+}

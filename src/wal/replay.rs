@@ -321,11 +321,13 @@ fn lost_by(
     behind: &[ChainLog],
     mode: RecoveryMode,
 ) -> Result<Option<Error>> {
-    let scan = ReadOptions {
-        mode: RecoveryMode::PointInTime,
-        ..ReadOptions::default()
-    };
     for next in behind {
+        let scan = ReadOptions {
+            mode: RecoveryMode::PointInTime,
+            // `Salvage` reads files whose header is lost, too.
+            header: next.revived.then(|| next.header.clone()),
+            ..ReadOptions::default()
+        };
         let scanned = read(fs, &next.path, LogKind::Wal, &scan, &mut |_, _| Ok(()))?;
         if scanned.markers > Some((log.header.number, outcome.end)) {
             let what = format!(
@@ -396,14 +398,13 @@ fn drop_behind(
     Ok(())
 }
 
-/// The length of a file that is cut off, but for reserved room.
+/// The length of a file that is cut off, but for reserved room. REQUIRES: not `Salvage`, which cuts no file off, so its header is whole.
 fn used_len(fs: &dyn FileSystem, log: &ChainLog) -> Result<u64> {
     if !log.header.reserved {
         return Ok(log.len);
     }
     let options = ReadOptions {
         mode: RecoveryMode::PointInTime,
-        header: log.revived.then(|| log.header.clone()),
         ..ReadOptions::default()
     };
     let outcome = read(fs, &log.path, LogKind::Wal, &options, &mut |_, _| Ok(()))?;

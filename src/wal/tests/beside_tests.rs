@@ -124,6 +124,18 @@ fn a_log_that_nobody_pins_lets_its_files_go_at_once_and_a_pin_that_kept_none_tak
     assert_eq!(sim.list().len(), 2);
 }
 
+/// A successor that goes on where reading ended takes nothing back.
+#[test]
+fn a_log_that_has_been_continued_since_counts() {
+    let (_sim, env) = machine();
+    let wal = new_wal(&env, TINY);
+    append(&wal, 1).unwrap();
+    let read = recover_with(&env, &ReplayOptions::default()).unwrap().1;
+    append(&wal, 2).unwrap();
+    assert_eq!(wal.current_number(), 2);
+    assert!(still_counts(&*env.fs, db(), &read).unwrap());
+}
+
 #[test]
 fn a_log_that_can_not_be_opened_is_an_error_and_a_directory_is_no_successor() {
     let (sim, env) = machine();

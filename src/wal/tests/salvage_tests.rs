@@ -220,6 +220,46 @@ fn a_header_that_can_not_be_read_is_as_good_as_damaged_for_salvage_only() {
     assert_eq!(salvage(&env).0, [1, 2, 3, 4]);
 }
 
+/// The same of the first frame of a file with reserved room, which is looked at to tell whether there is any.
+#[test]
+fn a_first_frame_that_can_not_be_read_once_is_an_error_and_not_for_salvage() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, WalOptions::mapped(250));
+    (1..=12).for_each(|seq| _ = append(&wal, seq).unwrap());
+    assert!(wal.current_number() > 2);
+    drop(wal);
+    let fail = || {
+        let first_frame = |call: &crate::env::sim::Call| {
+            call.op == Io::Read && call.mentions("000002.log") && call.offset > 0
+        };
+        sim.fail_where(first_frame, 1, ErrorKind::Other, Effect::Nothing);
+    };
+    fail();
+    assert!(matches!(
+        recover_with(&env, &in_mode(RecoveryMode::TornTail)),
+        Err(Error::Io { .. })
+    ));
+    fail();
+    assert_eq!(salvage(&env).0, Vec::from_iter(1..=12));
+}
+
+/// A file ends in the middle of a frame, and the next one has lost its header: markers behind are looked for in that one too.
+#[test]
+fn a_file_that_falls_short_before_one_without_a_header_is_a_hole() {
+    let (sim, env) = machine();
+    let wal = new_wal(&env, WalOptions::mapped(250));
+    (1..=20).for_each(|seq| _ = append(&wal, seq).unwrap());
+    assert!(wal.current_number() > 3, "a successor knows whose file 3 is");
+    drop(wal);
+    let log = sim.read_file(log_path(2)).unwrap();
+    let used = log.iter().rposition(|byte| *byte != 0).unwrap();
+    sim.write_file(log_path(2), &log[..used - 3]).unwrap();
+    let (with_header, ..) = salvage(&env);
+    assert_eq!(with_header.len(), 19);
+    sim.flip_bit(log_path(3), 20, 0).unwrap();
+    assert_eq!(salvage(&env).0, with_header);
+}
+
 #[test]
 fn a_file_that_has_lost_its_header_is_read_by_what_its_own_successor_says() {
     let (sim, env) = chain(4, false);
