@@ -23,7 +23,6 @@ mod oracle;
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -64,19 +63,21 @@ fn history(seed: u64, trace: bool) -> Coverage {
 /// Runs the histories of the seeds that `next` gives, on all processors.
 fn histories(next: impl Fn() -> Option<u64> + Sync) -> Coverage {
     let start = Instant::now();
-    let total = Mutex::new(Coverage::default());
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let work = || {
+        let mut coverage = Coverage::default();
+        while let Some(seed) = next() {
+            coverage += history(seed, false);
+        }
+        coverage
+    };
+    let mut coverage = Coverage::default();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(seed) = next() {
-                    let coverage = history(seed, false);
-                    *total.lock().unwrap() += coverage;
-                }
-            });
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            coverage += thread.join().unwrap();
         }
     });
-    let coverage = total.into_inner().unwrap();
     println!("{coverage}; {:.1} s", start.elapsed().as_secs_f64());
     coverage
 }

@@ -22,7 +22,7 @@ triple=x86_64-unknown-linux-gnu
 threaded=(--test concurrency --test background --test regressions)
 # All programs in which some test runs on the real file system and thread pool.
 all_threaded=("${threaded[@]}" --test bad_input --test checkpoint --test facts --test files --test kill --test limits --test memory
-    --test model --test reads --test recovery_modes --test replaced --test smoke --test tree_store)
+    --test reads --test recovery_modes --test replaced --test smoke --test tree_store)
 
 run() {
     cargo test --target "$triple" -p packstone "$@"
@@ -36,6 +36,7 @@ quick_or_all() {
         [ "$sanitizer" = address ] || programs=("${all_threaded[@]}")
         # What fails does not keep the rest from being run. What a sanitizer takes for itself is memory, too, to the system.
         run --no-fail-fast --lib "${programs[@]}" -- --skip what_the_system_measures ${TEST_ARGS:-}
+        [ "$sanitizer" = address ] || run --test model -- real_directory ${TEST_ARGS:-}
     else
         run --lib -- ${TEST_ARGS:-} env:: memtable:: wal:: engine::
         run "${threaded[@]}" -- ${TEST_ARGS:-}

@@ -29,10 +29,12 @@ fn what_threads_count_apart_is_read_together_and_switching_on_begins_anew() {
     assert_eq!(latencies.metrics(), LatencyMetrics::default());
     latencies.set(true);
     std::thread::scope(|scope| {
-        for nanos in 1..=20 {
+        let record = |nanos| {
             let latencies = &latencies;
-            scope.spawn(move || latencies.record(Timed::Get, Duration::from_nanos(nanos)));
-        }
+            scope.spawn(move || latencies.record(Timed::Get, Duration::from_nanos(nanos)))
+        };
+        let threads: Vec<_> = (1..=20).map(record).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     let get = latencies.metrics().get;
     assert_eq!((get.count, get.mean, get.max, get.p50), (20, 10, 20, 10));
