@@ -55,17 +55,11 @@ impl FileSystem for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            // Means nothing for files; a pipe opens at once instead of waiting for a writer, and is refused below.
-            options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-        }
-        let file = options.open(path)?;
-        refuse_what_is_no_file(&file)?;
-        Ok(Arc::new(RealFile(Arc::new(file))))
+        open_existing(path, fs::OpenOptions::new().read(true))
+    }
+
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        open_existing(path, fs::OpenOptions::new().read(true).write(true))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -164,6 +158,18 @@ impl FileSystem for RealFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         Ok(Box::new(RealLock(open_locked(path)?)))
     }
+}
+
+fn open_existing(path: &Path, options: &mut fs::OpenOptions) -> io::Result<Arc<dyn File>> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // Means nothing for files; a pipe opens at once instead of waiting for a writer, and is refused below.
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    }
+    let file = options.open(path)?;
+    refuse_what_is_no_file(&file)?;
+    Ok(Arc::new(RealFile(Arc::new(file))))
 }
 
 /// Opens a directory for syncing it.

@@ -280,6 +280,11 @@ impl FileSystem for SimFs {
         Ok(self.handle(path, node, false))
     }
 
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let node = self.call(Op::Open, path)?.names.file(path)?;
+        Ok(self.handle(path, node, true))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change(call(Op::Remove, path), |state| {
             let at = state.names.place(path)?;
