@@ -7,13 +7,12 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::{Access, Db, Keyspace, MemoryMetrics, Options, Range, Result};
 
+use support::outside;
 use support::rng::Rng;
 
 const MIB: u64 = 1 << 20;
@@ -230,14 +229,6 @@ fn a_replay_that_fails_leaves_nothing_behind() -> Result<()> {
 const LIMITS: &str = "PACKSTONE_MEMORY_LIMITS";
 const CHILD: &str = "PACKSTONE_MEMORY_CHILD";
 
-/// Bytes of a process's anonymous memory, as the system counts them; 0 where it does not say.
-fn anonymous(process: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
-}
-
 /// What a process of its own does: `write LIMIT KEYSPACES ACCESS THREADS`, or `replay DIRECTORY`.
 fn child(plan: &str) -> Result<u64> {
     let words: Vec<&str> = plan.split(' ').collect();
@@ -299,32 +290,10 @@ fn write_ten_times(limit: u64, count: u64, access: Access, threads: usize) -> Re
 
 /// Runs a plan in a process of its own, and watches it. Says how much anonymous memory it had at the most, and how much was pinned.
 fn watch(plan: &str) -> (u64, u64) {
-    let mut process = Command::new(env::current_exe().unwrap())
-        .args([
-            "works_in_a_process_of_its_own",
-            "--exact",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(CHILD, plan)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (id, mut most) = (process.id().to_string(), 0);
-    while process.try_wait().unwrap().is_none() {
-        most = most.max(anonymous(&id));
-        thread::sleep(Duration::from_millis(2));
-    }
-    let output = process.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{plan}: {said}");
+    let (most, said) = outside::watch(CHILD, plan);
     let pinned = said.split("pinned ").nth(1).unwrap();
     let pinned = pinned.split_whitespace().next().unwrap().parse().unwrap();
-    println!(
-        "{plan}: {:.1} MiB anonymous at the most, {:.1} MiB pinned at the most",
-        most as f64 / MIB as f64,
-        pinned as f64 / MIB as f64
-    );
+    println!("{plan}: {:.1} MiB pinned at the most", pinned as f64 / MIB as f64);
     (most, pinned)
 }
 
@@ -336,18 +305,10 @@ fn works_in_a_process_of_its_own() {
     }
 }
 
-fn can_be_measured() -> bool {
-    let yes = anonymous("self") > 0;
-    if !yes {
-        println!("this system does not say how much memory a process has");
-    }
-    yes
-}
-
 #[test]
 fn what_the_system_measures_stays_within_the_limit() {
     let limits = env::var(LIMITS).unwrap_or_else(|_| "64".to_owned());
-    for limit in limits.split(',').filter(|_| can_be_measured()) {
+    for limit in limits.split(',').filter(|_| outside::can_be_measured()) {
         for plan in ["1 mapped 2", "100 mapped 2", "1 pread 2", "1 mapped 8"] {
             let (most, pinned) = watch(&format!("write {limit} {plan}"));
             let limit = limit.parse::<u64>().unwrap() * MIB;
@@ -361,7 +322,7 @@ fn what_the_system_measures_stays_within_the_limit() {
 
 #[test]
 fn what_the_system_measures_of_a_replay_stays_within_the_limit() -> Result<()> {
-    if !can_be_measured() {
+    if !outside::can_be_measured() {
         return Ok(());
     }
     let dir = tempfile::tempdir().unwrap();
