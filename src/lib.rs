@@ -59,6 +59,7 @@ mod memtable;
 mod models;
 mod names;
 mod options;
+pub mod pack;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;
 #[cfg(feature = "planted-bugs")]

@@ -1,0 +1,64 @@
+//! Packs: files of objects that are named by their content, and archives, which are packs whose objects have names.
+//!
+//! ```text
+//! file      header | segment | segment | ...
+//! segment   record, record, ... | sections: ids, names | section table | footer
+//! record    header | group, group, ... | top | trailer
+//! group     chunk, chunk, ... (up to 1,024, back to back) | chunk table
+//! ```
+//!
+//! | part | what | drawn in |
+//! | --- | --- | --- |
+//! | header, footer, section table, record's header, tables and trailer | lengths, places, checksums | `format.rs` |
+//! | chunk | up to `PackOptions::chunk_size` bytes of content, by themselves compressed (an LZ4 block) or raw | |
+//! | section | sorted rows: an SST | `section.rs` |
+//! | id | a hash of the content | `id.rs` |
+//!
+//! A pack has one segment; an archive has one for each time it was sealed. The bytes of chunks that do not compress lie one behind the
+//! other, so that content is contiguous up to 64 MiB; the tables that describe them follow, because a stream's length is known at
+//! its end. A record's header gets the record's length then, so that packs can be scanned without an index.
+//!
+//! Invariants:
+//! 1. Every byte of a sealed file is covered by a checksum that depends on the file's identity and the byte's place.
+//! 2. Nothing before a footer changes once the footer is written. What is appended lies behind it.
+//! 3. A footer is written when everything that it refers to is durable. So whatever footer is found tells the truth.
+//! 4. Records, sections and footers tile the file.
+//! 5. Memory depends on options only, neither on the number of objects nor on their lengths (8 bytes for each 64 MiB of an object, and 20
+//!    for each 31,130 rows of an index, apart).
+//! 6. Nothing read from a file is trusted for memory or time, also after verification.
+//!
+//! Sources: spec/pack-builder.md (streaming builder, external sort), spec/segments.md (sealed files, scans), spec/archive-append.md (growing
+//! archives), spec/ecs.md (ids). What differs and why is in DESIGN.md.
+//!
+//! Callers: programs, the tools. This module knows `sst` and `env`, and nothing of the engine.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod archive;
+mod builder;
+mod format;
+mod id;
+mod merge;
+mod object;
+mod options;
+mod output;
+mod reader;
+mod record;
+mod recover;
+mod scan;
+mod section;
+mod segment;
+mod sort;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
+pub use builder::{PackBuilder, PackReport};
+pub use id::{NotAnId, ObjectId};
+pub use object::ObjectReader;
+pub use options::PackOptions;
+pub use reader::{Ids, Pack};
+pub use recover::{RecoverReport, recover};
+pub use segment::Added;
+pub use verify::{PackVerification, PackVerifyReport};

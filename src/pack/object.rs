@@ -1,0 +1,534 @@
+//! [`ObjectReader`]: one object out of a pack, as a stream that can seek.
+//!
+//! What is held: one chunk of content, a window of stored bytes (up to [`WINDOW`] while reading goes forward), one group's table and
+//! of objects with several groups the top. Every chunk that is touched is verified against the table, the table against its sum,
+//! and all of that against the record's place. That the whole content hashes to the id is what `verify` checks.
+//!
+//! Callers: `reader`, `scan`, `verify`.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::{
+    ChunkEntry, RECORD_HEADER_LEN, RecordHeader, Seed, Shape, TRAILER_LEN, Trailer, decode_table, decode_top,
+};
+use super::id::{IdHasher, ObjectId, Salt};
+use crate::env::File;
+use crate::{Error, Result};
+
+/// The most that one read call takes ahead of what is asked for, in bytes.
+const WINDOW: u64 = 256 << 10;
+/// Records up to this length are read by one call when the whole content is asked for.
+const WHOLE: u64 = 1 << 20;
+/// Content that is at most so many times what is stored of it gets its memory at once.
+const MODEST: u64 = 8;
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecordPlace {
+    pub(crate) offset: u64,
+    pub(crate) record_len: u64,
+}
+
+/// A pack's file, as far as reading records needs it.
+#[derive(Clone)]
+pub(crate) struct RecordFile {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) path: Arc<Path>,
+    pub(crate) seed: Seed,
+}
+
+impl RecordFile {
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        self.read_into(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file
+            .read_exact_at(offset, bytes)
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    let what = format!("expected {} bytes, and the file ends before", bytes.len());
+                    Error::corruption(&self.path, offset, what)
+                }
+                _ => Error::io("read", &self.path, e),
+            })
+    }
+
+    pub(crate) fn damaged(&self, offset: u64, what: impl Into<String>) -> Error {
+        Error::corruption(&self.path, offset, what)
+    }
+}
+
+/// Raw chunks from this length on are read into the caller's buffer, past the window: 16 KiB.
+const DIRECT: u64 = 16 << 10;
+
+/// Reads the whole object of a record into `out`; a short one by one call.
+pub(crate) fn read_whole(
+    file: &RecordFile,
+    place: RecordPlace,
+    out: &mut Vec<u8>,
+    expected: impl FnOnce(&ObjectReader) -> Result<()>,
+) -> Result<()> {
+    if place.record_len > WHOLE {
+        let mut reader = ObjectReader::open(file, place)?;
+        expected(&reader)?;
+        return reader.read_all(out);
+    }
+    let mut record = std::mem::take(out);
+    record.resize(place.record_len as usize, 0); // zeros only what is new
+    file.read_into(place.offset, &mut record)?;
+    let header = record.get(..RECORD_HEADER_LEN as usize).unwrap_or_default();
+    let trailer = record.len().saturating_sub(TRAILER_LEN as usize);
+    let info = RecordInfo::decode(file, place, header, record.get(trailer..).unwrap_or_default())?;
+    let mut reader = ObjectReader::of(file.clone(), info);
+    expected(&reader)?;
+    reader.window = record;
+    reader.window_at = place.offset;
+    // Nothing compressed: the content is there already, and only has to be checked.
+    if info.shape.groups() <= 1 && info.shape.stored_len == info.shape.content_len {
+        for number in 0..info.shape.chunks() {
+            let chunk = reader.chunk(number)?;
+            reader.check(chunk, reader.windowed(chunk).unwrap_or_default())?;
+        }
+        let mut record = std::mem::take(&mut reader.window);
+        let content = RECORD_HEADER_LEN as usize;
+        let len = info.shape.content_len as usize;
+        record.truncate(content + len);
+        record.copy_within(content.., 0);
+        record.truncate(len);
+        *out = record;
+        return Ok(());
+    }
+    reader.read_all(out)
+}
+
+/// What a record says of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordInfo {
+    pub(crate) place: RecordPlace,
+    pub(crate) id: ObjectId,
+    pub(crate) salt: Salt,
+    pub(crate) shape: Shape,
+    /// What the digest needs of the trailer.
+    pub(crate) trailer_hash: u64,
+}
+
+impl RecordInfo {
+    /// Reads both ends of the record at `place`. REQUIRES: the place lies in the file, or reading fails.
+    pub(crate) fn read(file: &RecordFile, place: RecordPlace) -> Result<RecordInfo> {
+        let header = file.read(place.offset, RECORD_HEADER_LEN)?;
+        let trailer_at = place.record_len.checked_sub(TRAILER_LEN);
+        let trailer_at = trailer_at.and_then(|within| place.offset.checked_add(within));
+        let trailer_at = trailer_at
+            .ok_or_else(|| file.damaged(place.offset, "expected a record, the place is too short for one"))?;
+        let trailer = file.read(trailer_at, TRAILER_LEN)?;
+        Self::decode(file, place, &header, &trailer)
+    }
+
+    fn decode(file: &RecordFile, place: RecordPlace, header: &[u8], trailer: &[u8]) -> Result<RecordInfo> {
+        let trailer_at = (place.offset + place.record_len).saturating_sub(TRAILER_LEN);
+        let begin = RecordHeader::decode(header, file.seed, place.offset)
+            .filter(|begin| begin.record_len == place.record_len)
+            .ok_or_else(|| file.damaged(place.offset, "expected the header of a record"))?;
+        let end = Trailer::decode(trailer, file.seed, trailer_at)
+            .ok_or_else(|| file.damaged(trailer_at, "expected the trailer of a record"))?;
+        let shape = Shape::of(&begin, &end)
+            .ok_or_else(|| file.damaged(trailer_at, "expected a trailer that fits its record's header"))?;
+        Ok(RecordInfo {
+            place,
+            id: end.id,
+            salt: end.salt,
+            shape,
+            trailer_hash: Trailer::hash_of(trailer),
+        })
+    }
+
+    fn trailer_at(&self) -> u64 {
+        self.place.offset + self.place.record_len - TRAILER_LEN
+    }
+}
+
+/// One chunk: where it lies and how it is stored.
+#[derive(Clone, Copy)]
+struct Chunk {
+    offset: u64,
+    entry: ChunkEntry,
+    content_len: usize,
+}
+
+/// A table that has been read.
+struct Group {
+    number: u64,
+    /// Where its chunks end in the file.
+    end: u64,
+    chunks: Vec<Chunk>,
+}
+
+/// Reads one object. `Read` and `Seek` in `std`'s sense; errors of reading a damaged pack are of kind `InvalidData` and carry an
+/// [`Error`], which names file and offset.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use std::io::{Read, Seek, SeekFrom};
+/// use packstone::pack::{Pack, PackBuilder, PackOptions};
+///
+/// let path = dir.path().join("objects.pack");
+/// let mut builder = PackBuilder::create(&path, &PackOptions::default())?;
+/// let id = builder.add(b"one two three")?.id;
+/// builder.finish()?;
+///
+/// let pack = Pack::open(&path)?;
+/// let mut object = pack.open_object(&id)?.ok_or("it is there")?;
+/// object.seek(SeekFrom::Start(4))?;
+/// let mut text = String::new();
+/// object.read_to_string(&mut text)?;
+/// assert_eq!(text, "two three");
+/// # Ok(())
+/// # }
+/// ```
+pub struct ObjectReader {
+    file: RecordFile,
+    info: RecordInfo,
+    top: Option<Vec<u64>>,
+    group: Option<Group>,
+    /// The content of the chunk read last.
+    content: Vec<u8>,
+    content_of: Option<u64>,
+    /// The chunk whose stored bytes were read last.
+    last: Option<u64>,
+    window: Vec<u8>,
+    window_at: u64,
+    position: u64,
+}
+
+impl std::fmt::Debug for ObjectReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectReader")
+            .field("id", &self.info.id)
+            .field("len", &self.len())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+#[allow(clippy::len_without_is_empty)] // the length of a stream
+impl ObjectReader {
+    pub(crate) fn open(file: &RecordFile, place: RecordPlace) -> Result<Self> {
+        let info = RecordInfo::read(file, place)?;
+        Ok(Self::of(file.clone(), info))
+    }
+
+    pub(crate) fn of(file: RecordFile, info: RecordInfo) -> Self {
+        ObjectReader {
+            file,
+            info,
+            top: None,
+            group: None,
+            content: Vec::new(),
+            content_of: None,
+            last: None,
+            window: Vec::new(),
+            window_at: 0,
+            position: 0,
+        }
+    }
+
+    /// The length of the object, in bytes.
+    pub fn len(&self) -> u64 {
+        self.info.shape.content_len
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ObjectId {
+        self.info.id
+    }
+
+    pub(crate) fn info(&self) -> &RecordInfo {
+        &self.info
+    }
+
+    /// Reads on as `Read::read` does, with the engine's own error.
+    pub fn read_some(&mut self, out: &mut [u8]) -> Result<usize> {
+        let chunk_size = 1u64 << self.info.shape.chunk_shift;
+        if self.position >= self.len() || out.is_empty() {
+            return Ok(0);
+        }
+        let number = self.position / chunk_size;
+        let within = (self.position % chunk_size) as usize;
+        if self.content_of != Some(number) {
+            let chunk = self.chunk(number)?;
+            if within == 0
+                && let Some(out) = out.get_mut(..chunk.content_len)
+            {
+                // Wanted whole and from its begin: straight into the caller's buffer.
+                self.read_into(number, chunk, out)?;
+                self.position += out.len() as u64;
+                return Ok(out.len());
+            }
+            let mut content = std::mem::take(&mut self.content);
+            content.resize(chunk.content_len, 0);
+            self.content_of = None;
+            let loaded = self.read_into(number, chunk, &mut content);
+            self.content = content;
+            loaded?;
+            self.content_of = Some(number);
+        }
+        let rest = self.content.get(within..).unwrap_or_default();
+        let len = rest.len().min(out.len());
+        for (to, from) in out.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.position += len as u64;
+        Ok(len)
+    }
+
+    /// The whole content, in place of what `out` holds.
+    pub(crate) fn read_all(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.position = 0;
+        let len = usize::try_from(self.len()).unwrap_or(usize::MAX);
+        // What claims to expand more may be a claim only: memory grows with what has been read then.
+        let step = match self.len() / MODEST <= self.info.shape.stored_len {
+            true => len,
+            false => 1 << self.info.shape.chunk_shift,
+        };
+        let mut from = 0;
+        while from < len {
+            let upto = len.min(from.saturating_add(step));
+            if out.len() < upto {
+                out.resize(upto, 0); // what is there is written over, not zeroed
+            }
+            match self.read_some(out.get_mut(from..upto).unwrap_or_default())? {
+                0 => return Err(self.file.damaged(self.info.place.offset, "expected more content")),
+                n => from += n,
+            }
+        }
+        out.truncate(len);
+        Ok(())
+    }
+
+    /// Reads everything and compares its hash with the id.
+    pub(crate) fn verify(&mut self) -> Result<()> {
+        let mut hasher = IdHasher::default();
+        let mut buffer = vec![0; (1usize << self.info.shape.chunk_shift).max(64 << 10)];
+        self.position = 0;
+        loop {
+            let n = self.read_some(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(buffer.get(..n).unwrap_or_default());
+        }
+        if hasher.finish(&self.info.salt) == self.info.id {
+            return Ok(());
+        }
+        let what = format!("expected content that hashes to the id {}", self.info.id);
+        Err(self.file.damaged(self.info.place.offset, what))
+    }
+
+    /// Reads a chunk's content. REQUIRES: `out` is as long as it.
+    fn read_into(&mut self, number: u64, chunk: Chunk, out: &mut [u8]) -> Result<()> {
+        if chunk.entry.raw && self.windowed(chunk).is_none() && out.len() as u64 >= DIRECT {
+            self.file.read_into(chunk.offset, out)?;
+            self.last = Some(number);
+            return self.check(chunk, out);
+        }
+        self.bring(number, chunk)?;
+        let stored = self.windowed(chunk).unwrap_or_default();
+        self.check(chunk, stored)?;
+        let decoded = match chunk.entry.raw {
+            true if stored.len() == out.len() => {
+                out.copy_from_slice(stored);
+                Some(out.len())
+            }
+            true => None,
+            false => lz4_flex::block::decompress_into(stored, out).ok(),
+        };
+        self.last = Some(number);
+        if decoded == Some(out.len()) {
+            return Ok(());
+        }
+        let what = format!("expected a chunk that decompresses to {} bytes", out.len());
+        Err(self.file.damaged(chunk.offset, what))
+    }
+
+    fn check(&self, chunk: Chunk, stored: &[u8]) -> Result<()> {
+        if self.file.seed.sum(chunk.offset, stored) == chunk.entry.sum {
+            return Ok(());
+        }
+        let what = format!(
+            "expected a chunk of object {} that matches its checksum",
+            self.info.id
+        );
+        Err(self.file.damaged(chunk.offset, what))
+    }
+
+    /// The chunk's stored bytes, if the window has them.
+    fn windowed(&self, chunk: Chunk) -> Option<&[u8]> {
+        let from = usize::try_from(chunk.offset.checked_sub(self.window_at)?).ok()?;
+        self.window
+            .get(from..from.checked_add(chunk.entry.stored_len as usize)?)
+    }
+
+    /// Brings the chunk's stored bytes into the window.
+    fn bring(&mut self, number: u64, chunk: Chunk) -> Result<()> {
+        if self.windowed(chunk).is_some() {
+            return Ok(());
+        }
+        // Ahead only while reading goes forward.
+        let forward = number
+            .checked_sub(1)
+            .is_some_and(|before| self.last == Some(before));
+        let end = self.group.as_ref().map_or(0, |group| group.end);
+        let rest = end.saturating_sub(chunk.offset);
+        let stored = u64::from(chunk.entry.stored_len);
+        let len = if forward {
+            stored.max(WINDOW.min(rest))
+        } else {
+            stored
+        };
+        self.window.clear();
+        self.window.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+        self.window_at = chunk.offset;
+        let read = self.file.read_into(chunk.offset, &mut self.window);
+        if read.is_err() {
+            self.window.clear();
+        }
+        read
+    }
+
+    fn chunk(&mut self, number: u64) -> Result<Chunk> {
+        let group = number / super::format::GROUP_CHUNKS;
+        if self.group.as_ref().is_none_or(|held| held.number != group) {
+            self.group = Some(self.read_group(group)?);
+        }
+        let within = (number % super::format::GROUP_CHUNKS) as usize;
+        let chunk = self.group.as_ref().and_then(|held| held.chunks.get(within));
+        chunk
+            .copied()
+            .ok_or_else(|| self.file.damaged(self.info.place.offset, "expected a chunk"))
+    }
+
+    /// Where group `number`'s chunks begin, and its table lies, from the record's begin.
+    fn group_at(&mut self, number: u64) -> Result<(u64, u64)> {
+        let shape = self.info.shape;
+        if shape.groups() <= 1 {
+            return Ok((RECORD_HEADER_LEN, RECORD_HEADER_LEN + shape.stored_len));
+        }
+        let top = match self.top.take() {
+            Some(top) => top,
+            None => {
+                let at = self.info.trailer_at() - shape.top_len();
+                let bytes = self.file.read(at, shape.top_len())?;
+                decode_top(&bytes, self.file.seed, at)
+                    .ok_or_else(|| self.file.damaged(at, "expected an object's table of groups"))?
+            }
+        };
+        let table = |number: u64| usize::try_from(number).ok().and_then(|at| top.get(at)).copied();
+        let begins = match number.checked_sub(1) {
+            None => Some(RECORD_HEADER_LEN),
+            Some(before) => {
+                table(before).and_then(|at| at.checked_add(Shape::table_len(shape.chunks_in(before))))
+            }
+        };
+        let places = begins.zip(table(number));
+        self.top = Some(top);
+        let within = |(begins, table): &(u64, u64)| {
+            begins <= table && *table <= self.info.place.record_len - TRAILER_LEN - shape.top_len()
+        };
+        places.filter(within).ok_or_else(|| {
+            self.file
+                .damaged(self.info.trailer_at(), "expected groups that lie in their record")
+        })
+    }
+
+    fn read_group(&mut self, number: u64) -> Result<Group> {
+        let (begins, table_at) = self.group_at(number)?;
+        let shape = self.info.shape;
+        let count = shape.chunks_in(number);
+        let at = self.info.place.offset + table_at;
+        let len = Shape::table_len(count);
+        let from = at
+            .checked_sub(self.window_at)
+            .and_then(|from| usize::try_from(from).ok());
+        let bytes = match from.and_then(|from| self.window.get(from..from.checked_add(len as usize)?)) {
+            Some(bytes) => bytes.to_vec(),
+            None => self.file.read(at, len)?,
+        };
+        let entries = decode_table(&bytes, self.file.seed, at);
+        let entries = entries.ok_or_else(|| self.file.damaged(at, "expected an object's table of chunks"))?;
+        let mut offset = self.info.place.offset + begins;
+        let first = number * super::format::GROUP_CHUNKS;
+        let mut chunks = Vec::with_capacity(entries.len());
+        for (entry, number) in entries.into_iter().zip(first..) {
+            let content_len = shape.content_of(number);
+            let possible = match entry.raw {
+                true => entry.stored_len as usize == content_len,
+                false => (entry.stored_len as usize) < content_len,
+            };
+            if !possible {
+                return Err(self
+                    .file
+                    .damaged(at, "expected chunks no longer than their content"));
+            }
+            chunks.push(Chunk {
+                offset,
+                entry,
+                content_len,
+            });
+            offset += u64::from(entry.stored_len);
+        }
+        if offset != at {
+            return Err(self
+                .file
+                .damaged(at, "expected chunks that end where their table begins"));
+        }
+        Ok(Group {
+            number,
+            end: at,
+            chunks,
+        })
+    }
+}
+
+fn as_io(error: Error) -> io::Error {
+    let kind = match &error {
+        Error::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.read_some(out).map_err(as_io)
+    }
+}
+
+impl Seek for ObjectReader {
+    /// Behind the end is allowed, as in files: reading there gives nothing.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.len().checked_add_signed(by),
+        };
+        let before = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a position before the begin of the object",
+            )
+        };
+        self.position = position.ok_or_else(before)?;
+        Ok(self.position)
+    }
+}
+
+/// The path in the form that [`RecordFile`] shares.
+pub(crate) fn shared_path(path: &Path) -> Arc<Path> {
+    Arc::from(PathBuf::from(path))
+}

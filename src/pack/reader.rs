@@ -1,0 +1,477 @@
+//! [`Pack`]: a sealed pack or archive, open for reading.
+//!
+//! Opening reads the header, the footers and the section tables, and of each live section what an SST reads at open; nothing that grows with
+//! the number of objects, but for 20 bytes for each 31,130 of them. A look-up of an id asks each live section, the newest first.
+//!
+//! A file that does not end with a footer (an append to an archive was cut off) is read as of the last footer that there is, which is
+//! searched from the end: [`Pack::torn_bytes`] says how much lies behind it.
+//!
+//! Callers: programs, `archive`, `verify`, the tools.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::format::{
+    FILE_HEADER_LEN, FOOTER_LEN, FileHeader, Footer, SEAL_MAGIC, Section, SectionKind, Seed, Unreadable,
+    decode_sections, section_table_len,
+};
+use super::id::ObjectId;
+use super::merge::{Merged, Rows};
+use super::object::{ObjectReader, RecordFile, read_whole, shared_path};
+use super::options::PackOptions;
+use super::section::{Located, SectionReader};
+use crate::sst::BlockCache;
+use crate::{Error, Result, Slice};
+
+/// What one step of the search for a footer reads.
+const SEARCH_STEP: u64 = 1 << 20;
+
+/// One segment: the records between two seals, and the indexes behind them.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) footer_at: u64,
+    pub(super) footer: Footer,
+    /// Whether its sections are part of what is looked up: those of a covered segment are not.
+    pub(super) live: bool,
+    pub(super) sections: Vec<Section>,
+}
+
+/// A sealed pack or archive, open for reading. It may be shared between threads.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use packstone::pack::{ObjectId, Pack, PackBuilder, PackOptions};
+///
+/// let path = dir.path().join("objects.pack");
+/// let mut builder = PackBuilder::create(&path, &PackOptions::default())?;
+/// let id = builder.add(b"hello")?.id;
+/// builder.finish()?;
+///
+/// let pack = Pack::open(&path)?;
+/// assert_eq!(pack.get(&id)?.as_deref(), Some(&b"hello"[..]));
+/// assert_eq!(pack.get(&ObjectId::of(b"something else"))?, None);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pack {
+    pub(super) file: RecordFile,
+    pub(super) header: FileHeader,
+    /// The oldest first.
+    pub(super) segments: Vec<Segment>,
+    /// Live ones, those of the newest segment first, each with the segment's number.
+    sections: Vec<(u64, SectionReader)>,
+    len: u64,
+}
+
+impl std::fmt::Debug for Pack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pack")
+            .field("path", &self.file.path)
+            .field("segments", &self.segments.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pack {
+    /// Opens a sealed pack or archive.
+    ///
+    /// # Errors
+    /// The file can't be read, is no pack, was never sealed, is damaged in what opening reads, or was written by a newer release.
+    pub fn open(path: impl AsRef<Path>) -> Result<Pack> {
+        Self::open_with(path, &PackOptions::default())
+    }
+
+    /// The same with options: the size of the cache, the outside world.
+    ///
+    /// # Errors
+    /// As [`Pack::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &PackOptions) -> Result<Pack> {
+        let path = path.as_ref();
+        let env = options.to_env();
+        let file = env.fs.open(path).map_err(|e| Error::io("open", path, e))?;
+        let len = file.len().map_err(|e| Error::io("measure", path, e))?;
+        let mut file = RecordFile {
+            file,
+            path: shared_path(path),
+            seed: Seed::new(&[0; 16]),
+        };
+        let header = read_header(&file, len)?;
+        file.seed = Seed::new(&header.identity);
+        let last = find_footer(&file, &header, len)?;
+        let segments = read_segments(&file, &header, last)?;
+        let cache = Arc::new(BlockCache::new(options.cache_size));
+        let mut sections = Vec::new();
+        for segment in segments.iter().rev().filter(|segment| segment.live) {
+            for section in &segment.sections {
+                let open = SectionReader::open(&file.file, path, *section, &cache)?;
+                sections.push((u64::from(segment.footer.segment), open));
+            }
+        }
+        Ok(Pack {
+            file,
+            header,
+            segments,
+            sections,
+            len,
+        })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Random bytes that no other pack has.
+    pub fn identity(&self) -> [u8; 16] {
+        self.header.identity
+    }
+
+    /// How many objects it holds; copies of one, which a small window for duplicates may leave, are counted each.
+    pub fn objects(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.footer.objects).sum()
+    }
+
+    /// The length of all objects together, in bytes.
+    pub fn content_bytes(&self) -> u64 {
+        let lens = self.segments.iter().map(|segment| segment.footer.content_bytes);
+        lens.fold(0, u64::saturating_add)
+    }
+
+    /// The length of the file, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes behind the last footer: what an append that was cut off has left. The next append removes them.
+    pub fn torn_bytes(&self) -> u64 {
+        self.len - self.sealed_len()
+    }
+
+    /// Bytes up to the end of the last footer.
+    pub(super) fn sealed_len(&self) -> u64 {
+        self.last_segment().0 + FOOTER_LEN
+    }
+
+    /// How often it has been sealed.
+    pub fn segments(&self) -> u32 {
+        self.segments.len() as u32
+    }
+
+    /// Whether objects have names in it: then it is an [`Archive`](super::Archive).
+    pub fn has_names(&self) -> bool {
+        self.names() > 0
+    }
+
+    /// How many names it has.
+    pub(super) fn names(&self) -> u64 {
+        self.last_segment().1.names
+    }
+
+    /// The last footer, and where it lies.
+    pub(super) fn last_segment(&self) -> (u64, Footer) {
+        let last = self.segments.last();
+        last.map_or_else(Default::default, |segment| (segment.footer_at, segment.footer))
+    }
+
+    fn find(&self, kind: SectionKind, key: &[u8]) -> Result<Option<(Slice, u64)>> {
+        for (_, section) in &self.sections {
+            if section.section.kind == kind
+                && let Some(value) = section.get(key)?
+            {
+                return Ok(Some((value, section.section.offset)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn locate(&self, id: &ObjectId) -> Result<Option<Located>> {
+        let Some((value, section)) = self.find(SectionKind::Ids, &id.0)? else {
+            return Ok(None);
+        };
+        let located = Located::of_id(&value).filter(|located| self.is_possible(located));
+        let what = || format!("expected a place in the pack for object {id}");
+        located
+            .map(Some)
+            .ok_or_else(|| self.file.damaged(section, what()))
+    }
+
+    /// Whether a place lies among the records.
+    pub(super) fn is_possible(&self, located: &Located) -> bool {
+        let end = located.place.offset.checked_add(located.place.record_len);
+        located.place.offset >= FILE_HEADER_LEN && end.is_some_and(|end| end <= self.len)
+    }
+
+    pub(super) fn find_name(&self, name: &[u8]) -> Result<Option<(Slice, u64)>> {
+        self.find(SectionKind::Names, name)
+    }
+
+    pub(super) fn has_name(&self, name: &[u8]) -> Result<bool> {
+        Ok(self.find_name(name)?.is_some())
+    }
+
+    /// Whether it holds this object.
+    ///
+    /// # Errors
+    /// The index can't be read or is damaged.
+    pub fn contains(&self, id: &ObjectId) -> Result<bool> {
+        Ok(self.locate(id)?.is_some())
+    }
+
+    /// The object as a stream; `None` if it is not here.
+    ///
+    /// # Errors
+    /// The index or the ends of the object's record can't be read or are damaged.
+    pub fn open_object(&self, id: &ObjectId) -> Result<Option<ObjectReader>> {
+        let Some(located) = self.locate(id)? else {
+            return Ok(None);
+        };
+        self.open_at(id, &located).map(Some)
+    }
+
+    pub(super) fn open_at(&self, id: &ObjectId, located: &Located) -> Result<ObjectReader> {
+        let object = ObjectReader::open(&self.file, located.place)?;
+        self.expect(id, located, &object).map(|()| object)
+    }
+
+    /// The whole object at a place that an index has given.
+    pub(super) fn read_at(&self, id: &ObjectId, located: &Located, out: &mut Vec<u8>) -> Result<()> {
+        read_whole(&self.file, located.place, out, |object| {
+            self.expect(id, located, object)
+        })
+    }
+
+    fn expect(&self, id: &ObjectId, located: &Located, object: &ObjectReader) -> Result<()> {
+        if object.id() == *id && object.len() == located.content_len {
+            return Ok(());
+        }
+        let what = format!("expected object {id}, and there is {}", object.id());
+        Err(self.file.damaged(located.place.offset, what))
+    }
+
+    /// The whole object; `None` if it is not here.
+    ///
+    /// # Errors
+    /// As [`Pack::open_object`]; a chunk can't be read or does not match its checksum.
+    pub fn get(&self, id: &ObjectId) -> Result<Option<Vec<u8>>> {
+        let mut content = Vec::new();
+        Ok(self.get_into(id, &mut content)?.then_some(content))
+    }
+
+    /// The whole object in place of what `out` holds, whose memory is used again; false, and `out` as it was, if it is not here.
+    ///
+    /// # Errors
+    /// As [`Pack::get`]; `out` holds nothing of use then.
+    pub fn get_into(&self, id: &ObjectId, out: &mut Vec<u8>) -> Result<bool> {
+        match self.locate(id)? {
+            Some(located) => self.read_at(id, &located, out).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// All ids, ascending, each once.
+    pub fn ids(&self) -> Ids<'_> {
+        Ids {
+            rows: Some(self.rows(SectionKind::Ids, &[])),
+            pack: self,
+            last: None,
+        }
+    }
+
+    /// The live rows of this kind from a key on, the newest of equal ones first.
+    pub(super) fn rows(&self, kind: SectionKind, from: &[u8]) -> Merged {
+        let of_kind = self
+            .sections
+            .iter()
+            .filter(|(_, section)| section.section.kind == kind);
+        let rows = of_kind.map(|(number, section)| Box::new(section.rows(from, *number)) as Box<dyn Rows>);
+        Merged::new(rows.collect())
+    }
+
+    /// The sections that a new segment of so many rows takes over, and of how many segments they are (see `segment`).
+    pub(super) fn segments_to_cover(&self, rows: u64) -> (Vec<(u64, SectionReader)>, u32) {
+        let mut sum = rows;
+        // From here on segments are covered.
+        let mut first = self.segments.len() as u64;
+        for segment in self.segments.iter().rev().filter(|segment| segment.live) {
+            let most = |kind| -> u64 {
+                let of_kind = segment.sections.iter().filter(|section| section.kind == kind);
+                of_kind.map(|section| section.rows).sum()
+            };
+            let rows = most(SectionKind::Ids).max(most(SectionKind::Names));
+            if rows > sum.saturating_mul(2) {
+                break;
+            }
+            sum = sum.saturating_add(rows);
+            first = u64::from(segment.footer.segment - segment.footer.covers);
+        }
+        let covered = self.sections.iter().filter(|(number, _)| *number >= first);
+        (
+            covered.cloned().collect(),
+            (self.segments.len() as u64 - first) as u32,
+        )
+    }
+}
+
+/// All ids of a pack. See [`Pack::ids`].
+pub struct Ids<'a> {
+    pack: &'a Pack,
+    rows: Option<Merged>,
+    last: Option<ObjectId>,
+}
+
+impl std::fmt::Debug for Ids<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ids")
+            .field("last", &self.last)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ids<'_> {
+    pub(super) fn next_located(&mut self) -> Result<Option<(ObjectId, Located)>> {
+        let Some(rows) = &mut self.rows else {
+            return Ok(None);
+        };
+        while rows.advance()? {
+            let id = <[u8; 16]>::try_from(rows.key()).map(ObjectId).ok();
+            if id.is_some() && id == self.last {
+                continue; // an older copy
+            }
+            let located = Located::of_id(rows.value()).filter(|located| self.pack.is_possible(located));
+            let Some((id, located)) = id.zip(located) else {
+                let what = "expected an id and a place in the pack in the index";
+                return Err(self.pack.file.damaged(self.pack.sealed_len() - FOOTER_LEN, what));
+            };
+            self.last = Some(id);
+            return Ok(Some((id, located)));
+        }
+        self.rows = None;
+        Ok(None)
+    }
+}
+
+impl Iterator for Ids<'_> {
+    type Item = Result<ObjectId>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_located();
+        if next.is_err() {
+            self.rows = None; // after an error it is at its end
+        }
+        next.map(|found| found.map(|(id, _)| id)).transpose()
+    }
+}
+
+fn unreadable(file: &RecordFile, offset: u64, why: Unreadable) -> Error {
+    match why {
+        Unreadable::Damaged(what) => file.damaged(offset, what),
+        Unreadable::Newer(what) => Error::NewerFormat {
+            path: file.path.to_path_buf(),
+            what,
+        },
+    }
+}
+
+/// Reads a file's header. REQUIRES: the file is `len` bytes long.
+pub(super) fn read_header(file: &RecordFile, len: u64) -> Result<FileHeader> {
+    if len < FILE_HEADER_LEN {
+        let what = format!("expected a pack, and it has {len} bytes, fewer than a pack's header");
+        return Err(file.damaged(0, what));
+    }
+    let bytes = file.read(0, FILE_HEADER_LEN)?;
+    FileHeader::decode(&bytes).map_err(|why| unreadable(file, 0, why))
+}
+
+/// The last footer: at the end of the file, or searched from there.
+fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64, Footer)> {
+    let at_end = len.checked_sub(FOOTER_LEN).filter(|at| *at >= FILE_HEADER_LEN);
+    let mut newer = None;
+    if let Some(at) = at_end {
+        match Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
+            Ok(footer) => return Ok((at, footer)),
+            Err(why) => newer = matches!(why, Unreadable::Newer(_)).then_some((at, why)),
+        }
+    }
+    if let Some((at, why)) = newer {
+        return Err(unreadable(file, at, why));
+    }
+    let mut end = len;
+    while end > FILE_HEADER_LEN {
+        let from = end.saturating_sub(SEARCH_STEP).max(FILE_HEADER_LEN);
+        // A magic may lie across the border of two steps.
+        let upto = (end + SEAL_MAGIC.len() as u64 - 1).min(len);
+        let bytes = file.read(from, upto - from)?;
+        let places = (0..bytes.len()).rev();
+        for place in places.filter(|place| {
+            bytes
+                .get(*place..)
+                .is_some_and(|rest| rest.starts_with(SEAL_MAGIC))
+        }) {
+            let at = from + place as u64;
+            if at + FOOTER_LEN > len {
+                continue;
+            }
+            if let Ok(footer) = Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
+                return Ok((at, footer));
+            }
+        }
+        end = from;
+    }
+    Err(file.damaged(
+        at_end.unwrap_or(FILE_HEADER_LEN),
+        "expected a footer: the pack was never sealed, or its end is lost (`pack recover` saves the objects)",
+    ))
+}
+
+/// All segments, the oldest first, from the last footer back.
+fn read_segments(file: &RecordFile, header: &FileHeader, last: (u64, Footer)) -> Result<Vec<Segment>> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut next = Some(last);
+    // How many of those that come now are covered.
+    let mut covered = 0;
+    while let Some((footer_at, footer)) = next {
+        let live = covered == 0;
+        covered = match live {
+            true => footer.covers,
+            false => covered - 1,
+        };
+        let sections = read_sections(file, &footer)?;
+        next = match footer.previous {
+            0 => None,
+            at => {
+                let bytes = file.read(at, FOOTER_LEN)?;
+                let earlier =
+                    Footer::decode(&bytes, &header.identity, at).map_err(|why| unreadable(file, at, why))?;
+                // Places lie before their footer, so this ends.
+                if earlier.segment + 1 != footer.segment {
+                    return Err(file.damaged(at, "expected the footer of the segment before"));
+                }
+                Some((at, earlier))
+            }
+        };
+        segments.push(Segment {
+            footer_at,
+            footer,
+            live,
+            sections,
+        });
+    }
+    segments.reverse();
+    Ok(segments)
+}
+
+fn read_sections(file: &RecordFile, footer: &Footer) -> Result<Vec<Section>> {
+    let bytes = file.read(footer.table_at, section_table_len(footer.sections))?;
+    let sections = decode_sections(&bytes, file.seed, footer.table_at).filter(|sections| {
+        // They tile what lies between the records and their table.
+        let mut end = footer.records_end;
+        let tiled = sections.iter().all(|section| {
+            let follows = section.offset == end && section.len > 0;
+            end = section.end();
+            follows
+        });
+        tiled && end == footer.table_at
+    });
+    sections.ok_or_else(|| file.damaged(footer.table_at, "expected a table of sections"))
+}

@@ -1,0 +1,198 @@
+//! Power loss after every call, and every call failing, while packs are built and archives grow.
+
+use super::*;
+use crate::env::sim::{CrashStyle, Effect, Fault};
+
+const STYLES: [CrashStyle; 4] = [
+    CrashStyle::KeepNothing,
+    CrashStyle::KeepAll,
+    CrashStyle::Random,
+    CrashStyle::Blocks,
+];
+
+/// Objects of all kinds, one that is streamed and larger than the output's buffer, and ids that do not fit into the sorter's memory.
+fn build(world: &World) -> crate::Result<()> {
+    let mut builder = PackBuilder::create(path("a.pack"), &world.options())?;
+    for number in 0..6 {
+        builder.add(&content(number, 3000 * number as usize))?;
+    }
+    builder.add_reader(&content(8, 2_500_000)[..])?;
+    builder.add_reader(&content(8, 2_500_000)[..])?;
+    builder.finish().map(drop)
+}
+
+fn grow(world: &World) -> crate::Result<()> {
+    let mut writer = ArchiveWriter::append(path("a.pack"), &world.options())?;
+    for (name, content) in entries(20..30) {
+        writer.add(name.as_bytes(), b"meta", &content)?;
+    }
+    writer.add_reader(b"large", b"", &content(8, 1_500_000)[..])?;
+    writer.finish().map(drop)
+}
+
+fn grown() -> Vec<(String, Vec<u8>)> {
+    let mut all = entries(0..10);
+    all.extend(entries(20..30));
+    all.push(("large".to_owned(), content(8, 1_500_000)));
+    sorted(all)
+}
+
+/// How many calls `run` makes on a machine that `prepare` has made.
+fn calls(prepare: impl Fn(u64) -> World, run: impl Fn(&World) -> crate::Result<()>) -> (u64, u64) {
+    let world = prepare(0);
+    let before = world.sim.io_count();
+    run(&world).unwrap();
+    (before, world.sim.io_count())
+}
+
+#[test]
+fn a_pack_is_whole_or_not_there_wherever_the_power_goes() {
+    let (first, last) = calls(World::new, build);
+    for index in first..last {
+        for style in STYLES {
+            let world = World::new(index);
+            world.sim.set_fault(Fault::PowerOffAt { index });
+            build(&world).unwrap_err();
+            world.sim.crash(style);
+            world.sim.env().fs.create_dir_all(dir()).unwrap();
+            match world.open("a.pack") {
+                Ok(pack) => {
+                    let report = pack.verify();
+                    assert_eq!(
+                        (report.damages, report.objects),
+                        (0, 7),
+                        "call {index}, {style:?}"
+                    );
+                }
+                Err(crate::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    // What is left is replaced.
+                    build(&world).unwrap_or_else(|e| panic!("call {index}, {style:?}: {e}"));
+                    assert_eq!(world.files(), ["a.pack"]);
+                    assert_eq!(world.open("a.pack").unwrap().verify().damages, 0);
+                }
+                Err(e) => panic!("call {index}, {style:?}: {e}"),
+            }
+        }
+    }
+}
+
+/// Once `finish` has returned, the pack and its name are durable.
+#[test]
+fn a_finished_pack_survives_the_worst_crash() {
+    let world = World::new(1);
+    build(&world).unwrap();
+    world.sim.crash(CrashStyle::KeepNothing);
+    assert_eq!(world.open("a.pack").unwrap().verify().objects, 7);
+    let world = prepared(1);
+    grow(&world).unwrap();
+    world.sim.crash(CrashStyle::KeepNothing);
+    assert_eq!(read_back(&world.archive("a.pack").unwrap()), grown());
+}
+
+fn prepared(seed: u64) -> World {
+    let world = World::new(seed);
+    world.append("a.pack", &entries(0..10));
+    world
+}
+
+#[test]
+fn an_archive_is_as_before_or_as_after_wherever_the_power_goes() {
+    let (first, last) = calls(prepared, grow);
+    let (mut before, mut after) = (0, 0);
+    for index in first..last {
+        for style in STYLES {
+            let world = prepared(index);
+            world.sim.set_fault(Fault::PowerOffAt { index });
+            grow(&world).unwrap_err();
+            world.sim.crash(style);
+            let archive = world
+                .archive("a.pack")
+                .unwrap_or_else(|e| panic!("call {index}, {style:?}: {e}"));
+            let found = read_back(&archive);
+            if found == grown() {
+                after += 1;
+            } else {
+                assert_eq!(found, sorted(entries(0..10)), "call {index}, {style:?}");
+                before += 1;
+                drop(archive);
+                grow(&world).unwrap_or_else(|e| panic!("call {index}, {style:?}: {e}"));
+            }
+            let archive = world.archive("a.pack").unwrap();
+            assert_eq!(read_back(&archive), grown());
+            assert_eq!(
+                (archive.pack().torn_bytes(), archive.pack().verify().damages),
+                (0, 0)
+            );
+        }
+    }
+    assert!(before > 0 && after > 0, "{before} as before, {after} as after");
+}
+
+/// Every call fails in turn, before and half done: the error comes out, and what there was is there. Room that runs out is such a failure.
+#[test]
+fn every_failing_call_is_told_and_harms_nothing() {
+    let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull];
+    for (kind, effect) in kinds
+        .into_iter()
+        .flat_map(|kind| [(kind, Effect::Nothing), (kind, Effect::Partial)])
+    {
+        let (first, last) = calls(World::new, build);
+        for index in first..last {
+            let world = World::new(index);
+            world.sim.set_fault(Fault::FailCall { index, kind, effect });
+            let built = build(&world);
+            if built.is_err() && world.files() == ["a.pack"] {
+                // Only its name was not made durable.
+                assert_eq!(world.open("a.pack").unwrap().verify().damages, 0, "call {index}");
+            } else if built.is_err() {
+                // One file may stay if it was the removal that failed; the next builder replaces it.
+                assert!(world.files().len() <= 1, "call {index}: {:?}", world.files());
+                build(&world).unwrap_or_else(|e| panic!("call {index}: {e}"));
+            }
+            assert_eq!(world.open("a.pack").unwrap().verify().objects, 7, "call {index}");
+        }
+        let (first, last) = calls(prepared, grow);
+        for index in first..last {
+            let world = prepared(index);
+            world.sim.set_fault(Fault::FailCall { index, kind, effect });
+            if grow(&world).is_err() {
+                let found = read_back(&world.archive("a.pack").unwrap());
+                assert!(
+                    found == sorted(entries(0..10)) || found == grown(),
+                    "call {index}"
+                );
+                grow(&world).unwrap_or_else(|e| panic!("call {index}: {e}"));
+            }
+            assert_eq!(read_back(&world.archive("a.pack").unwrap()), grown());
+            assert_eq!(world.open("a.pack").unwrap().verify().damages, 0, "call {index}");
+        }
+    }
+}
+
+/// A disk that is full in the middle of a stream: the error says so, and the pack goes on where there is room.
+#[test]
+fn a_full_disk_in_the_middle_of_a_stream() {
+    let world = World::new(3);
+    let mut builder = PackBuilder::create(path("a.pack"), &world.options()).unwrap();
+    builder.add(&content(1, 5000)).unwrap();
+    world.sim.set_capacity(Some(2_000_000));
+    let error = builder.add_reader(&content(2, 5_000_000)[..]).unwrap_err();
+    assert!(error.is_out_of_space(), "{error}");
+    builder.add(&content(4, 5000)).unwrap();
+    world.sim.set_capacity(None);
+    builder.add_reader(&content(2, 5_000_000)[..]).unwrap();
+    builder.finish().unwrap();
+    let report = world.open("a.pack").unwrap().verify();
+    assert_eq!((report.damages, report.objects), (0, 3));
+}
+
+/// Reads and writes that are interrupted or short are gone on with.
+#[test]
+fn interrupted_and_short_calls_change_nothing() {
+    let (calm, flaky) = (prepared(4), prepared(4));
+    flaky.sim.set_flaky(Some(2));
+    grow(&calm).unwrap();
+    grow(&flaky).unwrap();
+    assert!(calm.bytes("a.pack") == flaky.bytes("a.pack"));
+    assert_eq!(read_back(&flaky.archive("a.pack").unwrap()), grown());
+}
