@@ -80,7 +80,7 @@ mod system {
     pub(crate) fn set_link_time(link: &Path, seconds: i64, nanoseconds: u32) -> io::Result<()> {
         let time = Timespec {
             tv_sec: seconds,
-            tv_nsec: nanoseconds.into(),
+            tv_nsec: nanoseconds as _, // below a thousand million, and of another type on each system
         };
         let times = Timestamps {
             last_access: time,
