@@ -76,8 +76,8 @@ pub(crate) struct Sources {
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// The directory that each PATH is relative to
-    #[arg(short = 'C', value_name = "DIR", default_value = ".")]
-    pub(crate) base: PathBuf,
+    #[arg(short = 'C', value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
     /// The name of what comes from standard input
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<PathBuf>,

@@ -103,9 +103,12 @@ fn roots(sources: &Sources) -> Result<Vec<Root>, Failure> {
         }
         _ => {
             let name = names::of_path(path).map_err(Failure::Refused)?;
-            let path = match path.as_os_str().is_empty() {
-                true => return Err(Failure::Refused("an empty PATH".to_owned())),
-                false => sources.base.join(path),
+            if path.as_os_str().is_empty() {
+                return Err(Failure::Refused("an empty PATH".to_owned()));
+            }
+            let path = match &sources.base {
+                Some(base) => base.join(path),
+                None => path.clone(),
             };
             fs::symlink_metadata(&path).map_err(|e| Error::io("read", &path, e))?;
             Ok(Root::Tree { path, name })

@@ -128,6 +128,8 @@ mod tests {
         for name in wrong {
             assert!(components(name).is_err(), "{name:?}");
         }
+        // Said by our own rule, not only found by the system's.
+        assert!(components(b"a/../b").is_err_and(|why| why.contains("`..`")));
     }
 
     #[test]

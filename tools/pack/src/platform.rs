@@ -12,7 +12,7 @@ mod system {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
     use std::path::Path;
 
-    use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, utimensat};
+    use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
 
     pub(crate) fn bytes_of(text: &OsStr) -> Option<&[u8]> {
         Some(text.as_bytes())
@@ -78,13 +78,15 @@ mod system {
 
     /// Sets the modification time of a link itself.
     pub(crate) fn set_link_time(link: &Path, seconds: i64, nanoseconds: u32) -> io::Result<()> {
-        let time = Timespec {
-            tv_sec: seconds,
-            tv_nsec: nanoseconds as _, // below a thousand million, and of another type on each system
-        };
         let times = Timestamps {
-            last_access: time,
-            last_modification: time,
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: seconds,
+                tv_nsec: nanoseconds as _, // below a thousand million; its type differs between systems
+            },
         };
         Ok(utimensat(CWD, link, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }

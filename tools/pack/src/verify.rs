@@ -53,7 +53,10 @@ fn check(pack: &Pack) -> Found {
     thread::scope(|scope| {
         let work = || verification.work(&|done| console.bar().set_position(done));
         for _ in 1..cores {
-            scope.spawn(work);
+            // Where there are no more threads, this one does the work.
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

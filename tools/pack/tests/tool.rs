@@ -203,7 +203,7 @@ fn what_is_no_file_is_skipped_and_said() {
     assert_eq!(ran.status, 1);
     assert_eq!(
         ran.err,
-        "pack: ./t/b is skipped: it is a pipe, a socket or a device\n"
+        "pack: t/b is skipped: it is a pipe, a socket or a device\n"
     );
     assert_eq!(place.good("list x.pack").out, "t\nt/a\n");
 }
@@ -249,6 +249,7 @@ fn wrong_use_has_status_2_and_writes_nothing() {
         ("create new.pack missing", "missing: No such file"),
         ("create new.pack a/../a", "can't have `..`"),
         ("create new.pack ../x", "-C"),
+        ("create new.pack -C missing a", "missing/a"),
         ("create new.pack -", "--name"),
         ("create new.pack - - --name x", "once only"),
         ("create new.pack a --name x", "--name"),
