@@ -1,5 +1,5 @@
 //! Looking into the files of a database without opening it: what a file is, what a log or a manifest says frame by frame,
-//! what an SST holds. For tools, tests and post-mortems; [`Db`](crate::Db) never uses it.
+//! what an SST or a pack holds. For tools, tests and post-mortems; [`Db`](crate::Db) never uses it.
 //!
 //! * It reads, by read calls, and changes nothing: no lock, no mapping, no repair. It works on a database that another
 //!   process writes to (what it sees is then a moment of each file, not one moment of all), and on a damaged one.
@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 use crate::env::FileSystem;
 use crate::names;
+use crate::pack::{self, Pack};
 use crate::record_log::{self, HeaderOutcome, LogKind};
 use crate::sst::{self, Access, BlockCache, Sst, SstReadOptions};
 use crate::{Error, Result};
@@ -81,6 +82,8 @@ pub enum FileKind {
     Manifest,
     /// `CURRENT`, which names the manifest in force.
     Current,
+    /// A pack, or an archive: which of them it is [`open_pack`] tells.
+    Pack,
     /// Nothing, or nothing but zeros: a file whose creation a crash interrupted, or `LOCK`.
     Empty,
     /// None of ours.
@@ -153,8 +156,9 @@ pub fn identify(fs: &dyn FileSystem, path: &Path) -> Result<FileKind> {
             .map_err(|e| Error::io("read", path, e))
     };
     let front = read(0, 16)?;
-    let magics: [(&[u8], FileKind); 4] = [
+    let magics: [(&[u8], FileKind); 5] = [
         (sst::HEADER_MAGIC, FileKind::Sst),
+        (pack::format::FILE_MAGIC, FileKind::Pack),
         (record_log::magic(LogKind::Wal), FileKind::Log),
         (record_log::magic(LogKind::Manifest), FileKind::Manifest),
         (b"packstone ", FileKind::Current),
@@ -165,6 +169,10 @@ pub fn identify(fs: &dyn FileSystem, path: &Path) -> Result<FileKind> {
     let footer_at = len.saturating_sub(sst::FOOTER_LEN as u64);
     if read(footer_at, sst::FOOTER_LEN as u64)?.starts_with(sst::FOOTER_MAGIC) {
         return Ok(FileKind::Sst);
+    }
+    let seal_at = len.saturating_sub(pack::format::FOOTER_LEN);
+    if read(seal_at, pack::format::FOOTER_LEN)?.starts_with(pack::format::SEAL_MAGIC) {
+        return Ok(FileKind::Pack);
     }
     for (log_kind, kind) in [
         (LogKind::Wal, FileKind::Log),
@@ -192,6 +200,14 @@ pub fn open_sst(fs: &dyn FileSystem, path: &Path) -> Result<Arc<Sst>> {
     };
     let file = fs.open(path).map_err(|e| Error::io("open", path, e))?;
     Sst::open(file, path, &options).map(Arc::new)
+}
+
+/// Opens a pack or an archive for looking into it, without a cache. [`Archive::from`](pack::Archive) shows it by its names.
+///
+/// # Errors
+/// As [`Pack::open`].
+pub fn open_pack(fs: &dyn FileSystem, path: &Path) -> Result<Pack> {
+    Pack::open_in(fs, path, 0)
 }
 
 /// The path of the SST of that number in `dir`.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::builder::Unfinished;
 use super::format::{FOOTER_LEN, SectionKind};
 use super::id::ObjectId;
+use super::layout::PackEntry;
 use super::merge::{Merged, Rows};
 use super::object::ObjectReader;
 use super::options::PackOptions;
@@ -40,6 +41,13 @@ pub struct ArchiveEntry {
     /// What was given with it.
     pub meta: Slice,
     located: Located,
+}
+
+impl ArchiveEntry {
+    /// What the index says of the object.
+    pub fn object(&self) -> PackEntry {
+        PackEntry::new(self.id, &self.located)
+    }
 }
 
 /// An archive, open for reading. It may be shared between threads.
@@ -85,7 +93,11 @@ impl Archive {
     /// # Errors
     /// As [`Pack::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &PackOptions) -> Result<Archive> {
-        Pack::open_with(path, options).map(|pack| Archive { pack })
+        Pack::open_with(path, options).map(Self::of)
+    }
+
+    pub(super) fn of(pack: Pack) -> Archive {
+        Archive { pack }
     }
 
     /// Its objects, by id.
@@ -134,14 +146,23 @@ impl Archive {
 
     /// All names in order.
     pub fn entries(&self) -> Entries<'_> {
-        self.prefix(&[])
+        self.list(&[], &[])
+    }
+
+    /// The names from this one on, in order.
+    pub fn entries_from(&self, from: &[u8]) -> Entries<'_> {
+        self.list(from, &[])
     }
 
     /// The names that begin so, in order.
     pub fn prefix(&self, prefix: &[u8]) -> Entries<'_> {
+        self.list(prefix, prefix)
+    }
+
+    fn list(&self, from: &[u8], prefix: &[u8]) -> Entries<'_> {
         Entries {
             archive: self,
-            rows: Some(self.pack.rows(SectionKind::Names, prefix)),
+            rows: Some(self.pack.rows(SectionKind::Names, from)),
             prefix: prefix.to_vec(),
             last: None,
         }

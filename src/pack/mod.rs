@@ -36,8 +36,9 @@
 
 mod archive;
 mod builder;
-mod format;
+pub(crate) mod format;
 mod id;
+mod layout;
 mod merge;
 mod object;
 mod options;
@@ -56,6 +57,7 @@ mod verify;
 pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
 pub use builder::{PackBuilder, PackReport};
 pub use id::{NotAnId, ObjectId};
+pub use layout::{PackEntries, PackEntry, PackPart, PackPartKind, PackRecord, Records};
 pub use object::ObjectReader;
 pub use options::PackOptions;
 pub use reader::{Ids, Pack};

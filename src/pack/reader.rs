@@ -20,6 +20,7 @@ use super::merge::{Merged, Rows};
 use super::object::{ObjectReader, RecordFile, read_whole, shared_path};
 use super::options::PackOptions;
 use super::section::{Located, SectionReader};
+use crate::env::FileSystem;
 use crate::sst::BlockCache;
 use crate::{Error, Result, Slice};
 
@@ -87,9 +88,12 @@ impl Pack {
     /// # Errors
     /// As [`Pack::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &PackOptions) -> Result<Pack> {
-        let path = path.as_ref();
-        let env = options.to_env();
-        let file = env.fs.open(path).map_err(|e| Error::io("open", path, e))?;
+        Self::open_in(&*options.to_env().fs, path.as_ref(), options.cache_size)
+    }
+
+    /// The same on this file system.
+    pub(crate) fn open_in(fs: &dyn FileSystem, path: &Path, cache_size: u64) -> Result<Pack> {
+        let file = fs.open(path).map_err(|e| Error::io("open", path, e))?;
         let len = file.len().map_err(|e| Error::io("measure", path, e))?;
         let mut file = RecordFile {
             file,
@@ -100,7 +104,7 @@ impl Pack {
         file.seed = Seed::new(&header.identity);
         let last = find_footer(&file, &header, len)?;
         let segments = read_segments(&file, &header, last)?;
-        let cache = Arc::new(BlockCache::new(options.cache_size));
+        let cache = Arc::new(BlockCache::new(cache_size));
         let mut sections = Vec::new();
         for segment in segments.iter().rev().filter(|segment| segment.live) {
             for section in &segment.sections {
@@ -271,8 +275,12 @@ impl Pack {
 
     /// All ids, ascending, each once.
     pub fn ids(&self) -> Ids<'_> {
+        self.ids_from(&[])
+    }
+
+    pub(super) fn ids_from(&self, from: &[u8]) -> Ids<'_> {
         Ids {
-            rows: Some(self.rows(SectionKind::Ids, &[])),
+            rows: Some(self.rows(SectionKind::Ids, from)),
             pack: self,
             last: None,
         }
@@ -329,7 +337,16 @@ impl std::fmt::Debug for Ids<'_> {
 }
 
 impl Ids<'_> {
-    pub(super) fn next_located(&mut self) -> Result<Option<(ObjectId, Located)>> {
+    /// The next one with its place; after an error it is at its end.
+    pub(super) fn next_or_end(&mut self) -> Option<Result<(ObjectId, Located)>> {
+        let next = self.next_located();
+        if next.is_err() {
+            self.rows = None;
+        }
+        next.transpose()
+    }
+
+    fn next_located(&mut self) -> Result<Option<(ObjectId, Located)>> {
         let Some(rows) = &mut self.rows else {
             return Ok(None);
         };
@@ -355,11 +372,7 @@ impl Iterator for Ids<'_> {
     type Item = Result<ObjectId>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_located();
-        if next.is_err() {
-            self.rows = None; // after an error it is at its end
-        }
-        next.map(|found| found.map(|(id, _)| id)).transpose()
+        self.next_or_end().map(|found| found.map(|(id, _)| id))
     }
 }
 
