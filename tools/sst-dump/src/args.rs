@@ -11,11 +11,12 @@ const EXAMPLES: &str = "Examples:
   sst-dump layout -v my.db/000012.sst               every block, with its entries
   sst-dump find alice my.db                         where a key is mentioned, newest first
   sst-dump lsm my.db --html lsm.html                a picture of the tree
+  sst-dump scan letters.pack --prefix=a/            names of an archive, or ids of a pack
   sst-dump verify my.db --json                      for a program (see SCHEMA.md)
 
 Exit status: 0 fine, 1 damage found, 2 wrong use.";
 
-/// Explains, checks and draws the files of a packstone database. Changes nothing; works on a live or damaged one.
+/// Explains, checks and draws the files of a packstone database, and packs. Changes nothing; works on a live or damaged one.
 #[derive(Debug, Parser)]
 #[command(name = "sst-dump", version, after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Args {
@@ -30,12 +31,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  sst-dump check my.db\n  sst-dump --command=check my.db/000012.sst --verify_checksum"
     )]
     Check(ScanArgs),
-    /// Print entries: 'key' seq:N, type:T => value (type 1 is a value, 0 a delete)
+    /// Print entries: 'key' seq:N, type:T => value (type 1 is a value, 0 a delete); of packs ids or names with lengths
     #[command(
         after_help = "Examples:\n  sst-dump scan my.db/000012.sst --from=a --to=b --read_num=10\n  sst-dump scan my.db/000003.log --output_hex"
     )]
     Scan(ScanArgs),
-    /// Print all parts of SSTs: footer, properties, filter, index, blocks
+    /// Print all parts of SSTs: footer, properties, filter, index, blocks; of packs: records and rows
     #[command(
         after_help = "Examples:\n  sst-dump raw my.db/000012.sst\n  sst-dump raw my.db/000012.sst --output dump.txt"
     )]
@@ -51,7 +52,7 @@ pub(crate) enum Command {
     /// Tell what each file is, by its content
     #[command(after_help = "Examples:\n  sst-dump identify my.db\n  sst-dump identify some-file")]
     Identify(FileArgs),
-    /// Draw every block of SSTs with offset, length, codec and ratio; -v shows the entries
+    /// Draw every block of SSTs with offset, length, codec and ratio, every part of packs; -v shows entries and records
     #[command(
         after_help = "Examples:\n  sst-dump layout my.db/000012.sst\n  sst-dump layout -v my.db/000012.sst"
     )]
@@ -80,9 +81,14 @@ pub(crate) enum Command {
     /// Show the shape of the tree
     #[command(after_help = "Examples:\n  sst-dump lsm my.db\n  sst-dump lsm my.db --html lsm.html")]
     Lsm(LsmArgs),
-    /// Print what SSTs say of themselves
+    /// Print what SSTs and packs say of themselves
     #[command(after_help = "Examples:\n  sst-dump properties my.db/000012.sst")]
     Properties(FileArgs),
+    /// Write one object of a pack to the standard output, or to a file
+    #[command(
+        after_help = "Examples:\n  sst-dump extract letters.pack --name=a/alpha > alpha\n  sst-dump extract objects.pack --id=2d5eeac0d81dd836409937cfc56d5319 --output hello"
+    )]
+    Extract(ExtractArgs),
 }
 
 impl Command {
@@ -96,6 +102,7 @@ impl Command {
             Command::Filter(args) => &args.files.common,
             Command::Find(args) => &args.files.common,
             Command::Lsm(args) => &args.files.common,
+            Command::Extract(args) => &args.files.common,
             Command::Identify(args)
             | Command::Histogram(args)
             | Command::Manifest(args)
@@ -117,7 +124,7 @@ pub(crate) struct Common {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FileArgs {
-    /// Files, or the directory of a database
+    /// Files, or the directory of a database or of packs
     #[arg(value_name = "FILES OR DIRECTORY")]
     paths: Vec<PathBuf>,
     /// Another file or directory
@@ -235,4 +242,27 @@ pub(crate) struct LsmArgs {
     /// Also write a page with pictures to this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    /// The object's id: 32 hexadecimal digits
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "name",
+        conflicts_with = "name"
+    )]
+    pub(crate) id: Option<String>,
+    /// The object's name in an archive
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The name is hex, with or without 0x
+    #[arg(long = "input_key_hex")]
+    pub(crate) input_key_hex: bool,
+    /// Write to this file, which must not exist yet, instead of the standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 
 /// The subcommands' names, for telling them from files. `help`, which is clap's, is the last.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "check",
     "scan",
     "raw",
@@ -20,11 +20,12 @@ pub const COMMANDS: [&str; 15] = [
     "wal",
     "lsm",
     "properties",
+    "extract",
     "help",
 ];
 
 /// Flags that take a value, which may be the next word.
-const VALUED: [&str; 14] = [
+const VALUED: [&str; 16] = [
     "command",
     "file",
     "from",
@@ -39,6 +40,8 @@ const VALUED: [&str; 14] = [
     "probes",
     "html",
     "key",
+    "id",
+    "name",
 ];
 
 /// sst_dump's flags that have no meaning here: other file systems, blob files, codecs and dictionaries we don't have.

@@ -42,7 +42,7 @@ impl KeyRange {
         self.from.is_empty() && self.to.is_none() && self.limit.is_none()
     }
 
-    fn is_behind(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_behind(&self, key: &[u8]) -> bool {
         let past_prefix = !key.starts_with(&self.prefix) && key > &self.prefix[..];
         past_prefix || self.to.as_ref().is_some_and(|to| key >= &to[..])
     }

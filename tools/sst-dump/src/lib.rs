@@ -1,4 +1,4 @@
-//! `sst-dump`: explains, checks and draws the files of a packstone database. It reads only, needs no lock, and works on a
+//! `sst-dump`: explains, checks and draws the files of a packstone database, and packs. It reads only, needs no lock, and works on a
 //! database that is in use or damaged.
 //!
 //! One command a file, in `cmd`. Which files a command works on is decided in `target`; how it talks is in `out`; that it
@@ -14,6 +14,7 @@ mod draw;
 mod entries;
 mod fs;
 mod out;
+mod packs;
 mod target;
 
 use std::ffi::OsString;
@@ -100,5 +101,6 @@ fn command(ctx: &mut Ctx, command: &Command) -> Result<(), Fail> {
         Command::Wal(args) => cmd::wal::run(ctx, args),
         Command::Lsm(args) => cmd::lsm::run(ctx, args),
         Command::Properties(args) => cmd::properties::run(ctx, args),
+        Command::Extract(args) => cmd::extract::run(ctx, args),
     }
 }

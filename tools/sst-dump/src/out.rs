@@ -83,6 +83,11 @@ impl Out {
         self.stdout.write_all(b"\n")
     }
 
+    /// Where bytes go that are the answer themselves.
+    pub(crate) fn bytes_out(&mut self) -> &mut dyn Write {
+        &mut self.stdout
+    }
+
     /// An object of the JSON form; `kind` becomes its `record`.
     pub(crate) fn record(&mut self, kind: &str, mut object: Value) -> io::Result<()> {
         if !self.json {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use packstone::inspect::{self, FileKind, Tail};
 use serde_json::json;
 
-use super::properties;
+use super::{pack, properties};
 use crate::Ctx;
 use crate::args::ScanArgs;
 use crate::entries::{self, KeyRange};
@@ -27,6 +27,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
             FileKind::Sst => check_sst(ctx, &targets, item, args, &range)?,
             FileKind::Log => log(ctx, &targets, item),
             FileKind::Manifest => manifest(ctx, &targets, item),
+            FileKind::Pack => pack::check(ctx, &targets, item, args)?,
             FileKind::Current => Some("names the manifest in force".to_owned()),
             _ => Some("holds nothing".to_owned()),
         };

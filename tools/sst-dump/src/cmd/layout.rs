@@ -1,18 +1,18 @@
-//! `layout`: every part of an SST in the order of the file, drawn as a tree; `-v` adds entries and separators.
+//! `layout`: every part of an SST, or of a pack, in the order of the file, drawn as a tree; `-v` adds entries and separators.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use packstone::inspect::SstBlock;
+use packstone::inspect::{FileKind, SstBlock};
 use packstone::sst::{BlockInfo, BlockKind, Codec, Sst, ValuePlace};
 use serde_json::{Value, json};
 
-use crate::Ctx;
+use super::pack;
 use crate::args::LayoutArgs;
 use crate::draw::ratio;
-use crate::entries;
 use crate::out::Fail;
 use crate::target::Targets;
+use crate::{Ctx, entries, packs};
 
 /// Bytes of a block's frame, of a file's header and of its footer: DESIGN.md, "SST files".
 const FRAME_LEN: u64 = 16;
@@ -21,9 +21,16 @@ const FOOTER_LEN: u64 = 128;
 
 pub(crate) fn run(ctx: &mut Ctx, args: &LayoutArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, &args.files)?;
-    let items = targets.ssts(ctx);
+    let items = targets.ssts_and_packs(ctx);
     ctx.fs.expect(items.iter().map(|item| item.size).sum());
     for item in items {
+        if item.kind == FileKind::Pack {
+            if let Some(archive) = packs::open(ctx, &targets, &item) {
+                ctx.out.line(format_args!("{}", item.path.display()))?;
+                pack::layout(ctx, &archive, args.verbose)?;
+            }
+            continue;
+        }
         if let Some(sst) = entries::open(ctx, &targets, &item) {
             ctx.out.line(format_args!("{}", item.path.display()))?;
             draw(ctx, &sst, args.verbose)?;

@@ -1,16 +1,25 @@
 //! `properties`: what SSTs say of themselves, in the order and words of sst_dump's `Table Properties` where they fit.
 
+use packstone::inspect::FileKind;
 use packstone::sst::{SortOrder, Sst};
 use serde_json::json;
 
+use super::pack;
 use crate::args::FileArgs;
 use crate::out::{Fail, hex};
 use crate::target::Targets;
-use crate::{Ctx, entries};
+use crate::{Ctx, entries, packs};
 
 pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, args)?;
-    for item in targets.ssts(ctx) {
+    for item in targets.ssts_and_packs(ctx) {
+        if item.kind == FileKind::Pack {
+            if let Some(archive) = packs::open(ctx, &targets, &item) {
+                ctx.out.line(format_args!("Process {}", item.path.display()))?;
+                pack::properties(ctx, &archive)?;
+            }
+            continue;
+        }
         if let Some(sst) = entries::open(ctx, &targets, &item) {
             ctx.out.line(format_args!("Process {}", item.path.display()))?;
             print(ctx, &sst)?;

@@ -4,17 +4,16 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use packstone::inspect::SstBlock;
+use packstone::inspect::{FileKind, SstBlock};
 use packstone::sst::{BlockKind, Sst};
 use serde_json::json;
 
 use super::layout::{codec_name, describe, kind_name};
-use super::properties;
-use crate::Ctx;
+use super::{pack, properties};
 use crate::args::RawArgs;
-use crate::entries;
 use crate::out::{Fail, hex};
 use crate::target::Targets;
+use crate::{Ctx, entries, packs};
 
 pub(crate) fn run(ctx: &mut Ctx, args: &RawArgs) -> Result<(), Fail> {
     let targets = Targets::find(ctx, &args.files)?;
@@ -23,9 +22,16 @@ pub(crate) fn run(ctx: &mut Ctx, args: &RawArgs) -> Result<(), Fail> {
             .map_err(|error| Fail::Usage(format!("cannot create {}: {error}", path.display())))?;
         ctx.out.redirect(file)?;
     }
-    let items = targets.ssts(ctx);
+    let items = targets.ssts_and_packs(ctx);
     ctx.fs.expect(items.iter().map(|item| item.size * 2).sum());
     for item in items {
+        if item.kind == FileKind::Pack {
+            if let Some(archive) = packs::open(ctx, &targets, &item) {
+                ctx.out.line(format_args!("{}", item.path.display()))?;
+                pack::dump(ctx, &archive)?;
+            }
+            continue;
+        }
         if let Some(sst) = entries::open(ctx, &targets, &item) {
             dump(ctx, &sst)?;
         }

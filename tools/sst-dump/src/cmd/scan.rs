@@ -1,4 +1,4 @@
-//! `scan`: entries of SSTs, and operations of logs, in the shape of sst_dump's.
+//! `scan`: entries of SSTs, and operations of logs, in the shape of sst_dump's; ids or names of packs.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +6,7 @@ use packstone::SeqNo;
 use packstone::inspect::{self, FileKind, FrameContent, Tail};
 use serde_json::json;
 
-use super::properties;
+use super::{pack, properties};
 use crate::Ctx;
 use crate::args::ScanArgs;
 use crate::entries::{self, KeyRange};
@@ -23,8 +23,12 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
     let mut told = false;
     ctx.fs.expect(targets.items.iter().map(|item| item.size).sum());
     for item in &targets.items {
-        if !item.role.counts() || !matches!(item.kind, FileKind::Sst | FileKind::Log) {
-            if item.database.is_none() {
+        let has_entries = matches!(item.kind, FileKind::Sst | FileKind::Log | FileKind::Pack);
+        if !item.role.counts() || !has_entries {
+            if has_entries && item.database.is_none() {
+                let (path, role) = (item.path.display(), item.role.describe());
+                ctx.out.warn(&format!("{path} is left out: {role}"));
+            } else if item.database.is_none() {
                 let what = format!("{}, which has no entries to scan", kind_name(item.kind));
                 ctx.out.misuse(&item.path, &what);
             }
@@ -37,6 +41,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
         }
         match item.kind {
             FileKind::Sst => scan_sst(ctx, &targets, item, args, &range)?,
+            FileKind::Pack => pack::scan(ctx, &targets, item, args)?,
             _ => scan_log(ctx, &targets, item, &range)?,
         }
     }

@@ -6,11 +6,13 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use packstone::Error;
 use packstone::inspect::{self, FileKind};
+use packstone::pack::Archive;
 use packstone::sst::{SstSummary, VerifyReport};
 use serde_json::json;
 
-use super::check;
+use super::{check, pack};
 use crate::Ctx;
 use crate::args::VerifyArgs;
 use crate::fs::Watched;
@@ -47,6 +49,10 @@ pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
         &mut |item, found| report(ctx, &targets, item, found),
     )?;
     for item in others {
+        if item.kind == FileKind::Pack {
+            one_pack(ctx, &targets, item, threads)?;
+            continue;
+        }
         let before = ctx.out.problems();
         let what = match item.kind {
             FileKind::Log => check::log(ctx, &targets, item),
@@ -179,6 +185,52 @@ fn report(ctx: &mut Ctx, targets: &Targets, item: &Item, found: Checked) -> Resu
             targets.failed(ctx, item, &error);
             outcome(ctx, item, false, &error.to_string())
         }
+    }
+}
+
+/// A pack, by all threads.
+fn one_pack(ctx: &mut Ctx, targets: &Targets, item: &Item, threads: usize) -> Result<(), Fail> {
+    let archive = match inspect::open_pack(&ctx.fs, &item.path) {
+        Ok(pack) => Archive::from(pack),
+        Err(error) => {
+            targets.failed(ctx, item, &error);
+            return outcome(ctx, item, false, &error.to_string());
+        }
+    };
+    let verification = archive.pack().verification();
+    std::thread::scope(|scope| {
+        let work = || verification.work(&|_| {});
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        work();
+        let joined = others
+            .into_iter()
+            .try_for_each(std::thread::ScopedJoinHandle::join);
+        joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let mut report = verification.finish();
+    // In the order of the file, whichever thread was first.
+    report.damage.sort_by_cached_key(|error| match error {
+        Error::Corruption { offset, .. } => (*offset, error.to_string()),
+        other => (u64::MAX, other.to_string()),
+    });
+    for error in &report.damage {
+        ctx.out.problem(error);
+    }
+    let untold = report.damages - report.damage.len() as u64;
+    if untold > 0 {
+        ctx.out
+            .warn(&format!("{}: {untold} more problems", item.path.display()));
+    }
+    let whole = format!(
+        "{} objects, {} bytes, {} rows of indexes{}",
+        report.objects,
+        report.content_bytes,
+        report.rows,
+        pack::torn(&archive)
+    );
+    match report.damages {
+        0 => outcome(ctx, item, true, &whole),
+        _ => outcome(ctx, item, false, &format!("{whole} are whole")),
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) enum Role {
     InForce,
     /// A file that the manifest does not name: a leftover, or being written.
     Unnamed,
+    /// A pack in a database's directory, of which the database knows nothing.
+    Apart,
+    /// A pack found in a directory that has not got its name yet.
+    Unfinished,
 }
 
 impl Role {
@@ -50,12 +54,14 @@ impl Role {
             Role::Needed => "part of the log".to_owned(),
             Role::InForce => "in force".to_owned(),
             Role::Unnamed => "not named by the manifest: a leftover, or being written".to_owned(),
+            Role::Apart => "no part of the database".to_owned(),
+            Role::Unfinished => "unfinished: being written, or a leftover".to_owned(),
         }
     }
 
     /// Whether damage in the file is damage of the database.
     pub(crate) fn counts(&self) -> bool {
-        !matches!(self, Role::Unnamed)
+        !matches!(self, Role::Unnamed | Role::Unfinished)
     }
 }
 
@@ -127,7 +133,7 @@ impl Targets {
             (FileKind::Empty, None) => ctx.out.misuse(path, "the file holds nothing (or only zeros)"),
             (FileKind::Unknown, None) => ctx.out.misuse(
                 path,
-                "not a file of packstone: neither an SST nor a log, a manifest or CURRENT",
+                "not a file of packstone: neither an SST nor a log, a manifest, CURRENT or a pack",
             ),
             (kind, _) => self.items.push(Item {
                 path: path.to_owned(),
@@ -166,6 +172,9 @@ impl Targets {
                     _ => 0,
                 };
                 self.add_file(ctx, &path, size);
+                if let Some(item) = self.items.last_mut().filter(|item| item.path == path) {
+                    item.role = role_of_pack(item.kind, name).unwrap_or(Role::Given);
+                }
             }
         }
         if before == (self.items.len(), ctx.out.problems()) {
@@ -228,26 +237,46 @@ impl Targets {
                 database: Some(index),
             });
         }
+        self.add_packs(ctx, &database.dir, index);
         self.databases.push(database);
+    }
+
+    /// Packs that somebody keeps in the directory of a database, told by their content: they have no names that say so.
+    fn add_packs(&mut self, ctx: &Ctx, dir: &Path, database: usize) {
+        let entries = ctx.fs.list(dir).unwrap_or_default().into_iter();
+        for entry in entries.filter(|entry| entry.is_file && FileName::parse(&entry.name).is_none()) {
+            let path = dir.join(&entry.name);
+            // What can't be looked at is nothing of the database's.
+            if !matches!(inspect::identify(&ctx.fs, &path), Ok(FileKind::Pack)) {
+                continue;
+            }
+            if let Ok(Look::File(size)) = ctx.fs.look(&path) {
+                self.items.push(Item {
+                    path,
+                    kind: FileKind::Pack,
+                    role: role_of_pack(FileKind::Pack, &entry.name).unwrap_or(Role::Apart),
+                    size,
+                    database: Some(database),
+                });
+            }
+        }
     }
 
     /// The items of a kind; complains when there is none although files were found.
     pub(crate) fn of_kind(&self, ctx: &mut Ctx, kind: FileKind) -> Vec<Item> {
-        let found: Vec<Item> = self
-            .items
-            .iter()
-            .filter(|item| item.kind == kind)
-            .cloned()
-            .collect();
-        let others = self
-            .items
-            .iter()
-            .filter(|item| item.kind != kind && item.database.is_none());
-        for other in others {
+        self.of_kinds(ctx, &[kind])
+    }
+
+    fn of_kinds(&self, ctx: &mut Ctx, kinds: &[FileKind]) -> Vec<Item> {
+        let (found, others): (Vec<&Item>, Vec<&Item>) =
+            self.items.iter().partition(|item| kinds.contains(&item.kind));
+        let found = found.into_iter().cloned().collect();
+        let wanted: Vec<&str> = kinds.iter().map(|kind| plural(*kind)).collect();
+        for other in others.into_iter().filter(|item| item.database.is_none()) {
             let what = format!(
                 "{}, and this command is for {}",
                 kind_name(other.kind),
-                plural(kind)
+                wanted.join(" and ")
             );
             ctx.out.misuse(&other.path, &what);
         }
@@ -257,6 +286,16 @@ impl Targets {
     /// SSTs of the tree and those given; of a database's others only the number is told.
     pub(crate) fn ssts(&self, ctx: &mut Ctx) -> Vec<Item> {
         let found = self.of_kind(ctx, FileKind::Sst);
+        Self::counted(ctx, found)
+    }
+
+    /// The same, and packs: for commands that have something to say of both.
+    pub(crate) fn ssts_and_packs(&self, ctx: &mut Ctx) -> Vec<Item> {
+        let found = self.of_kinds(ctx, &[FileKind::Sst, FileKind::Pack]);
+        Self::counted(ctx, found)
+    }
+
+    fn counted(ctx: &mut Ctx, found: Vec<Item>) -> Vec<Item> {
         let (counted, others): (Vec<Item>, Vec<Item>) =
             found.into_iter().partition(|item| item.role.counts());
         for item in others {
@@ -307,6 +346,11 @@ impl Targets {
     }
 }
 
+/// The part that a pack plays whose name says that it is being written.
+fn role_of_pack(kind: FileKind, name: &str) -> Option<Role> {
+    (kind == FileKind::Pack && name.ends_with(".unfinished")).then_some(Role::Unfinished)
+}
+
 /// The names that are ours, with what they stand for; not `LOCK`, which holds nothing.
 fn ours(names: &[String]) -> Vec<(String, FileName)> {
     let parsed = names
@@ -329,6 +373,7 @@ pub(crate) fn kind_name(kind: FileKind) -> &'static str {
         FileKind::Log => "a log",
         FileKind::Manifest => "a manifest",
         FileKind::Current => "CURRENT",
+        FileKind::Pack => "a pack",
         FileKind::Empty => "nothing",
         _ => "no file of packstone",
     }
@@ -339,6 +384,7 @@ fn plural(kind: FileKind) -> &'static str {
         FileKind::Sst => "SSTs",
         FileKind::Log => "logs",
         FileKind::Manifest => "manifests",
+        FileKind::Pack => "packs",
         _ => "other files",
     }
 }
