@@ -108,7 +108,7 @@ impl Pack {
         let mut sections = Vec::new();
         for segment in segments.iter().rev().filter(|segment| segment.live) {
             for section in &segment.sections {
-                let open = SectionReader::open(&file.file, path, *section, &cache)?;
+                let open = SectionReader::open(&file.file, path, *section, &header.identity, &cache)?;
                 sections.push((u64::from(segment.footer.segment), open));
             }
         }

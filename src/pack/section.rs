@@ -156,6 +156,15 @@ pub(super) fn write_sections(
     Ok(sections)
 }
 
+/// A section's own identity, so that two sections of a pack can't be taken for each other: the pack's, changed by the place.
+fn identity_of(pack: &[u8; 16], offset: u64) -> [u8; 16] {
+    let mut own = *pack;
+    own.iter_mut()
+        .zip(offset.to_le_bytes())
+        .for_each(|(to, by)| *to ^= by);
+    own
+}
+
 fn begin_section(output: &mut Output, identity: &[u8; 16]) -> Result<(u64, SstBuilder)> {
     output.write_out()?;
     let base = output.position();
@@ -164,13 +173,8 @@ fn begin_section(output: &mut Output, identity: &[u8; 16]) -> Result<(u64, SstBu
         base,
         len: None,
     };
-    // Its own identity, so that two sections of a pack can't be taken for each other: the pack's, changed by the place.
-    let mut own = *identity;
-    own.iter_mut()
-        .zip(base.to_le_bytes())
-        .for_each(|(to, by)| *to ^= by);
     let identity = SstIdentity {
-        identity: own,
+        identity: identity_of(identity, base),
         ..SstIdentity::default()
     };
     let builder = SstBuilder::new(Arc::new(part), output.path(), &SstOptions::default(), identity)?;
@@ -220,6 +224,7 @@ impl SectionReader {
         file: &Arc<dyn File>,
         path: &Path,
         section: Section,
+        identity: &[u8; 16],
         cache: &Arc<BlockCache>,
     ) -> Result<SectionReader> {
         let part = Part {
@@ -232,7 +237,20 @@ impl SectionReader {
             cache: Arc::clone(cache),
         };
         let sst = Sst::open(Arc::new(part), path, &options).map_err(|e| moved(e, section.offset))?;
-        if sst.summary().entry_count != section.rows || sst.order() != SortOrder::Key {
+        let summary = sst.summary();
+        if summary.identity != identity_of(identity, section.offset) {
+            let what = "expected a section of this pack, found one of another, or of another place";
+            return Err(Error::corruption(path, section.offset, what));
+        }
+        // An id is never empty; only the least key can be.
+        if section.kind == SectionKind::Ids && summary.min_key.as_bytes().is_empty() {
+            return Err(Error::corruption(
+                path,
+                section.offset,
+                "expected ids in a section",
+            ));
+        }
+        if summary.entry_count != section.rows || sst.order() != SortOrder::Key {
             let what = format!("expected a section of {} rows in key order", section.rows);
             return Err(Error::corruption(path, section.offset, what));
         }

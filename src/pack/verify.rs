@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::format::{FOOTER_LEN, SectionKind, next_digest};
 use super::id::ObjectId;
 use super::merge::Rows;
-use super::object::{ObjectReader, RecordInfo};
+use super::object::{ObjectReader, RecordFile, RecordInfo};
 use super::reader::{Pack, Segment};
 use super::scan::Scan;
 use super::section::{Located, SectionReader};
@@ -240,7 +240,8 @@ impl PackVerification<'_> {
                     return 0;
                 };
                 let cache = Arc::new(BlockCache::new(0));
-                let open = SectionReader::open(&self.pack.file.file, &self.pack.file.path, *section, &cache);
+                let RecordFile { file, path, .. } = &self.pack.file;
+                let open = SectionReader::open(file, path, *section, &self.pack.header.identity, &cache);
                 if let Err(e) = open.and_then(|open| open.verify()) {
                     found.found(e);
                 }

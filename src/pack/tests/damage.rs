@@ -225,3 +225,40 @@ fn a_newer_format_is_named_as_such() {
         }
     }
 }
+
+/// The checksums of a section depend on the identity that it states itself: it has to be the one of the pack and the place.
+#[test]
+fn sections_of_another_pack_do_not_validate() {
+    let world = small(7);
+    world.build("a.pack", &[content(2, 500), content(4, 500)]);
+    let other = small(7).with(|options| options.identity([8; 16]));
+    other.build("a.pack", &[content(2, 500), content(4, 500)]);
+    let section = world.open("a.pack").unwrap().segments[0].sections[0];
+    let (mut bytes, foreign) = (world.bytes("a.pack"), other.bytes("a.pack"));
+    let place = section.offset as usize..section.end() as usize;
+    bytes[place.clone()].copy_from_slice(&foreign[place]);
+    world.sim.write_file(path("a.pack"), &bytes).unwrap();
+    let error = world.open("a.pack").unwrap_err();
+    assert!(
+        matches!(error, Error::Corruption { offset, .. } if offset == section.offset),
+        "{error}"
+    );
+}
+
+/// Verification goes through the rows by the first byte of their ids, and would pass over one that has none.
+#[test]
+fn an_index_with_an_empty_id_is_refused() {
+    let world = small(8);
+    let env = world.sim.env();
+    let mut sorter = sort::Sorter::new(&env, path("scratch"), 1 << 20);
+    sorter.add(&[], &[&[0; 24]]).unwrap();
+    sorter.add(&[7; 16], &[&[0; 24]]).unwrap();
+    let file = env.fs.create(&path("a.pack")).unwrap();
+    let mut output = output::Output::new(std::sync::Arc::clone(&file), &path("a.pack"), 0);
+    let rows = sorter.finish().unwrap();
+    let kind = format::SectionKind::Ids;
+    let sections = section::write_sections(&mut output, kind, rows, &[7; 16], |_| Ok(())).unwrap();
+    let cache = std::sync::Arc::new(crate::sst::BlockCache::new(0));
+    let opened = section::SectionReader::open(&file, &path("a.pack"), sections[0], &[7; 16], &cache);
+    assert!(matches!(opened, Err(Error::Corruption { .. })));
+}
