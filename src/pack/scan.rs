@@ -9,8 +9,11 @@ use super::format::{RECORD_HEADER_LEN, RecordHeader};
 use super::object::{RecordFile, RecordInfo, RecordPlace};
 use crate::Result;
 
-/// What one step of a search reads.
-const SEARCH_STEP: u64 = 1 << 20;
+/// What the steps of a search read: the first one nothing but the header that is most likely there, the next ones more and more. So
+/// stepping over what is whole costs nothing, and neither does a file that is made of headers alone.
+const FIRST_STEP: u64 = 1;
+const SECOND_STEP: u64 = 4 << 10;
+const LAST_STEP: u64 = 1 << 20;
 
 /// Records in the order of the file.
 pub(super) struct Scan {
@@ -60,9 +63,9 @@ impl Scan {
 
 /// Where the next header of a record lies, from `from` on and before `end`.
 pub(super) fn find_record(file: &RecordFile, from: u64, end: u64) -> Result<Option<u64>> {
-    let mut at = from;
+    let (mut at, mut step) = (from, FIRST_STEP);
     while at + RECORD_HEADER_LEN <= end {
-        let len = (end - at).min(SEARCH_STEP + RECORD_HEADER_LEN - 1);
+        let len = (end - at).min(step + RECORD_HEADER_LEN - 1);
         let bytes = file.read(at, len)?;
         for (place, window) in bytes.windows(RECORD_HEADER_LEN as usize).enumerate() {
             if window.starts_with(b"PKob")
@@ -72,6 +75,7 @@ pub(super) fn find_record(file: &RecordFile, from: u64, end: u64) -> Result<Opti
             }
         }
         at += len + 1 - RECORD_HEADER_LEN;
+        step = (step * 8).clamp(SECOND_STEP, LAST_STEP);
     }
     Ok(None)
 }

@@ -126,3 +126,17 @@ fn objects_without_a_name_are_called_by_their_ids() {
     let id = ObjectId::of(&content(2, 2_000_000));
     assert!(found.contains(&(format!("lost/{id}"), content(2, 2_000_000))));
 }
+
+/// The search for the next record begins where the last one ended, and read a mebibyte there each time.
+#[test]
+fn recovering_reads_a_few_times_what_there_is() {
+    let world = small(6);
+    let objects: Vec<_> = (0..500).map(|number| content(number, 200)).collect();
+    world.build("a.pack", &objects);
+    let len = world.bytes("a.pack").len() as u64;
+    let read = || world.sim.stats().read.values().sum::<u64>();
+    let before = read();
+    assert_eq!(recovered(&world).unwrap().objects, 500);
+    let read = read() - before;
+    assert!(read < 10 * len, "{read} bytes read of a file of {len}");
+}
