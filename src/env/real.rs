@@ -270,10 +270,19 @@ fn open_locked(path: &Path) -> io::Result<fs::File> {
     })
 }
 
-/// A locked file; closing it lets go of the lock.
-struct RealLock(#[allow(dead_code)] fs::File);
+/// A locked file; dropping it lets go of the lock.
+struct RealLock(#[cfg_attr(windows, allow(dead_code))] fs::File);
 
 impl Lock for RealLock {}
+
+#[cfg(unix)]
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child process that another thread is starting has the description open too until it calls
+        // exec, and the lock would stay held for as long. If this fails, closing does what it can.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
 
 /// An open file.
 struct RealFile(Arc<fs::File>);

@@ -90,6 +90,20 @@ fn a_file_opened_for_reading_refuses_writes() {
     assert!(RealFs::default().open(&path).unwrap().write_at(0, b"x").is_err());
 }
 
+/// A child process has a copy of every open file between fork and exec: locks seemed to be held for that long.
+#[cfg(unix)]
+#[test]
+fn a_lock_ends_with_the_value_although_its_file_is_open_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    let held = RealLock(open_locked(&path).unwrap());
+    let copy = held.0.try_clone().unwrap();
+    assert!(open_locked(&path).is_err());
+    drop(held);
+    open_locked(&path).unwrap();
+    drop(copy);
+}
+
 #[test]
 fn locks_conflict_within_a_process_and_end_with_the_value() {
     let dir = tempfile::tempdir().unwrap();
