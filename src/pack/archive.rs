@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::builder::Unfinished;
+use super::builder::{Unfinished, sync_dir_of};
 use super::format::{FOOTER_LEN, SectionKind};
 use super::id::ObjectId;
 use super::layout::PackEntry;
@@ -22,7 +22,7 @@ use super::output::Output;
 use super::reader::Pack;
 use super::section::Located;
 use super::segment::{Added, Sealed, SegmentWriter};
-use crate::env::{File, Lock};
+use crate::env::{File, FileSystem, Lock};
 use crate::types::MAX_KEY_LEN;
 use crate::{Error, Result, Slice};
 
@@ -269,8 +269,11 @@ enum Target {
     Grown {
         file: Arc<dyn File>,
         path: PathBuf,
+        fs: Arc<dyn FileSystem>,
         /// Something lies behind the last footer, which goes before anything is written.
         torn: bool,
+        /// What the append builds on is durable.
+        settled: bool,
         _lock: Box<dyn Lock>,
     },
     /// It has been finished.
@@ -340,7 +343,9 @@ impl ArchiveWriter {
             target: Target::Grown {
                 file,
                 path: path.to_owned(),
+                fs: env.fs,
                 torn,
+                settled: false,
                 _lock: lock,
             },
             names_before,
@@ -395,13 +400,7 @@ impl ArchiveWriter {
                 return Err(Error::LimitExceeded { what, size, limit });
             }
         }
-        if let Target::Grown { file, path, torn, .. } = &mut self.target
-            && *torn
-        {
-            file.set_len(self.added_at)
-                .map_err(|e| Error::io("cut", path, e))?;
-            *torn = false;
-        }
+        self.settle()?;
         let ended = || {
             Error::io(
                 "write",
@@ -410,6 +409,35 @@ impl ArchiveWriter {
             )
         };
         self.writer.as_mut().ok_or_else(ended)
+    }
+
+    /// Makes durable what the append builds on, before its first write. The name and the last footer may be there only because their
+    /// writer was killed, or failed, before its last sync; and the footer of an append that failed may be gone only until the power
+    /// goes, and would come back over new records.
+    fn settle(&mut self) -> Result<()> {
+        let Target::Grown {
+            file,
+            path,
+            fs,
+            torn,
+            settled,
+            ..
+        } = &mut self.target
+        else {
+            return Ok(());
+        };
+        if *settled {
+            return Ok(());
+        }
+        if *torn {
+            file.set_len(self.added_at)
+                .map_err(|e| Error::io("cut", path, e))?;
+            *torn = false;
+        }
+        file.sync().map_err(|e| Error::io("sync", path, e))?;
+        sync_dir_of(&**fs, path)?;
+        *settled = true;
+        Ok(())
     }
 
     /// Seals the archive; it is durable then. If nothing was added to an archive that there was, nothing is written.

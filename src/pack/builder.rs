@@ -17,7 +17,7 @@ use super::format::{FILE_HEADER_LEN, FileHeader};
 use super::options::PackOptions;
 use super::output::Output;
 use super::segment::{Added, Sealed, SegmentWriter};
-use crate::env::{Env, Lock, is_unlinkable};
+use crate::env::{Env, FileSystem, Lock, is_unlinkable};
 use crate::{Error, Result};
 
 /// A file that gets its name when it is whole.
@@ -79,12 +79,17 @@ impl Unfinished {
             Err(e) => return Err(Error::io("create", &self.path, e)),
         }
         self.done = true;
-        let dir = match self.path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+        sync_dir_of(&**fs, &self.path)
     }
+}
+
+/// Makes a file's name durable.
+pub(super) fn sync_dir_of(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 
 impl Drop for Unfinished {

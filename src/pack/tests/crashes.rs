@@ -1,7 +1,7 @@
 //! Power loss after every call, and every call failing, while packs are built and archives grow.
 
 use super::*;
-use crate::env::sim::{CrashStyle, Effect, Fault};
+use crate::env::sim::{Call, CrashStyle, Effect, Fault, Op};
 
 const STYLES: [CrashStyle; 4] = [
     CrashStyle::KeepNothing,
@@ -195,4 +195,70 @@ fn interrupted_and_short_calls_change_nothing() {
     grow(&flaky).unwrap();
     assert!(calm.bytes("a.pack") == flaky.bytes("a.pack"));
     assert_eq!(read_back(&flaky.archive("a.pack").unwrap()), grown());
+}
+
+/// An append fails at its last sync, after its footer has reached the disk, and is taken back; the power goes during the next one. What lay
+/// there before must not come back over the new records.
+#[test]
+fn the_footer_of_a_failed_append_does_not_come_back_over_the_records_of_the_next() {
+    let (mut failed, mut cut) = (0, 0);
+    let clean = prepared(0);
+    let before = clean.sim.stats().count(Op::Sync);
+    clean.append("a.pack", &entries(20..30));
+    let last = clean.sim.stats().count(Op::Sync) - before;
+    for seed in 0..300 {
+        let world = prepared(seed);
+        let mut syncs = 0;
+        let last_sync = move |call: &Call| {
+            syncs += u64::from(call.op == Op::Sync);
+            call.op == Op::Sync && syncs == last
+        };
+        world
+            .sim
+            .fail_where(last_sync, 1, io::ErrorKind::Other, Effect::Partial);
+        let mut writer = ArchiveWriter::append(path("a.pack"), &world.options()).unwrap();
+        for (name, content) in entries(20..30) {
+            writer.add(name.as_bytes(), b"meta", &content).unwrap();
+        }
+        failed += u32::from(writer.finish().is_err());
+        world.sim.clear_faults();
+        let index = world.sim.io_count() + seed % 23;
+        world.sim.set_fault(Fault::PowerOffAt { index });
+        cut += u32::from(grow(&world).is_err());
+        world.sim.crash(CrashStyle::Random);
+        let archive = world.archive("a.pack").unwrap();
+        let verified = archive.pack().verify();
+        assert_eq!(verified.damages, 0, "seed {seed}: {:?}", verified.damage);
+        read_back(&archive);
+    }
+    assert!(failed > 100 && cut > 100, "{failed} failed, {cut} cut off");
+}
+
+/// A builder fails, or is killed, between giving the archive its name and making that durable. Whoever appends builds on the name: with the
+/// next power cut the archive was gone, and with it an append that had been told to be durable.
+#[test]
+fn an_append_makes_the_name_durable_that_it_builds_on() {
+    for killed in [false, true] {
+        let world = World::new(9);
+        let mut writer = ArchiveWriter::create(path("a.pack"), &world.options()).unwrap();
+        writer.add(b"a", b"", b"alpha").unwrap();
+        let kind = io::ErrorKind::Other;
+        world
+            .sim
+            .fail_matching(Some(Op::SyncDir), "packs", 1, kind, Effect::Nothing);
+        writer.finish().unwrap_err();
+        if killed {
+            world.sim.crash(CrashStyle::KeepAll);
+        }
+        world.append("a.pack", &[("b".to_owned(), b"beta".to_vec())]);
+        world.sim.crash(CrashStyle::KeepNothing);
+        let found = read_back(&world.archive("a.pack").unwrap());
+        assert_eq!(
+            found,
+            [
+                ("a".to_owned(), b"alpha".to_vec()),
+                ("b".to_owned(), b"beta".to_vec())
+            ]
+        );
+    }
 }
