@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::builder::{Unfinished, sync_dir_of};
-use super::format::{FOOTER_LEN, SectionKind};
+use super::format::{SEALED_LEN_AT, SectionKind, Seed, encode_sealed_len};
 use super::id::ObjectId;
 use super::layout::PackEntry;
 use super::merge::{Merged, Rows};
@@ -215,7 +215,7 @@ impl Entries<'_> {
             let last = self.last.get_or_insert_default();
             last.clear();
             last.extend_from_slice(rows.key());
-            let at = self.archive.pack.sealed_len() - FOOTER_LEN;
+            let at = self.archive.pack.last_segment().0;
             return self.archive.entry(rows.key(), rows.value(), at).map(Some);
         }
         self.rows = None;
@@ -272,6 +272,8 @@ enum Target {
         fs: Arc<dyn FileSystem>,
         /// Something lies behind the last footer, which goes before anything is written.
         torn: bool,
+        /// What says that it is sealed, and where that lies: the footer's copies, the length in the header.
+        seals: [(u64, Vec<u8>); 2],
         /// What the append builds on is durable.
         settled: bool,
         _lock: Box<dyn Lock>,
@@ -336,6 +338,11 @@ impl ArchiveWriter {
         let pack = Pack::open_with(path, options)?;
         let (end, names_before, torn) = (pack.sealed_len(), pack.names(), pack.torn_bytes() > 0);
         let identity = pack.identity();
+        let (seal_at, footer) = pack.last_segment();
+        let seals = [
+            (seal_at, footer.encode(seal_at)),
+            (SEALED_LEN_AT, encode_sealed_len(end, Seed::new(&identity))),
+        ];
         let output = Output::new(Arc::clone(&file), path, end);
         let writer = SegmentWriter::new(&env, output, identity, options, Some(Arc::new(pack)))?;
         Ok(ArchiveWriter {
@@ -345,6 +352,7 @@ impl ArchiveWriter {
                 path: path.to_owned(),
                 fs: env.fs,
                 torn,
+                seals,
                 settled: false,
                 _lock: lock,
             },
@@ -420,6 +428,7 @@ impl ArchiveWriter {
             path,
             fs,
             torn,
+            seals,
             settled,
             ..
         } = &mut self.target
@@ -434,6 +443,11 @@ impl ArchiveWriter {
                 .map_err(|e| Error::io("cut", path, e))?;
             *torn = false;
         }
+        // What a crash, or a failure, in the middle of the last seal has left out, and what is damaged of it.
+        for (at, bytes) in seals {
+            file.write_all_at(*at, bytes)
+                .map_err(|e| Error::io("write", path, e))?;
+        }
         file.sync().map_err(|e| Error::io("sync", path, e))?;
         sync_dir_of(&**fs, path)?;
         *settled = true;
@@ -443,8 +457,8 @@ impl ArchiveWriter {
     /// Seals the archive; it is durable then. If nothing was added to an archive that there was, nothing is written.
     ///
     /// # Errors
-    /// The file, or a scratch file, can't be written, read or synced. The archive is as it was before, as far as that can be told: if the
-    /// last sync failed, a crash may show either state.
+    /// The file, or a scratch file, can't be written, read or synced. The archive is as it was before, as far as that can be told: if one of the last
+    /// two syncs failed, it may be found in either state.
     pub fn finish(mut self) -> Result<SealReport> {
         let writer = self.writer.take();
         let target = std::mem::replace(&mut self.target, Target::Done);

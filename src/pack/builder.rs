@@ -34,8 +34,10 @@ impl Unfinished {
     pub(super) fn begin(path: &Path, options: &PackOptions) -> Result<(Unfinished, Output, [u8; 16])> {
         options.check()?;
         let env = options.to_env();
-        if env.fs.open(path).is_ok() {
-            return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into()));
+        match env.fs.open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // Whatever it is, it is in the way.
+            Ok(_) | Err(_) => return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
         }
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".unfinished");

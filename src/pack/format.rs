@@ -4,8 +4,9 @@
 //! ([`Seed`]), so that a part of another file, or one at another place, does not validate.
 //!
 //! ```text
-//! file header (64)    0 magic "PKSTPACK" | 8 version u32 | 12 feature bits u32 (none yet) | 16 identity 16
+//! file header (80)    0 magic "PKSTPACK" | 8 version u32 | 12 feature bits u32 (none yet) | 16 identity 16
 //!                    32 number u64 (0: in no database) | 40 zeros 20 | 60 sum
+//!                    64 length of the file when it was sealed last, or before that, u64 | 72 zeros 4 | 76 sum of bytes 64 to 75
 //! record header (20)  0 magic "PKob" | 4 flags u8 (bit 0: salted) | 5 log2 of the chunk size u8 | 6 zeros 2
 //!                     8 length of the record u64 | 16 sum
 //! chunk table         for each chunk of its group: stored length u32 (top bit: stored raw), sum; then the table's sum
@@ -13,15 +14,19 @@
 //! record trailer (64) 0 id 16 | 16 salt 16 | 32 length of the content u64 | 40 bytes of all stored chunks u64
 //!                    48 length of the record u64 | 56 magic "PKoe" | 60 sum
 //! section (32)        0 kind u32 (1 ids, 2 names) | 4 zeros 4 | 8 offset u64 | 16 length u64 | 24 rows u64
+//! seal (256)          the footer, twice, each with its own sum
 //! footer (128)        0 magic "PKSTSEAL" | 8 version u32 | 12 feature bits u32 | 16 identity 16
 //!                    32 first record u64 | 40 end of the records u64 | 48 objects u64 | 56 bytes of their contents u64
 //!                    64 bytes of their chunks u64 | 72 digest u64 | 80 section table u64 | 88 sections u32
 //!                    92 segment u32 (0, 1, ...) | 96 previous footer u64 (0: none) | 104 rows of how many earlier segments
-//!                       the sections repeat u32 | 108 zeros 4 | 112 names in the whole file u64 | 120 zeros 4 | 124 sum
+//!                       the sections repeat u32 | 108 which copy u32 (0, 1) | 112 names in the whole file u64 | 120 zeros 4 | 124 sum
 //! ```
 //!
 //! The digest is a chain of XXH3-64 over the segment's record trailers in order. Trailers and tables cover the sums of all that is in a record, so it
 //! covers every byte, although the body is written once and not read again.
+//!
+//! The length in the header is the one place of a file that is written again: once a seal is durable. A file that has no seal where this says that there was one
+//! is damaged; behind it, what is not sealed is what an append has left that was cut off.
 //!
 //! Callers: the rest of this module.
 
@@ -34,10 +39,15 @@ const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"PKob");
 const TRAILER_MAGIC: u32 = u32::from_le_bytes(*b"PKoe");
 
 pub(crate) const FORMAT_VERSION: u32 = 1;
-pub(crate) const FILE_HEADER_LEN: u64 = 64;
+pub(crate) const FILE_HEADER_LEN: u64 = 80;
+/// Where the header's own sum ends, and the sealed length begins.
+pub(crate) const SEALED_LEN_AT: u64 = 64;
 pub(crate) const RECORD_HEADER_LEN: u64 = 20;
 pub(crate) const TRAILER_LEN: u64 = 64;
 pub(crate) const FOOTER_LEN: u64 = 128;
+/// The copies of the footer, and their length together.
+const COPIES: u64 = 2;
+pub(crate) const SEAL_LEN: u64 = COPIES * FOOTER_LEN;
 const SUM_LEN: u64 = 4;
 /// One chunk's entry of a table.
 pub(crate) const CHUNK_ENTRY_LEN: u64 = 8;
@@ -134,11 +144,15 @@ impl FileHeader {
         out.extend_from_slice(&self.identity);
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&[0; 20]);
-        seal(out, Seed::new(&self.identity), 0)
+        let seed = Seed::new(&self.identity);
+        let mut out = seal(out, seed, 0);
+        out.extend_from_slice(&encode_sealed_len(0, seed));
+        out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<FileHeader, Unreadable> {
         const DAMAGED: Unreadable = Unreadable::Damaged("expected a pack's header with a matching checksum");
+        let bytes = bytes.get(..SEALED_LEN_AT as usize).ok_or(DAMAGED)?;
         let mut input = Decoder::new(bytes);
         if input.array::<8>().as_ref() != Some(FILE_MAGIC) {
             return Err(Unreadable::Damaged("expected the magic of a pack, PKSTPACK"));
@@ -151,6 +165,22 @@ impl FileHeader {
         zeros(&mut after, 20).ok_or(DAMAGED)?;
         Ok(FileHeader { identity, number })
     }
+}
+
+/// The length of a sealed file, as it stands in its header.
+pub(crate) fn encode_sealed_len(len: u64, seed: Seed) -> Vec<u8> {
+    let mut out = len.to_le_bytes().to_vec();
+    out.extend_from_slice(&[0; 4]);
+    seal(out, seed, SEALED_LEN_AT)
+}
+
+/// Reads it from a header; `None` if it is damaged.
+pub(crate) fn decode_sealed_len(header: &[u8], seed: Seed) -> Option<u64> {
+    let bytes = header.get(SEALED_LEN_AT as usize..FILE_HEADER_LEN as usize)?;
+    let mut input = Decoder::new(unseal(bytes, seed, SEALED_LEN_AT)?);
+    let len = length(&mut input)?;
+    zeros(&mut input, 4)?;
+    Some(len)
 }
 
 /// What a record begins with.
@@ -436,7 +466,13 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
+    /// All copies, the first of which will lie at `offset`.
     pub(crate) fn encode(&self, offset: u64) -> Vec<u8> {
+        let copy = |copy| self.encode_copy(copy, offset + copy * FOOTER_LEN);
+        (0..COPIES).flat_map(copy).collect()
+    }
+
+    fn encode_copy(&self, copy: u64, offset: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(FOOTER_LEN as usize);
         out.extend_from_slice(SEAL_MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -457,14 +493,19 @@ impl Footer {
         out.extend_from_slice(&self.segment.to_le_bytes());
         out.extend_from_slice(&self.previous.to_le_bytes());
         out.extend_from_slice(&self.covers.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(copy as u32).to_le_bytes());
         out.extend_from_slice(&self.names.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         seal(out, Seed::new(&self.identity), offset)
     }
 
-    /// Reads the footer at `offset` of the file that has this identity, and checks that what it names lies before it.
-    pub(crate) fn decode(bytes: &[u8], identity: &[u8; 16], offset: u64) -> Result<Footer, Unreadable> {
+    /// Reads the copy of a footer that lies at `offset` of the file that has this identity, and checks that what it names lies before it.
+    /// Gives the footer, and where its first copy lies.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        identity: &[u8; 16],
+        offset: u64,
+    ) -> Result<(Footer, u64), Unreadable> {
         const DAMAGED: Unreadable = Unreadable::Damaged("expected a footer with a matching checksum");
         let covered = unseal(bytes, Seed::new(identity), offset).ok_or(DAMAGED)?;
         let mut input = Decoder::new(covered);
@@ -472,12 +513,14 @@ impl Footer {
             return Err(DAMAGED);
         }
         known_version(&mut input)?;
-        Self::fields(&mut input)
-            .filter(|footer| footer.identity == *identity && footer.is_possible(offset))
-            .ok_or(Unreadable::Damaged("expected places that lie before the footer"))
+        let found = Self::fields(&mut input).and_then(|(footer, copy)| {
+            let first = offset.checked_sub(u64::from(copy) * FOOTER_LEN)?;
+            (footer.identity == *identity && footer.is_possible(first)).then_some((footer, first))
+        });
+        found.ok_or(Unreadable::Damaged("expected places that lie before the footer"))
     }
 
-    fn fields(input: &mut Decoder<'_>) -> Option<Footer> {
+    fn fields(input: &mut Decoder<'_>) -> Option<(Footer, u32)> {
         let mut footer = Footer {
             identity: input.array()?,
             records_at: length(input)?,
@@ -493,17 +536,17 @@ impl Footer {
             covers: input.u32()?,
             names: 0,
         };
-        zeros(input, 4)?;
+        let copy = input.u32().filter(|copy| u64::from(*copy) < COPIES)?;
         footer.names = length(input)?;
         zeros(input, 4)?;
-        input.is_empty().then_some(footer)
+        input.is_empty().then_some((footer, copy))
     }
 
     fn is_possible(&self, offset: u64) -> bool {
         // Where a segment begins: behind the header, or behind the footer before it.
         let begins = match self.previous {
             0 => FILE_HEADER_LEN,
-            at => at + FOOTER_LEN,
+            at => at + SEAL_LEN,
         };
         self.records_at == begins
             && self.records_at <= self.records_end

@@ -5,7 +5,7 @@
 //! Callers: the tools.
 
 use super::archive::Archive;
-use super::format::{FILE_HEADER_LEN, FOOTER_LEN, FORMAT_VERSION, Section, SectionKind, section_table_len};
+use super::format::{FILE_HEADER_LEN, FORMAT_VERSION, SEAL_LEN, Section, SectionKind, section_table_len};
 use super::id::{ObjectId, Salt};
 use super::object::RecordInfo;
 use super::reader::{Ids, Pack, Segment};
@@ -61,7 +61,7 @@ pub enum PackPartKind {
         /// How many they are.
         sections: u32,
     },
-    /// What a segment ends with.
+    /// What a segment ends with, twice.
     Footer {
         /// The rows of so many earlier segments are in this one's indexes too.
         covers: u32,
@@ -219,7 +219,7 @@ fn parts_of(segment: &Segment) -> Vec<PackPart> {
     )];
     parts.extend(segment.sections.iter().map(section));
     parts.push(part(table, footer.table_at, section_table_len(footer.sections)));
-    parts.push(part(end, segment.footer_at, FOOTER_LEN));
+    parts.push(part(end, segment.footer_at, SEAL_LEN));
     parts
 }
 

@@ -20,8 +20,9 @@
 //!
 //! Invariants:
 //! 1. Every byte of a sealed file is covered by a checksum that depends on the file's identity and the byte's place.
-//! 2. Nothing before a footer changes once the footer is written. What is appended lies behind it.
-//! 3. A footer is written when everything that it refers to is durable. So whatever footer is found tells the truth.
+//! 2. Nothing before a footer changes once the footer is written, but for the sealed length in the file's header. What is appended lies behind it.
+//! 3. A footer is written when everything that it refers to is durable, twice. So whatever footer is found tells the truth. The sealed length is
+//!    written when the footer is durable. So a file that is shorter, or has no footer there, is damaged, and is not written to.
 //! 4. Records, sections and footers tile the file.
 //! 5. Memory depends on options only, neither on the number of objects nor on their lengths (8 bytes for each 64 MiB of an object, and 20
 //!    for each 31,130 rows of an index, apart).

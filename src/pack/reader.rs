@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::format::{
-    FILE_HEADER_LEN, FOOTER_LEN, FileHeader, Footer, SEAL_MAGIC, Section, SectionKind, Seed, Unreadable,
-    decode_sections, section_table_len,
+    FILE_HEADER_LEN, FOOTER_LEN, FileHeader, Footer, SEAL_LEN, SEAL_MAGIC, Section, SectionKind, Seed,
+    Unreadable, decode_sealed_len, decode_sections, section_table_len,
 };
 use super::id::ObjectId;
 use super::merge::{Merged, Rows};
@@ -91,8 +91,17 @@ impl Pack {
         Self::open_in(&*options.to_env().fs, path.as_ref(), options.cache_size)
     }
 
+    /// The same as of the last seal that is whole, although a later one is known to be damaged.
+    pub(super) fn open_damaged(path: &Path, options: &PackOptions) -> Result<Pack> {
+        Self::open_as(&*options.to_env().fs, path, options.cache_size, true)
+    }
+
     /// The same on this file system.
     pub(crate) fn open_in(fs: &dyn FileSystem, path: &Path, cache_size: u64) -> Result<Pack> {
+        Self::open_as(fs, path, cache_size, false)
+    }
+
+    fn open_as(fs: &dyn FileSystem, path: &Path, cache_size: u64, damaged: bool) -> Result<Pack> {
         let file = fs.open(path).map_err(|e| Error::io("open", path, e))?;
         let len = file.len().map_err(|e| Error::io("measure", path, e))?;
         let mut file = RecordFile {
@@ -103,6 +112,12 @@ impl Pack {
         let header = read_header(&file, len)?;
         file.seed = Seed::new(&header.identity);
         let last = find_footer(&file, &header, len)?;
+        let stated = file.read(0, FILE_HEADER_LEN)?;
+        let stated = decode_sealed_len(&stated, file.seed);
+        if let Some(stated) = stated.filter(|stated| *stated > last.0 + SEAL_LEN && !damaged) {
+            let what = "expected the seal that the header knows of (`pack recover` saves what is there)";
+            return Err(file.damaged(stated.saturating_sub(SEAL_LEN), what));
+        }
         let segments = read_segments(&file, &header, last)?;
         let cache = Arc::new(BlockCache::new(cache_size));
         let mut sections = Vec::new();
@@ -149,12 +164,13 @@ impl Pack {
 
     /// Bytes behind the last footer: what an append that was cut off has left. The next append removes them.
     pub fn torn_bytes(&self) -> u64 {
-        self.len - self.sealed_len()
+        // The last copy of the footer may be missing, after a crash in the middle of a seal.
+        self.len.saturating_sub(self.sealed_len())
     }
 
     /// Bytes up to the end of the last footer.
     pub(super) fn sealed_len(&self) -> u64 {
-        self.last_segment().0 + FOOTER_LEN
+        self.last_segment().0 + SEAL_LEN
     }
 
     /// How often it has been sealed.
@@ -358,7 +374,7 @@ impl Ids<'_> {
             let located = Located::of_id(rows.value()).filter(|located| self.pack.is_possible(located));
             let Some((id, located)) = id.zip(located) else {
                 let what = "expected an id and a place in the pack in the index";
-                return Err(self.pack.file.damaged(self.pack.sealed_len() - FOOTER_LEN, what));
+                return Err(self.pack.file.damaged(self.pack.last_segment().0, what));
             };
             self.last = Some(id);
             return Ok(Some((id, located)));
@@ -402,7 +418,7 @@ fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64,
     let mut newer = None;
     if let Some(at) = at_end {
         match Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
-            Ok(footer) => return Ok((at, footer)),
+            Ok((footer, first)) => return Ok((first, footer)),
             Err(why) => newer = matches!(why, Unreadable::Newer(_)).then_some((at, why)),
         }
     }
@@ -425,8 +441,8 @@ fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64,
             if at + FOOTER_LEN > len {
                 continue;
             }
-            if let Ok(footer) = Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
-                return Ok((at, footer));
+            if let Ok((footer, first)) = Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
+                return Ok((first, footer));
             }
         }
         end = from;
@@ -435,6 +451,19 @@ fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64,
         at_end.unwrap_or(FILE_HEADER_LEN),
         "expected a footer: the pack was never sealed, or its end is lost (`pack recover` saves the objects)",
     ))
+}
+
+/// A footer by any copy, the first of which lies at `at`.
+fn read_footer(file: &RecordFile, header: &FileHeader, at: u64) -> Result<Footer> {
+    let copy = |at| {
+        let bytes = file.read(at, FOOTER_LEN)?;
+        Footer::decode(&bytes, &header.identity, at).map_err(|why| unreadable(file, at, why))
+    };
+    let found = copy(at).or_else(|first| copy(at + FOOTER_LEN).map_err(|_| first))?;
+    match found.1 == at {
+        true => Ok(found.0),
+        false => Err(file.damaged(at, "expected the first copy of a footer")),
+    }
 }
 
 /// All segments, the oldest first, from the last footer back.
@@ -453,9 +482,7 @@ fn read_segments(file: &RecordFile, header: &FileHeader, last: (u64, Footer)) ->
         next = match footer.previous {
             0 => None,
             at => {
-                let bytes = file.read(at, FOOTER_LEN)?;
-                let earlier =
-                    Footer::decode(&bytes, &header.identity, at).map_err(|why| unreadable(file, at, why))?;
+                let earlier = read_footer(file, header, at)?;
                 // Places lie before their footer, so this ends.
                 if earlier.segment + 1 != footer.segment {
                     return Err(file.damaged(at, "expected the footer of the segment before"));

@@ -7,7 +7,7 @@
 //!
 //! Callers: programs, the tool `pack`.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::archive::{Archive, ArchiveWriter};
@@ -15,7 +15,7 @@ use super::builder::PackBuilder;
 use super::format::{FILE_HEADER_LEN, FOOTER_LEN, Footer, RECORD_HEADER_LEN, SEAL_MAGIC, Seed};
 use super::object::{ObjectReader, RecordFile, RecordInfo, shared_path};
 use super::options::PackOptions;
-use super::reader::read_header;
+use super::reader::{Pack, read_header};
 use super::scan::{Scan, find_record};
 use super::segment::Added;
 use crate::{Error, Result};
@@ -59,7 +59,7 @@ pub fn recover(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &PackOptio
     };
     file.seed = Seed::new(&identity);
     let mut report = RecoverReport::default();
-    let archive = match Archive::open_with(from, options) {
+    let archive = match Pack::open_damaged(from, options).map(Archive::of) {
         Ok(archive) => Some(archive),
         Err(e) => {
             report.index = Some(e);
@@ -100,7 +100,7 @@ fn recover_archive(
     report: &mut RecoverReport,
 ) -> Result<()> {
     let mut writer = ArchiveWriter::create(to, options)?;
-    let mut named = HashSet::new();
+    let mut named = BTreeSet::new();
     for entry in archive.entries() {
         let entry = match entry {
             Ok(entry) => entry,

@@ -10,12 +10,14 @@
 //!
 //! Callers: `builder`, `archive`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::format::{Footer, Section, SectionKind, Seed, encode_sections, next_digest};
+use super::format::{
+    Footer, SEALED_LEN_AT, Section, SectionKind, Seed, encode_sealed_len, encode_sections, next_digest,
+};
 use super::id::{IdHasher, ObjectId, Salt};
 use super::options::PackOptions;
 use super::output::Output;
@@ -56,8 +58,8 @@ pub(super) struct Totals {
 #[derive(Default)]
 struct Recent {
     most: usize,
-    young: HashMap<ObjectId, Located>,
-    old: HashMap<ObjectId, Located>,
+    young: BTreeMap<ObjectId, Located>,
+    old: BTreeMap<ObjectId, Located>,
 }
 
 impl Recent {
@@ -268,8 +270,19 @@ impl SegmentWriter {
         let sealed = self.write_end();
         if sealed.is_err() {
             self.take_back().ok(); // the first error is the one to report
+            return sealed;
         }
+        self.note_sealed_len()?;
         sealed
+    }
+
+    /// Says in the header that the file has been sealed up to here. Behind the point of no return.
+    fn note_sealed_len(&self) -> Result<()> {
+        let file = self.output.file();
+        let bytes = encode_sealed_len(self.output.position(), self.seed);
+        let written = file.write_all_at(SEALED_LEN_AT, &bytes);
+        written.map_err(|e| Error::io("write", self.output.path(), e))?;
+        file.sync().map_err(|e| Error::io("sync", self.output.path(), e))
     }
 
     fn write_end(&mut self) -> Result<Sealed> {
@@ -336,11 +349,12 @@ impl SegmentWriter {
         self.output.sync()?;
         let at = self.output.position();
         self.output.push(&footer.encode(at))?;
+        let len = self.output.position();
         self.output.sync()?;
         Ok(Sealed {
             footer,
             replaced,
-            len: self.output.position(),
+            len,
         })
     }
 

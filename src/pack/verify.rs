@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use super::format::{FOOTER_LEN, SectionKind, next_digest};
+use super::format::{FILE_HEADER_LEN, SEAL_LEN, SEALED_LEN_AT, SectionKind, decode_sealed_len, next_digest};
 use super::id::ObjectId;
 use super::merge::Rows;
 use super::object::{ObjectReader, RecordFile, RecordInfo};
@@ -60,6 +60,7 @@ enum Piece {
     Records(Vec<RecordInfo>),
     Section(usize, usize),
     Ids(u8),
+    /// And the seals.
     Names,
 }
 
@@ -220,6 +221,25 @@ impl PackVerification<'_> {
         batch
     }
 
+    /// Both copies of each footer, and the length in the header.
+    fn check_seals(&self, found: &mut PackVerifyReport) -> Result<()> {
+        let file = &self.pack.file;
+        for segment in &self.pack.segments {
+            let at = segment.footer_at;
+            let stored = file.read(at, SEAL_LEN.min(self.pack.file_bytes() - at))?;
+            let expected = segment.footer.encode(at);
+            if let Some(place) = (0..expected.len()).find(|place| stored.get(*place) != expected.get(*place))
+            {
+                let what = "expected two equal copies of the footer (the other one is used; an append writes both anew)";
+                found.found(file.damaged(at + place as u64, what));
+            }
+        }
+        if decode_sealed_len(&file.read(0, FILE_HEADER_LEN)?, file.seed).is_none() {
+            found.found(file.damaged(SEALED_LEN_AT, "expected the length of the sealed file"));
+        }
+        Ok(())
+    }
+
     fn check(&self, piece: &Piece, found: &mut PackVerifyReport) -> u64 {
         match piece {
             Piece::Records(records) => {
@@ -254,7 +274,7 @@ impl PackVerification<'_> {
                 0
             }
             Piece::Names => {
-                if let Err(e) = self.check_names(found) {
+                if let Err(e) = self.check_seals(found).and_then(|()| self.check_names(found)) {
                     found.found(e);
                 }
                 0
@@ -297,7 +317,7 @@ impl PackVerification<'_> {
         }
         if names != self.pack.names() {
             let what = format!("expected {} names, found {names}", self.pack.names());
-            found.found(self.pack.file.damaged(self.pack.sealed_len() - FOOTER_LEN, what));
+            found.found(self.pack.file.damaged(self.pack.last_segment().0, what));
         }
         Ok(())
     }
@@ -305,7 +325,7 @@ impl PackVerification<'_> {
     fn check_row(&self, row: Option<(ObjectId, Located)>, found: &mut PackVerifyReport) {
         let Some((id, located)) = row.filter(|(_, located)| self.pack.is_possible(located)) else {
             let what = "expected a place in the pack in a row of the index";
-            found.found(self.pack.file.damaged(self.pack.sealed_len() - FOOTER_LEN, what));
+            found.found(self.pack.file.damaged(self.pack.last_segment().0, what));
             return;
         };
         match self.pack.open_at(&id, &located) {

@@ -11,7 +11,7 @@ fn seed() -> Seed {
 fn footer() -> Footer {
     Footer {
         identity: SEED,
-        records_at: 64,
+        records_at: FILE_HEADER_LEN,
         records_end: 1064,
         objects: 3,
         content_bytes: 5000,
@@ -39,6 +39,10 @@ fn the_bytes_are_what_the_drawing_says() {
     assert_eq!(header.len() as u64, FILE_HEADER_LEN);
     assert_eq!(&header[..16], b"PKSTPACK\x01\0\0\0\0\0\0\0");
     assert_eq!((&header[16..32], &header[32..34]), (&SEED[..], &[2, 1][..]));
+    assert_eq!(decode_sealed_len(&header, seed()), Some(0));
+    let sealed_len = encode_sealed_len(0x0a0b, seed());
+    assert_eq!(sealed_len[..12], [0x0b, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(sealed_len.len() as u64, FILE_HEADER_LEN - SEALED_LEN_AT);
 
     let record = RecordHeader {
         salted: true,
@@ -76,12 +80,16 @@ fn the_bytes_are_what_the_drawing_says() {
     assert_eq!(table.len() as u64, Shape::table_len(1));
 
     let bytes = footer().encode(FOOTER_AT);
-    assert_eq!(bytes.len() as u64, FOOTER_LEN);
+    assert_eq!(bytes.len() as u64, SEAL_LEN);
+    assert_eq!(
+        (&bytes[..108], bytes[108], bytes[128 + 108]),
+        (&bytes[128..236], 0, 1)
+    );
     assert_eq!(&bytes[..8], b"PKSTSEAL");
     let at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(
         [32, 40, 48, 56, 64, 80, 112].map(at),
-        [64, 1064, 3, 5000, 700, 2064, 9]
+        [80, 1064, 3, 5000, 700, 2064, 9]
     );
 }
 
@@ -92,10 +100,15 @@ fn what_was_encoded_is_decoded() {
         number: 7,
     };
     assert_eq!(FileHeader::decode(&header.encode()), Ok(header));
-    assert_eq!(
-        Footer::decode(&footer().encode(FOOTER_AT), &SEED, FOOTER_AT),
-        Ok(footer())
-    );
+    let seal = footer().encode(FOOTER_AT);
+    for at in [0, FOOTER_LEN] {
+        let copy = &seal[at as usize..][..FOOTER_LEN as usize];
+        assert_eq!(
+            Footer::decode(copy, &SEED, FOOTER_AT + at),
+            Ok((footer(), FOOTER_AT))
+        );
+        assert!(Footer::decode(copy, &SEED, FOOTER_AT + FOOTER_LEN - at).is_err());
+    }
     let sections = [
         Section {
             kind: SectionKind::Ids,
@@ -197,6 +210,7 @@ fn footers_that_can_not_be_true_are_refused() {
     assert!(Footer::decode(&footer().encode(FOOTER_AT), &SEED, FOOTER_AT + 1).is_err());
     let newer = {
         let mut bytes = footer().encode(FOOTER_AT);
+        bytes.truncate(FOOTER_LEN as usize);
         bytes[8] = 2;
         let sum = seed().sum(FOOTER_AT, &bytes[..124]);
         bytes[124..].copy_from_slice(&sum.to_le_bytes());
@@ -215,7 +229,7 @@ fn no_part_is_taken_for_another_or_cut() {
         number: 7,
     }
     .encode();
-    for len in 0..header.len() {
+    for len in 0..SEALED_LEN_AT as usize {
         assert!(FileHeader::decode(&header[..len]).is_err());
     }
     let record = RecordHeader {

@@ -89,6 +89,20 @@ fn a_finished_pack_survives_the_worst_crash() {
     assert_eq!(read_back(&world.archive("a.pack").unwrap()), grown());
 }
 
+/// A crash in the middle of a seal may leave one copy of the footer, and the length of before in the header.
+fn only_the_seal(report: &PackVerifyReport) {
+    let of_the_seal =
+        |what: &String| what.contains("copies of the footer") || what.contains("length of the sealed");
+    assert!(
+        report
+            .damage
+            .iter()
+            .map(ToString::to_string)
+            .all(|what| of_the_seal(&what)),
+        "{report:?}"
+    );
+}
+
 fn prepared(seed: u64) -> World {
     let world = World::new(seed);
     world.append("a.pack", &entries(0..10));
@@ -118,11 +132,11 @@ fn an_archive_is_as_before_or_as_after_wherever_the_power_goes() {
                 grow(&world).unwrap_or_else(|e| panic!("call {index}, {style:?}: {e}"));
             }
             let archive = world.archive("a.pack").unwrap();
-            assert_eq!(read_back(&archive), grown());
-            assert_eq!(
-                (archive.pack().torn_bytes(), archive.pack().verify().damages),
-                (0, 0)
-            );
+            assert_eq!((read_back(&archive), archive.pack().torn_bytes()), (grown(), 0));
+            only_the_seal(&archive.pack().verify());
+            drop(archive);
+            world.append("a.pack", &[("z".to_owned(), content(99, 10))]);
+            assert_eq!(world.open("a.pack").unwrap().verify().damages, 0);
         }
     }
     assert!(before > 0 && after > 0, "{before} as before, {after} as after");
@@ -211,7 +225,7 @@ fn the_footer_of_a_failed_append_does_not_come_back_over_the_records_of_the_next
         let mut syncs = 0;
         let last_sync = move |call: &Call| {
             syncs += u64::from(call.op == Op::Sync);
-            call.op == Op::Sync && syncs == last
+            call.op == Op::Sync && syncs + seed % 2 == last
         };
         world
             .sim
@@ -228,7 +242,7 @@ fn the_footer_of_a_failed_append_does_not_come_back_over_the_records_of_the_next
         world.sim.crash(CrashStyle::Random);
         let archive = world.archive("a.pack").unwrap();
         let verified = archive.pack().verify();
-        assert_eq!(verified.damages, 0, "seed {seed}: {:?}", verified.damage);
+        only_the_seal(&verified);
         read_back(&archive);
     }
     assert!(failed > 100 && cut > 100, "{failed} failed, {cut} cut off");

@@ -41,7 +41,6 @@ fn every_flipped_byte_is_found_by_verify_and_none_is_read() {
     let all = sample(&world);
     let sound = world.bytes("a.pack");
     assert_eq!(read_all(&world).unwrap(), all);
-    // Names as of the first seal: what is left when the last footer is damaged.
     let (mut unread, mut refused) = (0, 0);
     for at in 0..sound.len() {
         let mut bytes = sound.clone();
@@ -49,14 +48,7 @@ fn every_flipped_byte_is_found_by_verify_and_none_is_read() {
         world.sim.write_file(path("a.pack"), &bytes).unwrap();
         match read_all(&world) {
             Ok(found) if found == all => unread += 1,
-            Ok(found) => {
-                // As of the segment before: every name that is there has its content of that time.
-                assert!(
-                    found.len() == 13 && found.iter().all(|entry| all.contains(entry)),
-                    "byte {at}"
-                );
-                assert!(world.open("a.pack").unwrap().torn_bytes() > 0, "byte {at}");
-            }
+            Ok(_) => panic!("byte {at}: something else was read"),
             Err(Error::Corruption {
                 path: named, offset, ..
             }) => {
@@ -71,10 +63,7 @@ fn every_flipped_byte_is_found_by_verify_and_none_is_read() {
         match world.open("a.pack") {
             Ok(pack) => {
                 let report = pack.verify();
-                assert!(
-                    report.damages > 0 || pack.torn_bytes() > 0,
-                    "byte {at} is not noticed"
-                );
+                assert!(report.damages > 0, "byte {at} is not noticed");
             }
             Err(Error::Corruption { .. } | Error::NewerFormat { .. }) => {}
             Err(other) => panic!("byte {at}: {other}"),
@@ -86,32 +75,79 @@ fn every_flipped_byte_is_found_by_verify_and_none_is_read() {
     );
 }
 
-/// A file that ends anywhere is refused, or is the archive as of an earlier seal.
+/// What an append that was cut off leaves: the file as it was before, its header included, and any part of what came behind.
 #[test]
-fn a_cut_at_any_byte_is_told_or_shows_the_seal_before() {
+fn an_append_that_is_cut_off_anywhere_leaves_the_archive_as_it_was() {
     let world = small(2);
     let all = sample(&world);
     let sound = world.bytes("a.pack");
     let archive = world.archive("a.pack").unwrap();
-    let first_end = archive.pack().segments[0].footer_at + 128;
-    for len in 0..sound.len() {
-        world.sim.write_file(path("a.pack"), &sound[..len]).unwrap();
-        let opened = world.archive("a.pack");
-        if (len as u64) < first_end {
-            assert!(matches!(opened, Err(Error::Corruption { .. })), "{len} bytes");
-            continue;
-        }
-        let archive = opened.unwrap();
-        assert_eq!(archive.pack().torn_bytes(), len as u64 - first_end);
+    let [first, second] = [0, 1].map(|segment| archive.pack().segments[segment].footer_at as usize);
+    let mut unsealed = sound.clone();
+    let sealed_len = format::encode_sealed_len(first as u64 + 256, format::Seed::new(&[7; 16]));
+    unsealed[64..80].copy_from_slice(&sealed_len);
+    for len in first + 256..sound.len() {
+        world.sim.write_file(path("a.pack"), &unsealed[..len]).unwrap();
+        let archive = world.archive("a.pack").unwrap();
         let found = read_back(&archive);
-        assert!(found.len() == 13 && found.iter().all(|entry| all.contains(entry)));
-        if len % 50 == 0 {
-            // The next append goes on from there, and the file is exact again.
-            let report = world.append("a.pack", &entries(20..24));
-            assert_eq!(report.added_at, first_end);
-            assert!(world.bytes("a.pack") == sound);
-            drop(archive);
+        if len >= second + 128 {
+            assert_eq!((found, archive.pack().torn_bytes()), (all.clone(), 0));
+        } else {
+            assert!(found.len() == 13 && found.iter().all(|entry| all.contains(entry)));
+            assert_eq!(archive.pack().torn_bytes(), (len - first - 256) as u64);
         }
+        if len % 50 == 0 || len > second {
+            // The next append goes on from there, and the file is exact again.
+            drop(archive);
+            let report = world.append("a.pack", &entries(20..24));
+            if len < second + 128 {
+                assert_eq!(report.added_at, first as u64 + 256);
+                assert!(world.bytes("a.pack") == sound);
+            }
+            assert_eq!(world.open("a.pack").unwrap().verify().damages, 0);
+        }
+    }
+}
+
+/// A file that has lost its end, or whose last seal is damaged, is not taken for one whose last append was cut off: nothing is cut from
+/// it, and `recover` saves what is there.
+#[test]
+fn a_lost_or_damaged_seal_is_told_and_never_written_over() {
+    let world = small(2);
+    let all = sample(&world);
+    let sound = world.bytes("a.pack");
+    let last = world.archive("a.pack").unwrap().pack().last_segment().0 as usize;
+    let mut damaged = sound.clone();
+    damaged[last + 50] ^= 1;
+    damaged[last + 128 + 50] ^= 1;
+    let cuts = (0..last + 128).step_by(7).map(|len| sound[..len].to_vec());
+    for bytes in cuts.chain([damaged.clone()]) {
+        world.sim.write_file(path("a.pack"), &bytes).unwrap();
+        let len = bytes.len();
+        assert!(
+            matches!(world.archive("a.pack"), Err(Error::Corruption { .. })),
+            "{len} bytes"
+        );
+        let appended = ArchiveWriter::append(path("a.pack"), &world.options());
+        assert!(matches!(appended, Err(Error::Corruption { .. })), "{len} bytes");
+        assert!(world.bytes("a.pack") == bytes, "it has not been touched");
+    }
+    // Of the names, those of the seal before are left; of the objects, all.
+    let report = recover(path("a.pack"), path("b.pack"), &world.options()).unwrap();
+    assert_eq!((report.names, report.lost.len()), (13, 0));
+    let saved = world.archive("b.pack").unwrap();
+    for (_, content) in &all {
+        assert!(saved.pack().contains(&ObjectId::of(content)).unwrap());
+    }
+    // One copy is enough, and the next append makes the other one anew.
+    for copy in [last, last + 128] {
+        let mut bytes = sound.clone();
+        bytes[copy + 50] ^= 1;
+        world.sim.write_file(path("a.pack"), &bytes).unwrap();
+        assert_eq!(read_back(&world.archive("a.pack").unwrap()), all);
+        assert_eq!(world.open("a.pack").unwrap().verify().damages, 1);
+        world.append("a.pack", &[("z".to_owned(), content(99, 10))]);
+        assert_eq!(world.open("a.pack").unwrap().verify().damages, 0);
     }
 }
 
@@ -121,7 +157,7 @@ fn remains_behind_the_end_are_stepped_over_and_go_with_the_next_append() {
     let world = small(3);
     let all = sample(&world);
     let sound = world.bytes("a.pack");
-    let old_footer = sound[sound.len() - 128..].to_vec();
+    let old_footer = sound[sound.len() - 256..].to_vec();
     let remains: [Vec<u8>; 5] = [
         vec![0; 1],
         vec![0xff; 127],
@@ -154,7 +190,7 @@ fn foreign_and_unsealed_files_are_refused() {
         (&b""[..], "fewer than a pack's header"),
         (b"PKSTPACK", "fewer than a pack's header"),
         (&[0; 5000], "PKSTPACK"),
-        (&[b'x'; 64], "PKSTPACK"),
+        (&[b'x'; 80], "PKSTPACK"),
     ] {
         world.sim.write_file(path("a.pack"), bytes).unwrap();
         let error = world.open("a.pack").unwrap_err().to_string();
@@ -167,7 +203,7 @@ fn foreign_and_unsealed_files_are_refused() {
     let bytes = world.bytes("b.pack");
     world
         .sim
-        .write_file(path("a.pack"), &bytes[..bytes.len() - 1])
+        .write_file(path("a.pack"), &bytes[..bytes.len() - 129])
         .unwrap();
     let error = world.open("a.pack").unwrap_err().to_string();
     assert!(
@@ -184,7 +220,7 @@ fn records_of_another_pack_or_place_do_not_validate() {
     let other = small(5).with(|options| options.identity([8; 16]));
     other.build("a.pack", &[content(2, 500), content(4, 500)]);
     let (mut bytes, foreign) = (world.bytes("a.pack"), other.bytes("a.pack"));
-    let record = (bytes.len(), 64..64 + 20 + 500 + 8 + 4 + 64);
+    let record = (bytes.len(), 80..80 + 20 + 500 + 8 + 4 + 64);
     assert_eq!(foreign.len(), record.0);
     bytes[record.1.clone()].copy_from_slice(&foreign[record.1.clone()]);
     world.sim.write_file(path("a.pack"), &bytes).unwrap();

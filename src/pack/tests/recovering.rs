@@ -39,7 +39,7 @@ fn objects_are_found_without_end_or_index_or_header() {
     let sound = world.bytes("a.pack");
     let records_end = world.open("a.pack").unwrap().segments[0].footer.records_end as usize;
     let mut no_header = sound.clone();
-    no_header[..64].fill(0);
+    no_header[..80].fill(0);
     let mut no_index = sound.clone();
     no_index[records_end..sound.len() - 128].fill(0xee);
     for bytes in [&sound[..records_end], &no_index, &no_header] {
@@ -70,7 +70,7 @@ fn a_damaged_byte_costs_one_object() {
     world.build("a.pack", &objects);
     let sound = world.bytes("a.pack");
     let records_end = world.open("a.pack").unwrap().segments[0].footer.records_end as usize;
-    for at in (64..records_end).step_by(7) {
+    for at in (80..records_end).step_by(7) {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         world.sim.write_file(path("a.pack"), &bytes).unwrap();
