@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use crate::support;
+use crate::support::{self, Database};
 
 /// Runs each line on the fixed database and compares all that is printed with `tests/golden/<name>.txt`.
 fn check(name: &str, lines: &[&str]) {
-    let database = support::closed();
+    check_in(&support::closed(), name, lines);
+}
+
+fn check_in(database: &Database, name: &str, lines: &[&str]) {
     let mut text = String::new();
     for line in lines {
         let run = database.run(line);
@@ -117,4 +120,34 @@ fn lsm_draws_the_tree() {
 #[test]
 fn properties_come_in_sst_dumps_order() {
     check("properties", &["properties @"]);
+}
+
+#[test]
+fn packs_and_archives_are_told_listed_and_checked() {
+    let lines = [
+        "identify @",
+        "check @",
+        "verify @",
+        "properties @/letters.pack",
+        "scan @/objects.pack",
+        "scan @/objects.pack --from=4 --read_num=2",
+        "scan @/letters.pack",
+        "scan @/letters.pack --prefix=b --output_hex",
+        "scan @/letters.pack --from=b --to=c --json",
+        "extract @/letters.pack --name=c/gamma",
+        "extract @/letters.pack --name=nobody",
+        "histogram @/letters.pack",
+    ];
+    check_in(&support::packs(), "packs", &lines);
+}
+
+#[test]
+fn layout_draws_packs() {
+    let lines = [
+        "layout @",
+        "layout -v @/objects.pack",
+        "layout @/torn.pack --json",
+        "raw @/letters.pack",
+    ];
+    check_in(&support::packs(), "pack_layout", &lines);
 }

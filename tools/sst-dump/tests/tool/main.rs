@@ -3,6 +3,7 @@
 mod damage;
 mod golden;
 mod live;
+mod packs;
 mod schema;
 mod support;
 mod usage;

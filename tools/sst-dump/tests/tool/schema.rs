@@ -116,6 +116,25 @@ fn every_record_is_as_documented() {
         assert_eq!(run.status, 0, "{line}: {}", run.stdout);
         check(&run, &schema, &mut seen);
     }
+    let packs = support::packs();
+    let extract = format!(
+        "extract @/letters.pack --name=b/beta --output {}/beta",
+        out.path().display()
+    );
+    for line in [
+        "check @",
+        "verify @",
+        "scan @",
+        "raw @",
+        "identify @",
+        "layout -v @",
+        "properties @",
+        &extract,
+    ] {
+        let run = packs.run(&format!("{line} --json"));
+        assert_eq!(run.status, 0, "{line}: {}", run.stdout);
+        check(&run, &schema, &mut seen);
+    }
     // A database that has been opened twice, with a keyspace gone: the changes that are left.
     let reopened = support::reopened();
     for line in ["manifest @", "wal @"] {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use packstone::env::sim::{CrashStyle, SimEnv};
+use packstone::pack::{ArchiveWriter, PackBuilder, PackOptions};
 use packstone::{Compression, Db, Durability, KeyspaceOptions, Options};
 use tempfile::TempDir;
 
@@ -126,6 +127,43 @@ pub(crate) fn reopened() -> Database {
     db.drop_keyspace("photos").unwrap();
     db.close().unwrap();
     write_out(&sim)
+}
+
+/// Bytes that do not compress, the same in every run.
+pub(crate) fn noise(len: u64) -> Vec<u8> {
+    let byte = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+    (0..len).map(|i| byte(i * i + 1)).collect()
+}
+
+/// A directory with a pack, an archive of two segments, and the same with bytes of an append that was cut off.
+pub(crate) fn packs() -> Database {
+    let dir = tempfile::tempdir().unwrap();
+    let options = PackOptions::default().identity([7; 16]).chunk_size(4096);
+    let mut builder = PackBuilder::create(dir.path().join("objects.pack"), &options).unwrap();
+    for object in [b"hello".to_vec(), Vec::new(), vec![b'z'; 10_000], noise(5000)] {
+        builder.add(&object).unwrap();
+    }
+    builder.finish().unwrap();
+    let letters = dir.path().join("letters.pack");
+    let mut writer = ArchiveWriter::create(&letters, &options).unwrap();
+    for (name, meta, content) in [
+        ("a/alpha", "", "content of alpha"),
+        ("b/beta", "", "content of beta"),
+        ("c/gamma", "text/plain", "content of gamma"),
+    ] {
+        writer
+            .add(name.as_bytes(), meta.as_bytes(), content.as_bytes())
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    let mut writer = ArchiveWriter::append(&letters, &options).unwrap();
+    writer.add(b"a/aleph\n", b"", b"content of alpha").unwrap();
+    writer.add(b"b/beta", b"", b"another beta").unwrap();
+    writer.finish().unwrap();
+    let mut bytes = std::fs::read(&letters).unwrap();
+    bytes.extend_from_slice(b"half a record");
+    std::fs::write(dir.path().join("torn.pack"), bytes).unwrap();
+    Database { dir }
 }
 
 fn build() -> (SimEnv, Db) {

@@ -28,6 +28,7 @@ fn files_that_are_not_ours_are_refused_with_a_clear_message() {
         "wal",
         "lsm",
         "properties",
+        "extract --name=n",
     ];
     for (name, bytes, message) in cases {
         let path = dir.path().join(name);
