@@ -11,6 +11,9 @@ pub mod manifest_replay;
 pub mod model;
 pub mod open_database;
 pub mod options;
+pub mod pack_archive;
+pub mod pack_reader;
+pub mod packs;
 pub mod sst_dump;
 pub mod sst_reader;
 pub mod support;
@@ -26,7 +29,7 @@ mod flags {
 }
 
 /// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, fn(&[u8])); 11] = [
     ("batch", batch::run),
     ("filter_and_footer", filter_and_footer::run),
     ("log_replay", log_replay::run),
@@ -34,6 +37,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 9] = [
     ("model", model::run),
     ("open_database", open_database::run),
     ("options", options::run),
+    ("pack_archive", pack_archive::run),
+    ("pack_reader", pack_reader::run),
     ("sst_dump", sst_dump::run),
     ("sst_reader", sst_reader::run),
 ];

@@ -15,6 +15,7 @@ use packstone::{Options, Order};
 use sst_dump::{COMMANDS, World};
 
 use crate::open_database::{Files, sample};
+use crate::packs;
 use crate::support::{Input, repair};
 
 const DIR: &str = "/db";
@@ -58,7 +59,12 @@ fn dump(sim: &SimEnv, words: &[String]) -> Said {
     let status = sst_dump::run(words.iter().map(OsString::from), world);
     assert!(status <= 2, "{words:?}: {status}");
     let out = out.0.take();
-    let text = std::str::from_utf8(&out).expect("text");
+    // The content of an object is anything.
+    let is_content = words.first().is_some_and(|word| word == "extract");
+    let text = match std::str::from_utf8(&out) {
+        Err(_) if is_content => "",
+        text => text.expect("text"),
+    };
     // An answer, or a complaint, or both.
     assert!(
         status == 0 || !out.is_empty() || !err.0.take().is_empty(),
@@ -114,6 +120,7 @@ fn words(input: &mut Input<'_>, paths: &[String]) -> Vec<String> {
             flag(2, "--compression_types=kLZ4Compression".to_owned());
             flag(3, format!("--block_size={}", 64 + (flags >> 4)));
         }
+        "extract" => words.push(format!("--name={}", key(input))),
         "find" => flag(2, format!("--read_num={}", flags >> 8)),
         _ => {}
     }
@@ -122,13 +129,14 @@ fn words(input: &mut Input<'_>, paths: &[String]) -> Vec<String> {
 
 /// A file of any bytes under a name that says something, or nothing.
 fn any_file(input: &mut Input<'_>, flags: u8) {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 7] = [
         "f",
         "000001.sst",
         "000001.log",
         "MANIFEST-000001",
         "CURRENT",
         "LOCK",
+        "f.pack",
     ];
     let name = format!("{DIR}/{}", NAMES[usize::from(flags >> 2 & 7) % NAMES.len()]);
     let target = if flags & 32 != 0 {
@@ -137,14 +145,32 @@ fn any_file(input: &mut Input<'_>, flags: u8) {
         name.clone()
     };
     let words = words(input, &[target]);
-    let mut bytes = input.rest().to_vec();
-    if flags & 64 != 0 {
-        repair(&name, &mut bytes);
-    }
+    let bytes = match flags & 128 {
+        0 => {
+            let mut bytes = input.rest().to_vec();
+            if flags & 64 != 0 {
+                repair(&name, &mut bytes);
+            }
+            bytes
+        }
+        _ => archive(input, flags),
+    };
     let sim = SimEnv::new(1);
     sim.write_file(&name, &bytes).unwrap();
     dump(&sim, &words);
     assert_eq!(sim.read_file(&name).unwrap(), bytes);
+}
+
+/// An archive with changes.
+fn archive(input: &mut Input<'_>, flags: u8) -> Vec<u8> {
+    let mut bytes = packs::sample().to_vec();
+    while !input.is_empty() {
+        input.patch(&mut bytes);
+    }
+    if flags & 64 != 0 {
+        packs::repair_pack(&mut bytes);
+    }
+    bytes
 }
 
 /// Words of the input's choice, one a line, on an unchanged database.
