@@ -438,11 +438,6 @@ impl ArchiveWriter {
         if *settled {
             return Ok(());
         }
-        if *torn {
-            file.set_len(self.added_at)
-                .map_err(|e| Error::io("cut", path, e))?;
-            *torn = false;
-        }
         // What a crash, or a failure, in the middle of the last seal has left out, and what is damaged of it.
         for (at, bytes) in seals {
             file.write_all_at(*at, bytes)
@@ -450,6 +445,11 @@ impl ArchiveWriter {
         }
         file.sync().map_err(|e| Error::io("sync", path, e))?;
         sync_dir_of(&**fs, path)?;
+        if *torn {
+            file.set_len(self.added_at)
+                .map_err(|e| Error::io("cut", path, e))?;
+            *torn = false;
+        }
         *settled = true;
         Ok(())
     }

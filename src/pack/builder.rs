@@ -81,7 +81,10 @@ impl Unfinished {
             Err(e) => return Err(Error::io("create", &self.path, e)),
         }
         self.done = true;
-        sync_dir_of(&**fs, &self.path)
+        sync_dir_of(&**fs, &self.path).inspect_err(|_| {
+            // A later sync need not make good for one that failed, so nobody shall build on this name.
+            let _ = fs.remove(&self.path);
+        })
     }
 }
 

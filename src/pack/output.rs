@@ -97,6 +97,15 @@ impl Output {
         }
     }
 
+    /// Cuts off everything from `offset` on, durably. REQUIRES: the caller takes it back to before `offset` next, or gives up.
+    pub(super) fn withdraw(&mut self, offset: u64) -> Result<()> {
+        self.pending.clear();
+        self.at = offset;
+        self.call("cut", |file| file.set_len(offset))?;
+        self.failed = false;
+        self.call("sync", |file| file.sync())
+    }
+
     /// Writes what has been gathered.
     pub(super) fn write_out(&mut self) -> Result<()> {
         self.check()?;

@@ -267,13 +267,28 @@ impl SegmentWriter {
 
     /// Writes indexes and footer, and makes all of it durable. If that fails, the segment is taken back as far as possible.
     pub(super) fn seal(mut self) -> Result<Sealed> {
-        let sealed = self.write_end();
-        if sealed.is_err() {
-            self.take_back().ok(); // the first error is the one to report
-            return sealed;
+        let (footer, replaced) = match self.write_end() {
+            Ok(end) => end,
+            Err(e) => {
+                self.take_back().ok(); // the first error is the one to report
+                return Err(e);
+            }
+        };
+        let at = self.output.position();
+        let pushed = self.output.push(&footer.encode(at));
+        if let Err(e) = pushed.and_then(|()| self.output.sync()) {
+            // The footer may have reached the disk. What it refers to goes only when it is gone for good.
+            if self.output.withdraw(at).is_ok() {
+                self.take_back().ok();
+            }
+            return Err(e);
         }
         self.note_sealed_len()?;
-        sealed
+        Ok(Sealed {
+            footer,
+            replaced,
+            len: self.output.position(),
+        })
     }
 
     /// Says in the header that the file has been sealed up to here. Behind the point of no return.
@@ -285,7 +300,8 @@ impl SegmentWriter {
         file.sync().map_err(|e| Error::io("sync", self.output.path(), e))
     }
 
-    fn write_end(&mut self) -> Result<Sealed> {
+    /// Everything before the footer, durable; and the footer, which is not written yet.
+    fn write_end(&mut self) -> Result<(Footer, u64)> {
         let records_end = self.output.position();
         let before = self.before.take();
         let (covered, covers) = match &before {
@@ -347,15 +363,7 @@ impl SegmentWriter {
             names: named + last.as_ref().map_or(0, |(_, footer)| footer.names),
         };
         self.output.sync()?;
-        let at = self.output.position();
-        self.output.push(&footer.encode(at))?;
-        let len = self.output.position();
-        self.output.sync()?;
-        Ok(Sealed {
-            footer,
-            replaced,
-            len,
-        })
+        Ok((footer, replaced))
     }
 
     fn write_table(&mut self, sections: &[Section], at: u64) -> Result<()> {
