@@ -172,7 +172,9 @@ fn examine(case: &Case, pack: Pack, probe: u64) {
         }
         assert!(ids.len() <= case.bytes.len());
     }
-    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
+    // An index that somebody has made wrong may be in any order.
+    let ascending = ids.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(ascending || !(clean || state.is_some()));
     for id in &ids {
         let found = read(&pack, id, probe, case.bytes.len() as u64);
         check_content(id, found, clean || state.is_some(), clean);
@@ -281,7 +283,8 @@ fn check_names(archive: &Archive, state: Option<&State>, clean: bool) {
         }
         names.push(entry.name.to_vec());
     }
-    assert!(names.is_sorted());
+    let ascending = names.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(ascending || !(clean || state.is_some()));
     if clean {
         assert_eq!(names.len() as u64, archive.len());
     }
