@@ -25,8 +25,8 @@ pub fn content(shape: u8, more: u8) -> Vec<u8> {
         _ => 12_288,
     };
     let byte = |at: u64| match shape & 8 {
-        0 => mix(n / 8 ^ at << 8) as u8,
-        _ => b'a' + (at % 7 ^ n / 8) as u8 % 26,
+        0 => mix((n / 8) ^ (at << 8)) as u8,
+        _ => b'a' + ((at % 7) ^ (n / 8)) as u8 % 26,
     };
     (0..len).map(byte).collect()
 }
