@@ -16,7 +16,7 @@ use crate::coding::Decoder;
 use crate::env::{Env, FileSystem};
 use crate::inspect;
 use crate::manifest::{self, Catalog, Edit, Manifest};
-use crate::pack::format::{Seed, next_digest};
+use crate::pack::format::{Seed, Trailer, next_digest};
 use crate::record_log::{LogEnd, RecoveryMode};
 use crate::sst::Properties;
 use crate::wal::{self, Frame, Op, Payload, PayloadBuilder, ReplayOptions, Wal, WalOptions};
@@ -297,11 +297,11 @@ pub fn encode_properties(properties: &Properties) -> Vec<u8> {
 // ---- packs ----
 
 /// The checksum of what lies at `offset` of the pack that has this identity.
-pub fn pack_sum(identity: &[u8; 16], offset: u64, bytes: &[u8]) -> u64 {
+pub fn pack_sum(identity: &[u8; 16], offset: u64, bytes: &[u8]) -> u32 {
     Seed::new(identity).sum(offset, bytes)
 }
 
-/// The digest of a segment behind one more record, whose trailer has this checksum.
-pub fn pack_digest(digest: u64, trailer_sum: u64) -> u64 {
-    next_digest(digest, trailer_sum)
+/// The digest of a segment behind one more record, which has this trailer.
+pub fn pack_digest(digest: u64, trailer: &[u8]) -> u64 {
+    next_digest(digest, Trailer::hash_of(trailer))
 }

@@ -6,8 +6,8 @@
 
 mod support;
 
+use std::env;
 use std::path::Path;
-use std::{env, thread};
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::{Access, Db, Keyspace, MemoryMetrics, Options, Range, Result};

@@ -387,10 +387,20 @@ impl Run {
     }
 }
 
-/// Everything in an archive, which verifies clean.
+/// Everything in an archive, which verifies clean, but for what a crash or a failure in the middle of a seal leaves: one copy of the footer, no
+/// length in the header.
 fn read(archive: &Archive) -> State {
     let verified = archive.pack().verify();
-    assert_eq!(verified.damages, 0, "{:?}", verified.damage);
+    let of_the_seal =
+        |what: String| what.contains("copies of the footer") || what.contains("length of the sealed");
+    assert!(
+        verified
+            .damage
+            .iter()
+            .all(|damage| of_the_seal(damage.to_string())),
+        "{:?}",
+        verified.damage
+    );
     let mut state = State::default();
     for entry in archive.entries() {
         let entry = entry.unwrap();

@@ -156,8 +156,9 @@ fn examine(case: &Case, pack: Pack, probe: u64) {
         false => {
             let state = case.states.get(pack.segments() as usize - 1);
             let state = state.expect("a segment that was never written");
-            assert_eq!(state.sealed_len, sealed);
-            assert_eq!(clean, case.is_sound(sealed), "{:?}", report.damage);
+            // The second copy of the footer may be cut off.
+            assert_eq!(state.sealed_len.min(pack.file_bytes()), sealed);
+            assert_eq!(clean, case.is_sound(state.sealed_len), "{:?}", report.damage);
             Some(state)
         }
     };
@@ -228,7 +229,8 @@ fn read(pack: &Pack, id: &ObjectId, probe: u64, file_len: u64) -> packstone::Res
     let Some(mut object) = pack.open_object(id)? else {
         return Ok(None);
     };
-    let whole = object.read_all()?;
+    let mut whole = Vec::new();
+    object.read_all(&mut whole)?;
     assert_eq!(whole.len() as u64, object.len());
     assert!(object.len() <= file_len * MOST_RATIO);
     for turn in 0..3 {

@@ -64,12 +64,12 @@ fn place_at(bytes: &[u8], at: usize) -> Option<usize> {
     u64_at(bytes, at).and_then(|place| usize::try_from(place).ok())
 }
 
-/// Makes the checksum in the last eight bytes of a part right.
+/// Makes the checksum in the last four bytes of a part right.
 fn reseal(bytes: &mut [u8], identity: &[u8; 16], from: usize, end: usize) {
     let Some(part) = bytes.get_mut(from..end) else {
         return;
     };
-    if let Some((covered, sum)) = part.split_last_chunk_mut::<8>() {
+    if let Some((covered, sum)) = part.split_last_chunk_mut::<4>() {
         *sum = pack_sum(identity, from as u64, covered).to_le_bytes();
     }
 }
@@ -78,23 +78,31 @@ fn reseal(bytes: &mut [u8], identity: &[u8; 16], from: usize, end: usize) {
 /// records from the front. Places are drawn in the library's `src/pack/format.rs`.
 pub fn repair_pack(bytes: &mut [u8]) {
     const HEADER: usize = 64;
+    const HEADER_AND_LEN: usize = 80;
     const FOOTER: usize = 128;
-    if bytes.len() < HEADER + FOOTER {
+    const SEAL: usize = 2 * FOOTER;
+    if bytes.len() < HEADER_AND_LEN + SEAL {
         return;
     }
     let mut identity = [0; 16];
     identity.copy_from_slice(&bytes[16..32]);
     reseal(bytes, &identity, 0, HEADER);
+    reseal(bytes, &identity, HEADER, HEADER_AND_LEN);
     let mut footers = Vec::new();
-    let mut next = Some(bytes.len() - FOOTER);
+    let mut next = Some(bytes.len() - SEAL);
     while let Some(at) = next {
         footers.push(at);
         next = place_at(bytes, at + 96)
-            .filter(|previous| *previous != 0 && previous.checked_add(FOOTER).is_some_and(|end| end <= at));
+            .filter(|previous| *previous != 0 && previous.checked_add(SEAL).is_some_and(|end| end <= at));
     }
     for at in footers.into_iter().rev() {
         repair_segment(bytes, &identity, at);
-        reseal(bytes, &identity, at, at + FOOTER);
+        bytes.copy_within(at..at + FOOTER, at + FOOTER);
+        for copy in 0..2 {
+            let from = at + copy * FOOTER;
+            bytes[from + 108] = copy as u8;
+            reseal(bytes, &identity, from, from + FOOTER);
+        }
     }
 }
 
@@ -104,11 +112,11 @@ fn repair_segment(bytes: &mut [u8], identity: &[u8; 16], footer: usize) -> Optio
     let mut digest = 0;
     while let Some(len) = place_at(bytes, at.checked_add(8)?) {
         let end = at.checked_add(len)?;
-        if len < 96 || end > records_end {
+        if len < RECORD || end > records_end {
             break;
         }
         repair_record(bytes, identity, at, end);
-        digest = pack_digest(digest, u64_at(bytes, end - 8)?);
+        digest = pack_digest(digest, bytes.get(end - TRAILER..end)?);
         at = end;
     }
     bytes[footer + 72..footer + 80].copy_from_slice(&digest.to_le_bytes());
@@ -125,31 +133,38 @@ fn repair_segment(bytes: &mut [u8], identity: &[u8; 16], footer: usize) -> Optio
             repair_sst(section);
         }
     }
-    reseal(bytes, identity, table, table.checked_add(sections * 32 + 8)?);
+    reseal(bytes, identity, table, table.checked_add(sections * 32 + 4)?);
     Some(())
 }
 
-/// A record of one group of chunks; those of more are too long for a fuzzer. REQUIRES: it lies in `bytes`, 96 bytes at least.
+const RECORD_HEADER: usize = 20;
+const TRAILER: usize = 64;
+/// The shortest record.
+const RECORD: usize = RECORD_HEADER + TRAILER;
+
+/// A record of one group of chunks; those of more are too long for a fuzzer. REQUIRES: it lies in `bytes`, and has [`RECORD`] bytes at least.
 fn repair_record(bytes: &mut [u8], identity: &[u8; 16], at: usize, end: usize) -> Option<()> {
-    let trailer = end - 72;
+    let trailer = end - TRAILER;
     reseal(bytes, identity, trailer, end);
-    reseal(bytes, identity, at, at + 24);
+    reseal(bytes, identity, at, at + RECORD_HEADER);
     let shift = bytes[at + 5].clamp(12, 22);
     let chunks = u64_at(bytes, trailer + 32)?.div_ceil(1 << shift);
-    let table = at.checked_add(24)?.checked_add(place_at(bytes, trailer + 40)?)?;
-    let table_end = table.checked_add(usize::try_from(chunks).ok()?.checked_mul(12)?)?;
-    if table_end.checked_add(8)? > trailer {
+    let table = at
+        .checked_add(RECORD_HEADER)?
+        .checked_add(place_at(bytes, trailer + 40)?)?;
+    let table_end = table.checked_add(usize::try_from(chunks).ok()?.checked_mul(8)?)?;
+    if table_end.checked_add(4)? > trailer {
         return None;
     }
-    let mut from = at + 24;
-    for entry in (table..table_end).step_by(12) {
+    let mut from = at + RECORD_HEADER;
+    for entry in (table..table_end).step_by(8) {
         let len = (u64_at(bytes, entry)? & 0x7fff_ffff) as usize;
         let stored = bytes.get(from..from.checked_add(len)?)?;
         let sum = pack_sum(identity, from as u64, stored);
-        bytes[entry + 4..entry + 12].copy_from_slice(&sum.to_le_bytes());
+        bytes[entry + 4..entry + 8].copy_from_slice(&sum.to_le_bytes());
         from += len;
     }
-    reseal(bytes, identity, table, table_end + 8);
+    reseal(bytes, identity, table, table_end + 4);
     Some(())
 }
 

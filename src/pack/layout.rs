@@ -157,7 +157,7 @@ impl Pack {
         };
         let mut parts = vec![part(PackPartKind::Header, None, 0, FILE_HEADER_LEN)];
         for segment in &self.segments {
-            parts.extend(parts_of(segment));
+            parts.extend(parts_of(segment, self.file_bytes()));
         }
         if self.torn_bytes() > 0 {
             let torn = part(PackPartKind::Torn, None, self.sealed_len(), self.torn_bytes());
@@ -183,7 +183,7 @@ impl Pack {
     }
 }
 
-fn parts_of(segment: &Segment) -> Vec<PackPart> {
+fn parts_of(segment: &Segment, file_len: u64) -> Vec<PackPart> {
     let footer = &segment.footer;
     let part = |kind, offset, len| PackPart {
         kind,
@@ -219,7 +219,9 @@ fn parts_of(segment: &Segment) -> Vec<PackPart> {
     )];
     parts.extend(segment.sections.iter().map(section));
     parts.push(part(table, footer.table_at, section_table_len(footer.sections)));
-    parts.push(part(end, segment.footer_at, SEAL_LEN));
+    // A crash may have left one copy of the last one.
+    let seal_len = SEAL_LEN.min(file_len.saturating_sub(segment.footer_at));
+    parts.push(part(end, segment.footer_at, seal_len));
     parts
 }
 

@@ -287,8 +287,11 @@ impl ObjectReader {
         Ok(len)
     }
 
-    /// The whole content, in place of what `out` holds.
-    pub(crate) fn read_all(&mut self, out: &mut Vec<u8>) -> Result<()> {
+    /// The whole content, from its begin, in place of what `out` holds, whose memory is used again.
+    ///
+    /// # Errors
+    /// A chunk can't be read or does not match its checksum; `out` holds nothing of use then.
+    pub fn read_all(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.position = 0;
         let len = usize::try_from(self.len()).unwrap_or(usize::MAX);
         // What claims to expand more may be a claim only: memory grows with what has been read then.

@@ -58,14 +58,12 @@ pub fn recover(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &PackOptio
         Err(e) => identity_of_a_footer(&file, len)?.ok_or(e)?,
     };
     file.seed = Seed::new(&identity);
-    let mut report = RecoverReport::default();
-    let archive = match Pack::open_damaged(from, options).map(Archive::of) {
-        Ok(archive) => Some(archive),
-        Err(e) => {
-            report.index = Some(e);
-            None
-        }
+    let mut report = RecoverReport {
+        index: Pack::open_with(from, options).err(),
+        ..RecoverReport::default()
     };
+    // As of a seal before, if the last one is damaged.
+    let archive = Pack::open_damaged(from, options).map(Archive::of).ok();
     match archive.filter(|archive| !archive.is_empty()) {
         Some(archive) => recover_archive(&file, len, &archive, to, options, &mut report)?,
         None => {

@@ -91,7 +91,7 @@ fn content(number: u64, len: usize) -> Vec<u8> {
         state ^= state << 17;
         state as u8
     };
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         (0..len).map(|_| next()).collect()
     } else {
         (0..len)

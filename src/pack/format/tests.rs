@@ -4,6 +4,10 @@ use super::*;
 
 const SEED: [u8; 16] = [3; 16];
 
+/// What is wrong, and the change that makes it so.
+type Wrong<F> = (&'static str, F);
+type OfBothEnds = fn(&mut RecordHeader, &mut Trailer);
+
 fn seed() -> Seed {
     Seed::new(&SEED)
 }
@@ -154,7 +158,7 @@ fn shapes_that_can_not_be_true_are_refused() {
     };
     assert_eq!(shape.record_len(), 20 + 4500 + 2 * 8 + 4 + 64);
     assert_eq!(Shape::of(&header, &trailer), Some(shape));
-    let wrong: [(&str, fn(&mut RecordHeader, &mut Trailer)); 6] = [
+    let wrong: [Wrong<OfBothEnds>; 6] = [
         ("another length in the header", |header, _| header.record_len += 1),
         ("another length in both", |header, trailer| {
             header.record_len += 8;
@@ -183,7 +187,7 @@ fn shapes_that_can_not_be_true_are_refused() {
 
 #[test]
 fn footers_that_can_not_be_true_are_refused() {
-    let wrong: [(&str, fn(&mut Footer)); 10] = [
+    let wrong: [Wrong<fn(&mut Footer)>; 10] = [
         ("records that begin elsewhere", |footer| footer.records_at += 1),
         ("records that end before they begin", |footer| {
             footer.records_end = 63
