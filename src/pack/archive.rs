@@ -1,7 +1,7 @@
 //! [`Archive`] and [`ArchiveWriter`]: a pack whose objects have names, and that can grow.
 //!
 //! An append writes behind the last footer, which stays valid until the new one is durable: what a crash leaves is the archive as it was,
-//! with bytes behind it that the next append removes. Old bytes are never touched. A reader that has an archive open sees it as it was.
+//! with bytes behind it that the next append removes. Old records and indexes are never written to. A reader that has an archive open sees it as it was.
 //!
 //! Names are any bytes, in byte order. Meta data is the caller's, any bytes. Equal contents are stored once.
 //!
@@ -152,6 +152,16 @@ impl Archive {
     /// The names from this one on, in order.
     pub fn entries_from(&self, from: &[u8]) -> Entries<'_> {
         self.list(from, &[])
+    }
+
+    /// The names of each section by itself, those of newer segments first. An error ends a section.
+    pub(super) fn entries_apart(&self) -> impl Iterator<Item = Entries<'_>> {
+        self.pack.rows_apart(SectionKind::Names).map(|rows| Entries {
+            archive: self,
+            rows: Some(rows),
+            prefix: Vec::new(),
+            last: None,
+        })
     }
 
     /// The names that begin so, in order.
@@ -324,18 +334,16 @@ impl ArchiveWriter {
         let path = path.as_ref();
         options.check()?;
         let env = options.to_env();
-        // First, because taking the lock of a file that is not there creates it.
-        let file = env
-            .fs
-            .open_writable(path)
-            .map_err(|e| Error::io("open", path, e))?;
+        let open = || env.fs.open_writable(path).map_err(|e| Error::io("open", path, e));
+        drop(open()?); // taking the lock of a file that is not there would create it
         let lock = env.fs.lock(path).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => Error::Locked {
                 path: path.to_owned(),
             },
             _ => Error::io("lock", path, e),
         })?;
-        let pack = Pack::open_with(path, options)?;
+        let file = open()?;
+        let pack = Pack::of_file(Arc::clone(&file), path, options.cache_size, false)?;
         let (end, names_before, torn) = (pack.sealed_len(), pack.names(), pack.torn_bytes() > 0);
         let identity = pack.identity();
         let (seal_at, footer) = pack.last_segment();
@@ -378,7 +386,8 @@ impl ArchiveWriter {
     /// without the name.
     ///
     /// # Errors
-    /// A name or meta data of more than 65,535 bytes; the file can't be written.
+    /// A name or meta data of more than 65,535 bytes: nothing has happened. The file can't be written: nothing of the object stays in it, and the
+    /// next one can be added. What was there before can't be read, or a scratch file can't be written: the writer is of no further use.
     pub fn add(&mut self, name: &[u8], meta: &[u8], content: &[u8]) -> Result<Added> {
         let writer = self.ready(name, meta)?;
         let (added, located) = writer.add(content)?;
@@ -438,10 +447,13 @@ impl ArchiveWriter {
         if *settled {
             return Ok(());
         }
-        // What a crash, or a failure, in the middle of the last seal has left out, and what is damaged of it.
+        // What a crash, or a failure, in the middle of the last seal has left out, and what is damaged of it. What is right is not written again.
         for (at, bytes) in seals {
-            file.write_all_at(*at, bytes)
-                .map_err(|e| Error::io("write", path, e))?;
+            let mut there = vec![0; bytes.len()];
+            if file.read_exact_at(*at, &mut there).is_err() || there != *bytes {
+                file.write_all_at(*at, bytes)
+                    .map_err(|e| Error::io("write", path, e))?;
+            }
         }
         file.sync().map_err(|e| Error::io("sync", path, e))?;
         sync_dir_of(&**fs, path)?;

@@ -25,7 +25,7 @@ pub(super) struct Unfinished {
     env: Env,
     path: PathBuf,
     temporary: PathBuf,
-    _lock: Box<dyn Lock>,
+    _locks: Vec<Box<dyn Lock>>,
     done: bool,
 }
 
@@ -34,11 +34,7 @@ impl Unfinished {
     pub(super) fn begin(path: &Path, options: &PackOptions) -> Result<(Unfinished, Output, [u8; 16])> {
         options.check()?;
         let env = options.to_env();
-        match env.fs.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            // Whatever it is, it is in the way.
-            Ok(_) | Err(_) => return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
-        }
+        must_be_free(&*env.fs, path)?;
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".unfinished");
         let temporary = PathBuf::from(temporary);
@@ -49,15 +45,19 @@ impl Unfinished {
             },
             _ => failed("create", e),
         })?;
-        let unfinished = Unfinished {
+        // A leftover may be another name of a file that has been finished, so it is not written to. The lock of what was found is kept, too:
+        // whoever opened that before it goes must not take it for a leftover.
+        env.fs.remove(&temporary).map_err(|e| failed("remove", e))?;
+        let file = env.fs.create(&temporary).map_err(|e| failed("create", e))?;
+        let mut unfinished = Unfinished {
             env: env.clone(),
             path: path.to_owned(),
             temporary: temporary.clone(),
-            _lock: lock,
+            _locks: vec![lock],
             done: false,
         };
-        let file = env.fs.open_writable(&temporary).map_err(|e| failed("open", e))?;
-        file.set_len(0).map_err(|e| failed("cut", e))?; // a leftover
+        let lock = env.fs.lock(&temporary).map_err(|e| failed("lock", e))?;
+        unfinished._locks.push(lock);
         let random = || env.entropy.identity().map_err(|e| failed("create", e));
         let identity = options.identity.map_or_else(random, Ok)?;
         let mut output = Output::new(Arc::clone(&file), &temporary, 0);
@@ -75,6 +75,8 @@ impl Unfinished {
                 .remove(&self.temporary)
                 .map_err(|e| Error::io("remove", &self.temporary, e))?,
             Err(e) if is_unlinkable(&e) => {
+                // Who makes a file of that name between this and the rename loses it.
+                must_be_free(&**fs, &self.path)?;
                 let renamed = fs.rename(&self.temporary, &self.path);
                 renamed.map_err(|e| Error::io("rename", &self.temporary, e))?;
             }
@@ -85,6 +87,15 @@ impl Unfinished {
             // A later sync need not make good for one that failed, so nobody shall build on this name.
             let _ = fs.remove(&self.path);
         })
+    }
+}
+
+/// Fails if there is anything of that name.
+fn must_be_free(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    match fs.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Whatever it is, it is in the way.
+        Ok(_) | Err(_) => Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
     }
 }
 

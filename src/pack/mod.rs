@@ -20,12 +20,13 @@
 //!
 //! Invariants:
 //! 1. Every byte of a sealed file is covered by a checksum that depends on the file's identity and the byte's place.
-//! 2. Nothing before a footer changes once the footer is written, but for the sealed length in the file's header. What is appended lies behind it.
+//! 2. Nothing before a footer changes once the footer is written, but for the sealed length in the file's header, and for a copy of the last footer that
+//!    is not right. What is appended lies behind it.
 //! 3. A footer is written when everything that it refers to is durable, twice. So whatever footer is found tells the truth. The sealed length is
 //!    written when the footer is durable. So a file that is shorter, or has no footer there, is damaged, and is not written to.
 //! 4. Records, sections and footers tile the file.
-//! 5. Memory depends on options only, neither on the number of objects nor on their lengths (8 bytes for each 64 MiB of an object, and 20
-//!    for each 31,130 rows of an index, apart).
+//! 5. Memory depends on options only, neither on the number of objects nor on their lengths (8 bytes for each 64 MiB of an object, 20
+//!    for each 31,130 rows of an index, some 200 for each seal apart). `recover` holds names and ids, and tells all that is lost.
 //! 6. Nothing read from a file is trusted for memory or time, also after verification.
 //!
 //! Sources: spec/pack-builder.md (streaming builder, external sort), spec/segments.md (sealed files, scans), spec/archive-append.md (growing

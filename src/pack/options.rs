@@ -55,7 +55,7 @@ impl PackOptions {
     }
 
     /// About how many bytes of memory sorting ids and names may take: 16 MiB, 512 KiB at least. What does not fit goes through scratch
-    /// files beside the pack, once for up to 30 GB of ids at the default.
+    /// files beside the pack: once for a gibibyte of rows (some ten million ids, 54 bytes each) at the default, and once more for each 128 times that.
     #[must_use]
     pub fn sort_memory(mut self, bytes: usize) -> Self {
         self.sort_memory = bytes;

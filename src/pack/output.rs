@@ -4,7 +4,7 @@
 //! to be wanted is taken back, and the header of a streamed record gets its length when that is known. Both concern the last
 //! record only, before anything refers to it.
 //!
-//! Callers: `builder`, `archive`.
+//! Callers: `segment`, `section`, `sort`.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ use super::merge::{Merged, Rows};
 use super::object::{ObjectReader, RecordFile, read_whole, shared_path};
 use super::options::PackOptions;
 use super::section::{Located, SectionReader};
-use crate::env::FileSystem;
+use crate::env::{File, FileSystem};
 use crate::sst::BlockCache;
 use crate::{Error, Result, Slice};
 
@@ -35,6 +35,8 @@ pub(super) struct Segment {
     /// Whether its sections are part of what is looked up: those of a covered segment are not.
     pub(super) live: bool,
     pub(super) sections: Vec<Section>,
+    /// Why they are not known, of one that is not live.
+    pub(super) damage: Option<Error>,
 }
 
 /// A sealed pack or archive, open for reading. It may be shared between threads.
@@ -103,17 +105,23 @@ impl Pack {
 
     fn open_as(fs: &dyn FileSystem, path: &Path, cache_size: u64, damaged: bool) -> Result<Pack> {
         let file = fs.open(path).map_err(|e| Error::io("open", path, e))?;
-        let len = file.len().map_err(|e| Error::io("measure", path, e))?;
+        Self::of_file(file, path, cache_size, damaged)
+    }
+
+    /// Reads through this handle. `damaged`: as [`Pack::open_damaged`].
+    pub(super) fn of_file(file: Arc<dyn File>, path: &Path, cache_size: u64, damaged: bool) -> Result<Pack> {
         let mut file = RecordFile {
             file,
             path: shared_path(path),
             seed: Seed::new(&[0; 16]),
         };
-        let header = read_header(&file, len)?;
+        let measure = |file: &RecordFile| file.file.len().map_err(|e| Error::io("measure", path, e));
+        let header = read_header(&file, measure(&file)?)?;
         file.seed = Seed::new(&header.identity);
+        // Before the length: beside a writer the header may not know of more than is there.
+        let stated = decode_sealed_len(&file.read(0, FILE_HEADER_LEN)?, file.seed);
+        let len = measure(&file)?;
         let last = find_footer(&file, &header, len)?;
-        let stated = file.read(0, FILE_HEADER_LEN)?;
-        let stated = decode_sealed_len(&stated, file.seed);
         if let Some(stated) = stated.filter(|stated| *stated > last.0 + SEAL_LEN && !damaged) {
             let what = "expected the seal that the header knows of (`pack recover` saves what is there)";
             return Err(file.damaged(stated.saturating_sub(SEAL_LEN), what));
@@ -121,10 +129,14 @@ impl Pack {
         let segments = read_segments(&file, &header, last)?;
         let cache = Arc::new(BlockCache::new(cache_size));
         let mut sections = Vec::new();
-        for segment in segments.iter().rev().filter(|segment| segment.live) {
+        // For who saves what can be saved, covered rows are as good as any.
+        for segment in segments.iter().rev().filter(|segment| segment.live || damaged) {
             for section in &segment.sections {
-                let open = SectionReader::open(&file.file, path, *section, &header.identity, &cache)?;
-                sections.push((u64::from(segment.footer.segment), open));
+                match SectionReader::open(&file.file, path, *section, &header.identity, &cache) {
+                    Ok(open) => sections.push((u64::from(segment.footer.segment), open)),
+                    Err(_) if damaged => {} // what can be read of the others
+                    Err(e) => return Err(e),
+                }
             }
         }
         Ok(Pack {
@@ -312,6 +324,15 @@ impl Pack {
         Merged::new(rows.collect())
     }
 
+    /// The rows of each section of this kind by itself, those of newer segments first.
+    pub(super) fn rows_apart(&self, kind: SectionKind) -> impl Iterator<Item = Merged> {
+        let of_kind = self
+            .sections
+            .iter()
+            .filter(move |(_, section)| section.section.kind == kind);
+        of_kind.map(|(number, section)| Merged::new(vec![Box::new(section.rows(&[], *number))]))
+    }
+
     /// The sections that a new segment of so many rows takes over, and of how many segments they are (see `segment`).
     pub(super) fn segments_to_cover(&self, rows: u64) -> (Vec<(u64, SectionReader)>, u32) {
         let mut sum = rows;
@@ -428,8 +449,8 @@ fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64,
     let mut end = len;
     while end > FILE_HEADER_LEN {
         let from = end.saturating_sub(SEARCH_STEP).max(FILE_HEADER_LEN);
-        // A magic may lie across the border of two steps.
-        let upto = (end + SEAL_MAGIC.len() as u64 - 1).min(len);
+        // A footer may lie across the border of two steps.
+        let upto = (end + FOOTER_LEN - 1).min(len);
         let bytes = file.read(from, upto - from)?;
         let places = (0..bytes.len()).rev();
         for place in places.filter(|place| {
@@ -438,10 +459,9 @@ fn find_footer(file: &RecordFile, header: &FileHeader, len: u64) -> Result<(u64,
                 .is_some_and(|rest| rest.starts_with(SEAL_MAGIC))
         }) {
             let at = from + place as u64;
-            if at + FOOTER_LEN > len {
-                continue;
-            }
-            if let Ok((footer, first)) = Footer::decode(&file.read(at, FOOTER_LEN)?, &header.identity, at) {
+            let found = bytes.get(place..place + FOOTER_LEN as usize);
+            if let Some(Ok((footer, first))) = found.map(|found| Footer::decode(found, &header.identity, at))
+            {
                 return Ok((first, footer));
             }
         }
@@ -478,7 +498,12 @@ fn read_segments(file: &RecordFile, header: &FileHeader, last: (u64, Footer)) ->
             true => footer.covers,
             false => covered - 1,
         };
-        let sections = read_sections(file, &footer)?;
+        let (sections, damage) = match read_sections(file, &footer) {
+            Ok(sections) => (sections, None),
+            // Nobody asks it any more; `verify` tells.
+            Err(e @ Error::Corruption { .. }) if !live => (Vec::new(), Some(e)),
+            Err(e) => return Err(e),
+        };
         next = match footer.previous {
             0 => None,
             at => {
@@ -495,6 +520,7 @@ fn read_segments(file: &RecordFile, header: &FileHeader, last: (u64, Footer)) ->
             footer,
             live,
             sections,
+            damage,
         });
     }
     segments.reverse();

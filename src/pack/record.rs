@@ -6,7 +6,7 @@
 //!
 //! Until [`RecordWriter::commit`] nothing knows of the record; [`RecordWriter::abort`] takes it back.
 //!
-//! Callers: `builder`, `archive`.
+//! Callers: `segment`.
 
 use super::format::{
     CHUNK_SHIFTS, ChunkEntry, GROUP_CHUNKS, RECORD_HEADER_LEN, RecordHeader, Seed, TRAILER_LEN, Trailer,

@@ -88,7 +88,7 @@ impl RecoverReport {
     }
 }
 
-/// First by name, then what no name has led to. Holds the ids of all objects that have names.
+/// First by name, then what no name has led to. Holds all names, and the ids of their objects.
 fn recover_archive(
     file: &RecordFile,
     len: u64,
@@ -98,16 +98,21 @@ fn recover_archive(
     report: &mut RecoverReport,
 ) -> Result<()> {
     let mut writer = ArchiveWriter::create(to, options)?;
-    let mut named = BTreeSet::new();
-    for entry in archive.entries() {
+    let (mut named, mut names) = (BTreeSet::new(), BTreeSet::new());
+    // Each section by itself, so that damage in one costs no rows of another. The newest row of a name is the one that counts, also if its
+    // object is lost.
+    for entry in archive.entries_apart().flatten() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(e) => {
                 report.index = Some(e);
-                break;
+                continue;
             }
         };
-        match whole(archive.open_entry(&entry))? {
+        if !names.insert(entry.name.to_vec()) {
+            continue;
+        }
+        match whole(archive.open_entry(&entry)) {
             Ok(info) => {
                 let object = ObjectReader::of(file.clone(), info);
                 let added = writer.add_reader(&entry.name, &entry.meta, object)?;
@@ -121,8 +126,8 @@ fn recover_archive(
         }
     }
     each_record(file, len, report, &mut |info, report| {
-        if !named.contains(&info.id) {
-            let name = format!("lost/{}", info.id);
+        let name = format!("lost/{}", info.id);
+        if !named.contains(&info.id) && names.insert(name.clone().into_bytes()) {
             let object = ObjectReader::of(file.clone(), *info);
             let added = writer.add_reader(name.as_bytes(), b"", object)?;
             report.count(&added);
@@ -132,13 +137,9 @@ fn recover_archive(
     writer.finish().map(drop)
 }
 
-/// What a record says, if its content hashes to its id; the inner error is damage, the outer one is not.
-fn whole(object: Result<ObjectReader>) -> Result<Result<RecordInfo>> {
-    let checked = object.and_then(|mut object| object.verify().map(|()| *object.info()));
-    match checked {
-        Err(e) if !matches!(e, Error::Corruption { .. }) => Err(e),
-        checked => Ok(checked),
-    }
+/// What a record says, if it can be read and its content hashes to its id. What the medium does not give is as good as damaged.
+fn whole(object: Result<ObjectReader>) -> Result<RecordInfo> {
+    object.and_then(|mut object| object.verify().map(|()| *object.info()))
 }
 
 /// Calls `save` for each record whose content hashes to its id, in the order of the file.
@@ -149,23 +150,22 @@ fn each_record(
     save: &mut dyn FnMut(&RecordInfo, &mut RecoverReport) -> Result<()>,
 ) -> Result<()> {
     let mut at = FILE_HEADER_LEN.min(len);
-    while let Some(found) = find_record(file, at, len)? {
+    while let Some(found) = find_record(file, at, len) {
         let mut scan = Scan::new(file, found, len);
         at = match scan.next() {
             Ok(Some(info)) => {
-                match whole(Ok(ObjectReader::of(file.clone(), info)))? {
+                match whole(Ok(ObjectReader::of(file.clone(), info))) {
                     Ok(info) => save(&info, report)?,
                     Err(damage) => report.lost.push(damage),
                 }
                 found + info.place.record_len
             }
             Ok(None) => return Ok(()),
-            Err(damage @ Error::Corruption { .. }) => {
+            Err(damage) => {
                 // Its other end is not there, or is damaged: what lies between may be records.
                 report.lost.push(damage);
                 found + RECORD_HEADER_LEN
             }
-            Err(e) => return Err(e),
         };
     }
     Ok(())

@@ -9,6 +9,9 @@ use super::format::{RECORD_HEADER_LEN, RecordHeader};
 use super::object::{RecordFile, RecordInfo, RecordPlace};
 use crate::Result;
 
+/// What of a medium fails together: 4 KiB.
+const BLOCK: u64 = 4 << 10;
+
 /// What the steps of a search read: the first one nothing but the header that is most likely there, the next ones more and more. So
 /// stepping over what is whole costs nothing, and neither does a file that is made of headers alone.
 const FIRST_STEP: u64 = 1;
@@ -61,21 +64,34 @@ impl Scan {
     }
 }
 
-/// Where the next header of a record lies, from `from` on and before `end`.
-pub(super) fn find_record(file: &RecordFile, from: u64, end: u64) -> Result<Option<u64>> {
+/// Where the next header of a record lies, from `from` on and before `end`. What the medium does not give counts as zeros.
+pub(super) fn find_record(file: &RecordFile, from: u64, end: u64) -> Option<u64> {
     let (mut at, mut step) = (from, FIRST_STEP);
     while at + RECORD_HEADER_LEN <= end {
         let len = (end - at).min(step + RECORD_HEADER_LEN - 1);
-        let bytes = file.read(at, len)?;
+        let bytes = file
+            .read(at, len)
+            .unwrap_or_else(|_| read_by_blocks(file, at, len));
         for (place, window) in bytes.windows(RECORD_HEADER_LEN as usize).enumerate() {
             if window.starts_with(b"PKob")
                 && RecordHeader::decode(window, file.seed, at + place as u64).is_some()
             {
-                return Ok(Some(at + place as u64));
+                return Some(at + place as u64);
             }
         }
         at += len + 1 - RECORD_HEADER_LEN;
         step = (step * 8).clamp(SECOND_STEP, LAST_STEP);
     }
-    Ok(None)
+    None
+}
+
+/// Block by block, with zeros for those that can't be read.
+fn read_by_blocks(file: &RecordFile, at: u64, len: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < len {
+        let from = at + bytes.len() as u64;
+        let part = (BLOCK - from % BLOCK).min(at + len - from);
+        bytes.extend(file.read(from, part).unwrap_or_else(|_| vec![0; part as usize]));
+    }
+    bytes
 }

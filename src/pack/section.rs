@@ -123,9 +123,39 @@ pub(super) fn write_sections(
     identity: &[u8; 16],
     mut each: impl FnMut(&dyn Rows) -> Result<()>,
 ) -> Result<Vec<Section>> {
-    let mut sections = Vec::new();
-    let mut open: Option<(u64, SstBuilder)> = None;
-    let mut written = 0;
+    let (mut sections, mut open) = (Vec::new(), None);
+    let written = write_rows(
+        output,
+        kind,
+        &mut rows,
+        identity,
+        &mut each,
+        &mut sections,
+        &mut open,
+    );
+    match (written, open) {
+        (Ok(()), Some((base, builder))) => sections.push(close_section(output, kind, base, builder)?),
+        (Ok(()), None) => {}
+        (Err(e), open) => {
+            if let Some((_, builder)) = open {
+                builder.abandon();
+            }
+            return Err(e);
+        }
+    }
+    Ok(sections)
+}
+
+/// Writes all rows; the last section stays open.
+fn write_rows(
+    output: &mut Output,
+    kind: SectionKind,
+    rows: &mut Merged,
+    identity: &[u8; 16],
+    each: &mut dyn FnMut(&dyn Rows) -> Result<()>,
+    sections: &mut Vec<Section>,
+    open: &mut Option<(u64, SstBuilder)>,
+) -> Result<()> {
     while rows.advance()? {
         if let Some((_, builder)) = &open
             && builder.last_key() == rows.key()
@@ -136,24 +166,14 @@ pub(super) fn write_sections(
         if let Some((base, builder)) = open.take_if(|(_, builder)| builder.is_full(u64::MAX, u64::MAX)) {
             sections.push(close_section(output, kind, base, builder)?);
         }
-        let (_, builder) = match &mut open {
+        let (_, builder) = match &mut *open {
             Some(open) => open,
             empty => empty.insert(begin_section(output, identity)?),
         };
-        let added = each(&rows).and_then(|()| builder.add(rows.key(), 0, EntryValue::Put(rows.value())));
-        written += 1;
-        if let Err(e) = added {
-            if let Some((_, builder)) = open {
-                builder.abandon();
-            }
-            return Err(e);
-        }
+        each(rows)?;
+        builder.add(rows.key(), 0, EntryValue::Put(rows.value()))?;
     }
-    debug_assert!(written == 0 || open.is_some());
-    if let Some((base, builder)) = open {
-        sections.push(close_section(output, kind, base, builder)?);
-    }
-    Ok(sections)
+    Ok(())
 }
 
 /// A section's own identity, so that two sections of a pack can't be taken for each other: the pack's, changed by the place.

@@ -11,7 +11,7 @@
 //! Callers: `builder`, `archive`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,6 +78,22 @@ impl Recent {
     }
 }
 
+/// Where the object lies that is there already. What an archive had before is read first: one that is damaged is stored anew, and found
+/// in place of the old one.
+fn find(recent: &Recent, before: Option<&Pack>, id: &ObjectId) -> Result<Option<Located>> {
+    if let Some(located) = recent.get(id) {
+        return Ok(Some(located));
+    }
+    let Some(before) = before else { return Ok(None) };
+    let Some(located) = before.locate(id)? else {
+        return Ok(None);
+    };
+    let whole = before
+        .open_at(id, &located)
+        .and_then(|mut object| object.verify());
+    Ok(whole.is_ok().then_some(located))
+}
+
 /// What a seal has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sealed {
@@ -103,6 +119,8 @@ pub(super) struct SegmentWriter {
     records_at: u64,
     digest: u64,
     totals: Totals,
+    /// A row of an index is lost: the segment must not be sealed, and nothing more be told to be in it.
+    broken: bool,
 }
 
 impl SegmentWriter {
@@ -138,6 +156,7 @@ impl SegmentWriter {
             output,
             digest: 0,
             totals: Totals::default(),
+            broken: false,
         })
     }
 
@@ -155,11 +174,13 @@ impl SegmentWriter {
         self.output.position()
     }
 
-    fn find(&self, id: &ObjectId) -> Result<Option<Located>> {
-        match (self.recent.get(id), &self.before) {
-            (Some(located), _) => Ok(Some(located)),
-            (None, Some(before)) => before.locate(id),
-            (None, None) => Ok(None),
+    fn check(&self) -> Result<()> {
+        match self.broken {
+            false => Ok(()),
+            true => {
+                let what = io::Error::other("an index could not be written before; begin again");
+                Err(Error::io("write", self.output.path(), what))
+            }
         }
     }
 
@@ -168,7 +189,8 @@ impl SegmentWriter {
         let mut hasher = IdHasher::default();
         hasher.update(content);
         let id = hasher.finish(&Salt::default());
-        if let Some(located) = self.find(&id)? {
+        self.check()?;
+        if let Some(located) = find(&self.recent, self.before.as_deref(), &id)? {
             return Ok(self.duplicate(id, located));
         }
         let begin = self.output.position();
@@ -185,6 +207,7 @@ impl SegmentWriter {
 
     /// Adds what `content` gives until its end. If reading fails the error is the reader's, and the pack is as it was.
     pub(super) fn add_reader(&mut self, content: &mut dyn Read, name: &str) -> Result<(Added, Located)> {
+        self.check()?;
         let mut buffer = std::mem::take(&mut self.read_buffer);
         buffer.resize(READ_AT_ONCE, 0);
         let begin = self.output.position();
@@ -207,10 +230,7 @@ impl SegmentWriter {
             }
         }
         let id = writer.end_content()?;
-        let found = match (self.recent.get(&id), &self.before) {
-            (None, Some(before)) => before.locate(&id)?,
-            (found, _) => found,
-        };
+        let found = find(&self.recent, self.before.as_deref(), &id)?;
         match found {
             Some(located) => {
                 writer.abort()?;
@@ -240,12 +260,14 @@ impl SegmentWriter {
             place: written.place,
             content_len: written.content_len,
         };
+        let row = self.ids.add(&written.id.0, &[&located.encode()]);
+        self.broken |= row.is_err();
+        row?;
         self.digest = next_digest(self.digest, written.trailer_hash);
         self.totals.objects += 1;
         self.totals.content_bytes += written.content_len;
         self.totals.stored_bytes += written.stored_len;
         self.recent.insert(written.id, located);
-        self.ids.add(&written.id.0, &[&located.encode()])?;
         let added = Added {
             id: written.id,
             len: written.content_len,
@@ -257,7 +279,9 @@ impl SegmentWriter {
 
     /// Gives an object that is there a name. Of several objects with one name the last one has it.
     pub(super) fn name(&mut self, name: &[u8], id: &ObjectId, located: &Located, meta: &[u8]) -> Result<()> {
-        self.names.add(name, &[&located.encode(), &id.0, meta])
+        let row = self.names.add(name, &[&located.encode(), &id.0, meta]);
+        self.broken |= row.is_err();
+        row
     }
 
     /// Names given.
@@ -302,6 +326,7 @@ impl SegmentWriter {
 
     /// Everything before the footer, durable; and the footer, which is not written yet.
     fn write_end(&mut self) -> Result<(Footer, u64)> {
+        self.check()?;
         let records_end = self.output.position();
         let before = self.before.take();
         let (covered, covers) = match &before {

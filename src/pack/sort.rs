@@ -14,7 +14,7 @@
 //!
 //! The scratch file is made when memory does not suffice, and goes when the sorter or what it gave is dropped.
 //!
-//! Callers: `section`.
+//! Callers: `segment`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,9 +142,9 @@ impl Sorter {
                 write(Row::parse(bytes.get(slot.at as usize..).unwrap_or_default()))?;
             }
             Ok(())
-        })?;
-        self.runs.push(run);
+        });
         (self.bytes, self.slots) = (bytes, slots);
+        self.runs.push(run?);
         self.bytes.clear();
         self.slots.clear();
         Ok(())

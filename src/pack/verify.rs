@@ -44,9 +44,17 @@ pub struct PackVerifyReport {
     pub damage: Vec<Error>,
     /// How many things are wrong.
     pub damages: u64,
+    /// Bytes behind the last seal, which are not checked: what an append that was cut off has left. (If a crash kept the last seal from the
+    /// file's header, and the seal was damaged since, it is sealed data; nobody can tell.)
+    pub torn_bytes: u64,
 }
 
 impl PackVerifyReport {
+    /// Whether nothing is wrong, and nothing lies behind the last seal.
+    pub fn is_whole(&self) -> bool {
+        self.damages == 0 && self.torn_bytes == 0
+    }
+
     fn found(&mut self, error: Error) {
         self.damages += 1;
         if self.damage.len() < MOST_KEPT {
@@ -100,7 +108,7 @@ impl std::fmt::Debug for PackVerification<'_> {
 }
 
 impl Pack {
-    /// Checks every byte of the file, on the calling thread.
+    /// Checks every byte up to the last seal, on the calling thread.
     pub fn verify(&self) -> PackVerifyReport {
         let verification = self.verification();
         verification.work(&|_| {});
@@ -112,7 +120,10 @@ impl Pack {
         PackVerification {
             pack: self,
             state: Mutex::new(State {
-                report: PackVerifyReport::default(),
+                report: PackVerifyReport {
+                    torn_bytes: self.torn_bytes(),
+                    ..PackVerifyReport::default()
+                },
                 segment: 0,
                 scan: None,
                 counted: Counted::default(),
@@ -225,6 +236,10 @@ impl PackVerification<'_> {
     fn check_seals(&self, found: &mut PackVerifyReport) -> Result<()> {
         let file = &self.pack.file;
         for segment in &self.pack.segments {
+            segment
+                .damage
+                .iter()
+                .for_each(|damage| found.found(damage.clone()));
             let at = segment.footer_at;
             let stored = file.read(at, SEAL_LEN.min(self.pack.file_bytes() - at))?;
             let expected = segment.footer.encode(at);

@@ -257,3 +257,35 @@ fn names_and_meta_data_have_limits() {
     );
     assert_eq!(archive.entries().count(), 2);
 }
+
+/// What is there and damaged is no reason not to store the sound content that is given again.
+#[test]
+fn a_damaged_object_is_stored_anew() {
+    let world = World::new(12);
+    world.append(
+        "a.pack",
+        &[
+            ("a".to_owned(), content(1, 5000)),
+            ("b".to_owned(), content(2, 5000)),
+        ],
+    );
+    let archive = world.archive("a.pack").unwrap();
+    let entry = archive.get(b"b").unwrap().unwrap();
+    let at = archive.open_entry(&entry).unwrap().info().place.offset + 100;
+    drop(archive);
+    world.sim.flip_bit(path("a.pack"), at, 1).unwrap();
+    let report = world.append(
+        "a.pack",
+        &[
+            ("a".to_owned(), content(1, 5000)),
+            ("b".to_owned(), content(2, 5000)),
+        ],
+    );
+    assert_eq!((report.objects_added, report.duplicates), (1, 1));
+    let archive = world.archive("a.pack").unwrap();
+    assert_eq!(
+        archive.read(&archive.get(b"b").unwrap().unwrap()).unwrap(),
+        content(2, 5000)
+    );
+    assert_eq!(archive.pack().get(&entry.id).unwrap().unwrap(), content(2, 5000));
+}

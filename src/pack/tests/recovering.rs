@@ -140,3 +140,58 @@ fn recovering_reads_a_few_times_what_there_is() {
     let read = read() - before;
     assert!(read < 10 * len, "{read} bytes read of a file of {len}");
 }
+
+/// Blocks that the medium does not give cost what lies in them.
+#[test]
+fn blocks_that_can_not_be_read_cost_what_lies_in_them() {
+    let world = small(6);
+    let all = entries(1..60);
+    world.append("a.pack", &all);
+    let bad = 8192..12_288;
+    let (from, end) = (bad.start, bad.end);
+    world.sim.fail_where(
+        move |call| {
+            call.op == crate::env::sim::Op::Read
+                && call.mentions("a.pack")
+                && call.offset < end
+                && call.offset + call.len > from
+        },
+        u64::MAX,
+        io::ErrorKind::Other,
+        crate::env::sim::Effect::Nothing,
+    );
+    let report = recovered(&world).unwrap();
+    world.sim.clear_faults();
+    assert!(!report.names_lost.is_empty() && report.names > 40, "{report:?}");
+    assert_eq!(report.names + report.names_lost.len() as u64, 59);
+    let saved = world.archive("b.pack").unwrap();
+    assert_eq!(saved.pack().verify().damages, 0);
+    for (name, content) in read_back(&saved) {
+        assert!(name.starts_with("lost/") || all.contains(&(name, content)));
+    }
+}
+
+/// A section that can't be opened costs the names that are only there.
+#[test]
+fn a_damaged_section_costs_no_names_of_others() {
+    let world = small(7);
+    world.append("a.pack", &entries(0..200));
+    world.append("a.pack", &entries(300..310));
+    let pack = world.open("a.pack").unwrap();
+    for segment in 0..2 {
+        let mut sections = pack.segments[segment].sections.iter();
+        let names = sections
+            .rfind(|section| section.kind == format::SectionKind::Names)
+            .unwrap();
+        let sound = world.bytes("a.pack");
+        world
+            .sim
+            .flip_bit(path("a.pack"), names.offset + names.len - 20, 1)
+            .unwrap();
+        let report = recovered(&world).unwrap();
+        assert!(report.index.is_some());
+        assert_eq!(report.names, [10, 200][segment]);
+        assert_eq!(world.archive("b.pack").unwrap().pack().objects(), pack.objects());
+        world.sim.write_file(path("a.pack"), &sound).unwrap();
+    }
+}

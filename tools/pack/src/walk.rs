@@ -43,9 +43,15 @@ impl Own {
         let (Some(name), Some(own)) = (platform::bytes_of(name), platform::bytes_of(&self.name)) else {
             return false;
         };
-        let beside: [&[u8]; 3] = [b".unfinished", b".ids.sort", b".names.sort"];
-        name.strip_prefix(own)
-            .is_some_and(|end| end.is_empty() || beside.iter().any(|part| end.starts_with(part)))
+        let beside: [&[u8]; 6] = [
+            b"",
+            b".unfinished",
+            b".unfinished.ids.sort",
+            b".unfinished.names.sort",
+            b".ids.sort",
+            b".names.sort",
+        ];
+        name.strip_prefix(own).is_some_and(|end| beside.contains(&end))
     }
 
     /// Under whatever name.
