@@ -92,11 +92,22 @@ impl Unfinished {
 
 /// Fails if there is anything of that name.
 fn must_be_free(fs: &dyn FileSystem, path: &Path) -> Result<()> {
-    match fs.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Whatever it is, it is in the way.
-        Ok(_) | Err(_) => Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
-    }
+    let other = match fs.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // A directory, a pipe, a device is in the way as well.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            None
+        }
+        Err(e) => Some(e),
+        Ok(_) => None,
+    };
+    let error = other.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into());
+    Err(Error::io("create", path, error))
 }
 
 /// Makes a file's name durable.

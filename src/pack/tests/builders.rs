@@ -178,6 +178,27 @@ fn a_pack_is_not_replaced_and_two_builders_are_kept_apart() {
     assert_eq!(world.files(), ["a.pack", "b.pack"]);
 }
 
+/// What is in the way is told as such, and what can't be known for another reason with that reason.
+#[test]
+fn what_is_in_the_way_is_told_before_anything_is_written() {
+    let world = World::new(11);
+    world.sim.env().fs.create_dir_all(&path("a.pack")).unwrap();
+    let error = PackBuilder::create(path("a.pack"), &world.options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists),
+        "{error}"
+    );
+    let denied = io::ErrorKind::PermissionDenied;
+    let (open, nothing) = (crate::env::sim::Op::Open, crate::env::sim::Effect::Nothing);
+    world.sim.fail_matching(Some(open), "b.pack", 1, denied, nothing);
+    let error = PackBuilder::create(path("b.pack"), &world.options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.kind() == denied),
+        "{error}"
+    );
+    assert!(world.files().is_empty(), "{:?}", world.files());
+}
+
 #[test]
 fn what_a_crash_left_is_replaced() {
     let world = World::new(9);

@@ -79,10 +79,11 @@ mod tests {
     #[test]
     fn memory_that_comes_and_goes_is_seen() {
         let peak = MemoryPeak::start().unwrap();
-        let taken = vec![1_u8; 32 << 20];
+        let taken = vec![1_u8; 64 << 20];
         std::thread::sleep(10 * SAMPLE_INTERVAL);
         assert!(taken.iter().all(|byte| *byte == 1));
         drop(taken);
-        assert!(peak.anonymous() >= 30 << 20, "{}", peak.anonymous());
+        // Half of it: other tests of this process may give memory back meanwhile.
+        assert!(peak.anonymous() >= 32 << 20, "{}", peak.anonymous());
     }
 }
