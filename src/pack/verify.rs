@@ -157,7 +157,7 @@ impl PackVerification<'_> {
 
     /// What was found. REQUIRES: all threads have returned from `work`.
     pub fn finish(self) -> PackVerifyReport {
-        self.state.into_inner().report
+        std::mem::take(&mut self.state.lock().report)
     }
 
     fn next_piece(&self) -> Option<Piece> {
