@@ -26,10 +26,15 @@ pub(crate) enum FileKind {
     Sst(u64),
     Log(u64),
     Manifest(u64),
+    Pack(u64),
 }
 
 pub(crate) fn sst(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:06}.sst"))
+}
+
+pub(crate) fn pack(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:06}.pack"))
 }
 
 pub(crate) fn manifest_name(number: u64) -> String {
@@ -49,6 +54,7 @@ pub(crate) fn parse(name: &str) -> Option<FileKind> {
     match kind {
         "sst" => number(digits).map(FileKind::Sst),
         "log" => number(digits).map(FileKind::Log),
+        "pack" => number(digits).map(FileKind::Pack),
         _ => None,
     }
 }
@@ -67,12 +73,15 @@ mod tests {
         assert_eq!(parse("000012.sst"), Some(FileKind::Sst(12)));
         assert_eq!(parse("1234567.log"), Some(FileKind::Log(1_234_567)));
         assert_eq!(parse("MANIFEST-000003"), Some(FileKind::Manifest(3)));
+        assert_eq!(parse("000007.pack"), Some(FileKind::Pack(7)));
         for foreign in [
             "12.sst",
             "0000012.sst",
             "+00012.sst",
             "000012.sst.bak",
             "notes.sst",
+            "notes.pack",
+            "7.pack",
             "18446744073709551615.sst",
             "MANIFEST-3",
             "CURRENT",

@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) max_log_size: u64,
     pub(crate) log_medium: LogMedium,
     pub(crate) max_file_size: u64,
+    pub(crate) pack_size: u64,
     pub(crate) background_threads: usize,
     pub(crate) compaction_rate_limit: Option<u64>,
     pub(crate) access: Access,
@@ -65,6 +66,8 @@ impl Default for Options {
             max_log_size: 256 << 20,
             log_medium: LogMedium::Auto,
             max_file_size: 64 << 20,
+            // The source design's figure (spec/segments.md).
+            pack_size: 256 << 20,
             background_threads: 2,
             compaction_rate_limit: None,
             access: Access::Mapped,
@@ -150,7 +153,14 @@ impl Options {
         self
     }
 
-    /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes. The others compact side by side: several
+    /// Bytes at which a pack of large values is full, and the next one begins, 4 KiB to 1 TiB. A longer value gets a pack of its own. Whole packs
+    /// are what is sealed, linked into checkpoints and rewritten when values in them have died. Default: 256 MiB.
+    pub fn pack_size(mut self, bytes: u64) -> Self {
+        self.pack_size = bytes;
+        self
+    }
+
+    pub fn background_threads(mut for flushes and compactions, 1 to 64. Of two or more, one is left to flushes. The others compact side by side: several
     /// keyspaces, several places of one, several ranges of keys of a large merge. Each needs 4 MiB of the memory limit for its
     /// buffers, out of five sixty-fourths of it, so more threads than that has room for stay idle; one compaction always runs. A single thread runs
     /// flushes between the files of a compaction. Default: 2.
@@ -226,6 +236,7 @@ impl Options {
         check("write_buffer_size", self.write_buffer_size, 4 << 10, 4 << 30)?;
         check("max_log_size", self.max_log_size, 4 << 10, u64::MAX)?;
         check("max_file_size", self.max_file_size, 4 << 10, 1 << 30)?;
+        check("pack_size", self.pack_size, 4 << 10, 1 << 40)?;
         check("background_threads", self.background_threads as u64, 1, 64)?;
         check("manifest_roll_size", self.manifest_roll_size, 1 << 10, u64::MAX)?;
         if let Some(limit) = self.compaction_rate_limit {
@@ -275,17 +286,36 @@ pub enum Order {
 /// # db.close()
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyspaceOptions {
     sst: SstOptions,
     /// It has been chosen, and is not the order's default.
     compression_given: bool,
+    object_threshold: Option<u64>,
+    deduplicate: bool,
+}
+
+/// From how many bytes on a value is an object in a pack, unless the keyspace says otherwise. DESIGN.md, "Large values", has the measurements.
+const OBJECT_THRESHOLD: u64 = 16 << 10;
+
+impl Default for KeyspaceOptions {
+    fn default() -> Self {
+        KeyspaceOptions {
+            sst: SstOptions::default(),
+            compression_given: false,
+            object_threshold: Some(OBJECT_THRESHOLD),
+            deduplicate: true,
+        }
+    }
 }
 
 /// Equal are those that a caller could tell apart by no getter: the seed of hash order does not count.
 impl PartialEq for KeyspaceOptions {
     fn eq(&self, other: &Self) -> bool {
-        let seedless = |options: &Self| options.clone().order(options.get_order()).sst;
+        let seedless = |options: &Self| {
+            let sst = options.clone().order(options.get_order()).sst;
+            (sst, options.object_threshold, options.deduplicate)
+        };
         seedless(self) == seedless(other)
     }
 }
@@ -398,6 +428,44 @@ impl KeyspaceOptions {
         self.sst.partition_size
     }
 
+    /// Values of at least so many bytes (32 at the least) are stored outside of the tree, as objects in pack files that all keyspaces share: they are
+    /// written once and not again with every compaction, can be of any length, and equal ones are stored once. Smaller is less
+    /// write amplification; larger is fewer look-ups for each read. `None`: no value is, and the longest has 64 MiB. Default:
+    /// 16 KiB.
+    ///
+    /// ```
+    /// use packstone::KeyspaceOptions;
+    /// assert_eq!(KeyspaceOptions::new().get_object_threshold(), Some(16 << 10));
+    /// assert_eq!(KeyspaceOptions::new().object_threshold(None).get_object_threshold(), None);
+    /// ```
+    pub fn object_threshold(mut self, bytes: Option<u64>) -> Self {
+        self.object_threshold = bytes;
+        self
+    }
+
+    /// From how many bytes on a value is an object in a pack.
+    pub fn get_object_threshold(&self) -> Option<u64> {
+        self.object_threshold
+    }
+
+    /// Whether a value that is an object shares what is stored with equal ones, of this keyspace and of others that do. Default: true. Without it no
+    /// look-up is needed before a value is stored, and nobody can learn from the room that is taken that a value was there before.
+    pub fn deduplicate(mut self, yes: bool) -> Self {
+        self.deduplicate = yes;
+        self
+    }
+
+    /// Whether equal objects are stored once.
+    pub fn get_deduplicate(&self) -> bool {
+        self.deduplicate
+    }
+
+    /// Whether a value of this length is stored as an object.
+    pub(crate) fn is_object(&self, len: usize) -> bool {
+        self.object_threshold
+            .is_some_and(|threshold| len as u64 >= threshold)
+    }
+
     /// Bytes of small values that share a block.
     pub fn get_value_block_size(&self) -> u32 {
         self.sst.value_block_size
@@ -427,7 +495,12 @@ impl KeyspaceOptions {
         check("key_block_size", u64::from(self.sst.key_block_size), 64, 1 << 20)?;
         let (least, most) = (*PARTITION_SIZES.start(), *PARTITION_SIZES.end());
         let size = self.sst.partition_size;
-        check("partition_size", size.into(), least.into(), most.into())
+        check("partition_size", size.into(), least.into(), most.into())?;
+        match self.object_threshold {
+            // What is less would not pay for the reference of 24 bytes.
+            Some(threshold) => check("object_threshold", threshold, 32, u64::MAX),
+            None => Ok(()),
+        }
     }
 
     /// The stored form: pairs of a tag and a number, both varints, tags ascending. Tag 5, the seed, stands for hash order. Tags are never used again for something
@@ -448,8 +521,14 @@ impl KeyspaceOptions {
             SortOrder::Hash { seed } => Some((5, seed)),
         };
         let partition_size = (6, u64::from(self.sst.partition_size));
-        put_varint(out, (fields.len() + usize::from(order.is_some()) + 1) as u64);
-        for (tag, value) in fields.into_iter().chain(order).chain([partition_size]) {
+        let objects = [
+            (7, self.object_threshold.unwrap_or(0)),
+            (8, u64::from(self.deduplicate)),
+        ];
+        let count = fields.len() + usize::from(order.is_some()) + 1 + objects.len();
+        put_varint(out, count as u64);
+        let fields = fields.into_iter().chain(order).chain([partition_size]);
+        for (tag, value) in fields.chain(objects) {
             put_varint(out, tag);
             put_varint(out, value);
         }
@@ -474,6 +553,9 @@ impl KeyspaceOptions {
                 (4, 0 | 1) => options.sst.filter = value == 1,
                 (5, seed) => options.set_order(SortOrder::Hash { seed }),
                 (6, size) => options.sst.partition_size = u32::try_from(size).ok()?,
+                (7, 0) => options.object_threshold = None,
+                (7, threshold) => options.object_threshold = Some(threshold),
+                (8, 0 | 1) => options.deduplicate = value == 1,
                 _ => return None,
             }
         }

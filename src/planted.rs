@@ -99,6 +99,8 @@ pub enum Bug {
     ReusedTooEarly,
     /// 34: frames are stored into a mapped log file without room being reserved for them.
     RoomNotReserved,
+    /// 41: the log is synced, and SSTs are named, before the objects that they refer to are synced.
+    ReferenceBeforeObject,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
     SpilledTooFar,
 }

@@ -7,6 +7,7 @@ use super::handle::Handle;
 use super::keyspace::Keyspace;
 use super::limits::{check_key, check_value};
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::objects::Stored;
 use crate::engine::queue::Request;
 use crate::options::Durability;
 use crate::types::MAX_BATCH_LEN;
@@ -34,6 +35,7 @@ pub struct Batch {
     handle: Arc<Handle>,
     payload: PayloadBuilder,
     keyspaces: Vec<Arc<KeyspaceCore>>,
+    objects: Vec<Stored>,
     /// The first thing that was wrong; `commit` reports it.
     error: Option<Error>,
 }
@@ -52,6 +54,7 @@ impl Batch {
             handle,
             payload: PayloadBuilder::new(),
             keyspaces: Vec::new(),
+            objects: Vec::new(),
             error: None,
         }
     }
@@ -59,9 +62,36 @@ impl Batch {
     /// Sets the value of a key. What is wrong with it, if anything, is reported by `commit`, which then writes nothing.
     pub fn put(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (key, value) = (key.as_ref(), value.as_ref());
+        if keyspace.core.options.is_object(value.len()) {
+            return self.put_object(keyspace, key, value);
+        }
         let checked = check_key(key, keyspace.core.order()).and_then(|()| check_value(value));
         if self.accepts(keyspace, checked, key.len() + value.len()) {
             self.payload.put(keyspace.core.id, key, value);
+        }
+    }
+
+    /// The value is stored at once, and nobody refers to it before the batch is committed. One that is dropped leaves room to be collected.
+    #[cold]
+    fn put_object(&mut self, keyspace: &Keyspace, key: &[u8], value: &[u8]) {
+        // A reference, and a place in the directory.
+        let bytes = key.len() + 100;
+        if !self.accepts(keyspace, check_key(key, keyspace.core.order()), bytes) {
+            return;
+        }
+        let core = &self.handle.core;
+        let stored = core
+            .object_directory()
+            .and_then(|directory| Ok((directory, core.store_object(value, keyspace.core.options.get_deduplicate())?)));
+        match stored {
+            Ok((directory, stored)) => {
+                stored.add_to(&mut self.payload, directory.id, keyspace.core.id, key);
+                self.objects.push(stored);
+                self.note_keyspace(&directory);
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
         }
     }
 
@@ -91,9 +121,7 @@ impl Batch {
         });
         match result {
             Ok(()) => {
-                if !self.keyspaces.iter().any(|known| known.id == keyspace.core.id) {
-                    self.keyspaces.push(keyspace.core.clone());
-                }
+                self.note_keyspace(&keyspace.core);
                 self.error.is_none()
             }
             Err(error) => {
@@ -103,7 +131,13 @@ impl Batch {
         }
     }
 
-    /// How many writes it holds.
+    fn note_keyspace(&mut self, keyspace: &Arc<KeyspaceCore>) {
+        if !self.keyspaces.iter().any(|known| known.id == keyspace.id) {
+            self.keyspaces.push(keyspace.clone());
+        }
+    }
+
+    /// How many writes it holds. A large value that is new counts as two: the value, and where it lies.
     pub fn len(&self) -> usize {
         self.payload.count() as usize
     }
@@ -129,6 +163,6 @@ impl Batch {
         }
         self.handle
             .core
-            .commit(Request::new(self.payload, self.keyspaces), durability)
+            .commit(Request::new(self.payload, self.keyspaces).with_objects(self.objects), durability)
     }
 }

@@ -116,7 +116,7 @@ impl Cursor {
     pub fn value(&self) -> Result<Option<Slice>> {
         self.handle.core.check_open()?;
         let run = self.run.as_ref().filter(|run| run.valid());
-        run.map(Run::load).transpose()
+        run.map(|run| run.load(&self.handle.core)).transpose()
     }
 
     /// Reads the current value into a buffer of the caller's, whose contents are replaced; false, and the buffer untouched, if
@@ -127,7 +127,7 @@ impl Cursor {
     pub fn value_into(&self, value: &mut Vec<u8>) -> Result<bool> {
         self.handle.core.check_open()?;
         match self.run.as_ref().filter(|run| run.valid()) {
-            Some(run) => run.load_into(value).map(|()| true),
+            Some(run) => run.load_into(&self.handle.core, value).map(|()| true),
             None => Ok(false),
         }
     }

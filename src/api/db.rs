@@ -20,6 +20,11 @@ use crate::{Error, Result};
 /// The longest name of a keyspace, in bytes.
 const MAX_NAME_LEN: usize = 255;
 
+/// Names of the engine's own keyspaces begin so.
+fn is_internal(name: &str) -> bool {
+    name.starts_with('\0')
+}
+
 /// An open database: a set of named, ordered maps (keyspaces) in one directory, with one log.
 ///
 /// A handle is cheap to clone, `Send` and `Sync`. The database closes when [`Db::close`] is called, or when the last
@@ -99,7 +104,7 @@ impl Db {
     /// [`Error::KeyspaceNotFound`]; nothing is created.
     pub fn open_keyspace(&self, name: &str) -> Result<Keyspace> {
         self.core().check_open()?;
-        let found = self.core().find_keyspace(name);
+        let found = self.core().find_keyspace(name).filter(|_| !is_internal(name));
         let core = found.ok_or_else(|| Error::KeyspaceNotFound {
             name: name.to_owned(),
         })?;
@@ -112,6 +117,10 @@ impl Db {
     fn open_or_create(&self, name: &str, options: Option<KeyspaceOptions>) -> Result<Keyspace> {
         if name.is_empty() || name.len() > MAX_NAME_LEN {
             let what = format!("{} bytes given; 1 to {MAX_NAME_LEN} allowed", name.len());
+            return Err(Error::InvalidKeyspaceName { what });
+        }
+        if is_internal(name) {
+            let what = "it begins with a NUL, as names of the engine's own do".to_owned();
             return Err(Error::InvalidKeyspaceName { what });
         }
         let core = self.core().open_or_create(name, options)?;
@@ -132,6 +141,7 @@ impl Db {
             .core()
             .keyspace_cores()
             .iter()
+            .filter(|keyspace| !is_internal(&keyspace.name))
             .map(|keyspace| keyspace.name.to_string())
             .collect();
         names.sort();
@@ -145,6 +155,11 @@ impl Db {
     /// [`Error::KeyspaceNotFound`]; an I/O error. The keyspace is still there after an error, but as long as a crash might find
     /// it dropped, writes to it fail with the I/O error that keeps this from being settled.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
+        if is_internal(name) {
+            return Err(Error::KeyspaceNotFound {
+                name: name.to_owned(),
+            });
+        }
         self.core().drop_keyspace(name)
     }
 

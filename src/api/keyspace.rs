@@ -1,7 +1,9 @@
 //! [`Keyspace`]: one ordered map.
 
 use std::fmt;
+use std::io::Read;
 use std::ops::RangeBounds;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::bounds::{self, Bounds};
@@ -9,13 +11,18 @@ use super::cursor::Cursor;
 use super::handle::Handle;
 use super::limits::{check_key, check_value};
 use super::range::Range;
+use super::value::{ValueReader, ValueWriter};
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::objects::Stored;
 use crate::engine::queue::Request;
 use crate::options::{Durability, KeyspaceOptions};
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result, Slice};
 
-/// One ordered map of a database: from keys of 0 to 65,535 bytes to values of up to 64 MiB.
+/// Bytes that are read from a `Read` at once.
+const READ_AT_ONCE: usize = 256 << 10;
+
+/// One ordered map of a database: from keys of 0 to 65,535 bytes to values of any length.
 ///
 /// A handle is cheap to clone, `Send` and `Sync`.
 ///
@@ -63,7 +70,7 @@ impl Keyspace {
     /// Sets the value of a key, with [`Durability::Buffered`].
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] for a key above 65,535 bytes (65,527 in hash order) or a value above 64 MiB; [`Error::KeyspaceDropped`];
+    /// [`Error::LimitExceeded`] for a key above 65,535 bytes (65,527 in hash order) or a value above 64 MiB where large values are not objects ([`KeyspaceOptions::object_threshold`]); [`Error::KeyspaceDropped`];
     /// [`Error::ReadOnly`]; an I/O error, after which the write has not happened (a failed write to the log may
     /// nevertheless be found there after a crash that follows at once).
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
@@ -79,10 +86,104 @@ impl Keyspace {
     ) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
         check_key(key, self.core.order())?;
+        if self.core.options.is_object(value.len()) {
+            return self.put_object(key, value, durability);
+        }
         check_value(value)?;
         let mut payload = PayloadBuilder::new();
         payload.put(self.core.id, key, value);
         self.commit(payload, durability)
+    }
+
+    #[cold]
+    fn put_object(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<()> {
+        let core = &self.handle.core;
+        self.core.check_alive()?;
+        let stored = core.store_object(value, self.core.options.get_deduplicate())?;
+        self.commit_object(key, stored, durability)
+    }
+
+    /// Makes a stored object the value of a key.
+    pub(super) fn commit_object(&self, key: &[u8], stored: Stored, durability: Durability) -> Result<()> {
+        let core = &self.handle.core;
+        let directory = core.object_directory()?;
+        let mut payload = PayloadBuilder::new();
+        stored.add_to(&mut payload, directory.id, self.core.id, key);
+        let request = Request::new(payload, vec![self.core.clone(), directory]).with_objects(vec![stored]);
+        core.commit(request, durability)
+    }
+
+    /// Sets the value of a key to all that `value` gives until its end, of any length, in some mebibytes of memory. A value that is longer than one becomes a
+    /// file of its own, which is synced. With [`Durability::Buffered`].
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// # let videos = db.keyspace("videos")?;
+    /// use std::io::Read;
+    /// let film = std::io::repeat(7).take(5_000_000);
+    /// assert_eq!(videos.put_reader("film", film)?, 5_000_000);
+    /// assert_eq!(videos.open("film")?.unwrap().len(), 5_000_000);
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An error of the reader (as [`Error::Io`]), and as [`Keyspace::put`]. Nothing has changed then, and what had been written is given back.
+    pub fn put_reader(&self, key: impl AsRef<[u8]>, mut value: impl Read) -> Result<u64> {
+        let mut writer = self.writer(key)?;
+        let mut buffer = vec![0; READ_AT_ONCE];
+        loop {
+            match value.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => writer.push(buffer.get(..n).unwrap_or_default())?,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("read", Path::new("the value"), e)),
+            }
+        }
+        let len = writer.len();
+        writer.commit(Durability::Buffered)?;
+        Ok(len)
+    }
+
+    /// A writer for a value of any length, which becomes visible with [`ValueWriter::commit`].
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] for the key; [`Error::KeyspaceDropped`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn writer(&self, key: impl AsRef<[u8]>) -> Result<ValueWriter> {
+        let key = key.as_ref();
+        check_key(key, self.core.order())?;
+        self.handle.core.check_open()?;
+        self.handle.core.wal()?;
+        self.core.check_alive()?;
+        Ok(ValueWriter::new(self.clone(), key))
+    }
+
+    /// The value of a key, to be read piece by piece, from anywhere in it, as it is at this moment; `None` if there is none. Of a large value only the
+    /// pieces are read that are asked for. It stays readable whatever becomes of the key.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// # let texts = db.keyspace("texts")?;
+    /// use std::io::{Read, Seek, SeekFrom};
+    /// texts.put("poem", "a rose ".repeat(100_000))?;
+    /// let mut poem = texts.open("poem")?.ok_or("there is one")?;
+    /// poem.seek(SeekFrom::End(-5))?;
+    /// let mut end = String::new();
+    /// poem.read_to_string(&mut end)?;
+    /// assert_eq!(end, "rose ");
+    /// # db.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub fn open(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        ValueReader::open(&self.handle, &self.core, key.as_ref(), None)
     }
 
     /// Removes a key; no error if there is none. With [`Durability::Buffered`].

@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod range;
 mod snapshot;
+mod value;
 
 pub use crate::engine::checkpoint::CheckpointReport;
 pub use crate::engine::health::{Activity, Health};
@@ -25,3 +26,4 @@ pub use keyspace::Keyspace;
 pub use metrics::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, StallMetrics, Stalls};
 pub use range::{Keys, Range};
 pub use snapshot::Snapshot;
+pub use value::{ValueReader, ValueWriter};

@@ -8,6 +8,7 @@ use super::handle::Handle;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::latency::Timed;
 use crate::engine::merge::Direction;
+use crate::engine::core::Core;
 use crate::engine::run::Run;
 use crate::engine::snapshots::SnapshotGuard;
 use crate::{Error, Result, Slice};
@@ -73,7 +74,7 @@ impl Range {
         Keys(self)
     }
 
-    fn advance<T>(&mut self, direction: Direction, take: fn(&Run) -> Result<T>) -> Option<Result<T>> {
+    fn advance<T>(&mut self, direction: Direction, take: fn(&Core, &Run) -> Result<T>) -> Option<Result<T>> {
         if self.done {
             return None;
         }
@@ -89,7 +90,7 @@ impl Range {
     }
 
     #[inline]
-    fn take_next<T>(&mut self, direction: Direction, take: fn(&Run) -> Result<T>) -> Option<Result<T>> {
+    fn take_next<T>(&mut self, direction: Direction, take: fn(&Core, &Run) -> Result<T>) -> Option<Result<T>> {
         let result = match self.failed.take() {
             Some(error) => Err(error),
             None => self
@@ -103,7 +104,7 @@ impl Range {
                         Direction::Backward => &self.back,
                     };
                     match run {
-                        Some(run) if more => take(run).map(Some),
+                        Some(run) if more => take(&self.handle.core, run).map(Some),
                         _ => Ok(None),
                     }
                 }),
@@ -152,11 +153,11 @@ impl Range {
     }
 }
 
-fn take_entry(run: &Run) -> Result<(Slice, Slice)> {
-    Ok((Slice::from(run.key()), run.load()?))
+fn take_entry(core: &Core, run: &Run) -> Result<(Slice, Slice)> {
+    Ok((Slice::from(run.key()), run.load(core)?))
 }
 
-fn take_key(run: &Run) -> Result<Slice> {
+fn take_key(_: &Core, run: &Run) -> Result<Slice> {
     Ok(Slice::from(run.key()))
 }
 

@@ -9,6 +9,7 @@ use super::cursor::Cursor;
 use super::handle::Handle;
 use super::keyspace::Keyspace;
 use super::range::Range;
+use super::value::ValueReader;
 use crate::engine::snapshots::SnapshotGuard;
 use crate::types::SeqNo;
 use crate::{Error, Result, Slice};
@@ -79,6 +80,12 @@ impl Snapshot {
     pub fn multi_get<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, keys: &[K]) -> Result<Vec<Option<Slice>>> {
         self.check(keyspace)?;
         self.handle.core.multi_get(&keyspace.core, keys, self.seq())
+    }
+
+    /// The value that a key had, to be read piece by piece, as [`Keyspace::open`].
+    pub fn open(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        self.check(keyspace)?;
+        ValueReader::open(&self.handle, &keyspace.core, key.as_ref(), Some(self.seq()))
     }
 
     /// A cursor over the entries of that moment. It stands nowhere until it is moved.

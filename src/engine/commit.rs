@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::core::{Core, WriteState};
 use super::keyspace::Sought;
 use super::latency::Timed;
+use super::objects::Stored;
 use super::queue::{Failure, Follower, Outcome, Request, Slot};
 use crate::env::Event;
 use crate::memtable::SortedTable;
@@ -219,6 +220,13 @@ impl Core {
             let last = writes.next_seq - 1;
             self.snapshots.publish(last);
             self.count_group(last + 1 - first_of_group, bytes, frame_count);
+            let accepted = group
+                .iter_mut()
+                .zip(&outcomes)
+                .filter(|(_, outcome)| is_accepted(outcome));
+            for (request, _) in accepted {
+                request.objects.iter_mut().for_each(Stored::keep);
+            }
             if !freezes_early {
                 self.rotate_full(&mut writes, group, *end);
             }
@@ -283,7 +291,10 @@ impl Core {
         let last = writes.next_seq - 1;
         for request in group {
             for keyspace in &request.keyspaces {
-                if writes.note_bytes(keyspace.id) >= self.options.write_buffer_size {
+                let referenced = writes.referenced_bytes(keyspace.id);
+                if writes.note_bytes(keyspace.id) >= self.options.write_buffer_size
+                    || referenced > 0 && referenced >= self.objects.flush_after()
+                {
                     self.rotate(writes, keyspace.id, last);
                 }
             }
@@ -331,6 +342,7 @@ impl Core {
         };
         active.table = active.keyspace.rotate(min_seq, upto);
         writes.active_bytes -= std::mem::take(&mut active.noted_bytes);
+        active.referenced_bytes = 0;
         let keyspace = active.keyspace.clone();
         self.update_pressure_of(&keyspace);
         self.schedule_flush(&keyspace);
@@ -375,9 +387,18 @@ pub(crate) fn apply_ops(
 ) -> Result<()> {
     let mut room = SortKeyBuffer::default();
     for (seq, op) in (first_seq..).zip(ops) {
-        let (keyspace, key, kind, value) = match op? {
-            Op::Put { keyspace, key, value } => (keyspace, key, EntryKind::Put, value),
-            Op::Delete { keyspace, key } => (keyspace, key, EntryKind::Tombstone, &[][..]),
+        let reference;
+        let (keyspace, key, kind, value, referenced) = match op? {
+            Op::Put { keyspace, key, value } => (keyspace, key, EntryKind::Put, value, 0),
+            Op::PutObject {
+                keyspace,
+                key,
+                object,
+            } => {
+                reference = object.to_bytes();
+                (keyspace, key, EntryKind::Object, &reference[..], object.len)
+            }
+            Op::Delete { keyspace, key } => (keyspace, key, EntryKind::Tombstone, &[][..], 0),
         };
         if wanted(keyspace, seq)
             && let Some(active) = writes.active.get_mut(&keyspace)
@@ -385,6 +406,7 @@ pub(crate) fn apply_ops(
             let sought = Sought::new(key, active.keyspace.order(), &mut room);
             active.table.insert(sought.sort_key, seq, kind, value)?;
             active.min_seq.get_or_insert(seq);
+            active.referenced_bytes = active.referenced_bytes.saturating_add(referenced);
         }
     }
     Ok(())

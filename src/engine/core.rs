@@ -16,6 +16,7 @@ use super::health::Failures;
 use super::keyspace::KeyspaceCore;
 use super::latency::Latencies;
 use super::memory::Memory;
+use super::objects::Objects;
 use super::pressure::Pressure;
 use super::queue::CommitQueue;
 use super::snapshots::Snapshots;
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) manifest: Mutex<ManifestState>,
     pub(crate) next_file_number: AtomicU64,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) objects: Arc<Objects>,
     pub(crate) budget: Budget,
     pub(crate) trash: Arc<Trash>,
     pub(crate) pressure: Pressure,
@@ -85,6 +87,11 @@ impl WriteState {
         bytes
     }
 
+    /// The lengths of the objects that a keyspace's memtable refers to.
+    pub(crate) fn referenced_bytes(&self, id: KeyspaceId) -> u64 {
+        self.active.get(&id).map_or(0, |active| active.referenced_bytes)
+    }
+
     /// The keyspace whose memtable is the largest, of those that hold anything.
     pub(crate) fn largest(&self) -> Option<KeyspaceId> {
         let filled = self.active.iter().filter(|(_, active)| active.min_seq.is_some());
@@ -111,6 +118,8 @@ pub(crate) struct ActiveTable {
     pub(crate) min_seq: Option<SeqNo>,
     /// Its part of `WriteState::active_bytes`.
     pub(crate) noted_bytes: u64,
+    /// The lengths of the objects that its entries refer to.
+    pub(crate) referenced_bytes: u64,
 }
 
 impl ActiveTable {
@@ -127,6 +136,7 @@ impl ActiveTable {
             table,
             min_seq: None,
             noted_bytes: 0,
+            referenced_bytes: 0,
         }
     }
 }
@@ -163,6 +173,7 @@ pub(crate) struct Parts {
     pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
     pub(crate) manifest: ManifestState,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) objects: Arc<Objects>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) lock: Option<Box<dyn Lock>>,
     pub(crate) read_at: Option<Duration>,
@@ -184,6 +195,7 @@ impl Core {
             next_file_number: AtomicU64::new(parts.manifest.catalog.next_file_number),
             manifest: Mutex::new(parts.manifest),
             memory: parts.memory,
+            objects: parts.objects,
             trash: parts.trash,
             pressure: Pressure::default(),
             pace: Pace::default(),

@@ -81,6 +81,8 @@ impl Core {
         // All that is written here was published before it was frozen, so the sample comes after it.
         let snapshots = self.snapshots.sample();
         let (tables, entries_in) = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
+        // The SSTs may name objects, or the places of objects.
+        self.sync_objects()?;
         if self.others_hold(keyspace, newest.upto) && !planted::is(Bug::LogNotSyncedBeforeFlush) {
             self.sync_log()?;
         }

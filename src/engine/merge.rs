@@ -18,7 +18,7 @@ use super::table::Table;
 use crate::cursor::Cursor;
 use crate::memtable::{Memtable, SortedTable};
 use crate::sst::SstCursor;
-use crate::types::{MAX_SEQ, SeqNo, ValueRef};
+use crate::types::{MAX_SEQ, ObjectRef, SeqNo, ValueRef};
 use crate::{Result, Slice};
 
 /// A source of entries. An enum and not a `dyn Cursor`: these calls are the inner loop of scans and compactions.
@@ -189,6 +189,12 @@ impl Merge {
             Some(source) => source.load(value.value),
             None => Ok(Slice::default()),
         }
+    }
+
+    /// The object that an entry of kind [`EntryKind::Object`](crate::types::EntryKind) refers to.
+    pub(crate) fn object(&self, value: MergedValue) -> Result<Option<ObjectRef>> {
+        let bytes = self.load(value)?;
+        Ok(ObjectRef::from_bytes(&bytes))
     }
 
     /// Reads a value into the caller's buffer, whose contents are replaced.

@@ -11,6 +11,7 @@
 //! | `memory`, `budget` | one limit for memtables, cache, open SSTs and jobs; what jobs reserve of it |
 //! | `flush`, `compaction`, `output`, `factory` | memtables to SSTs, SSTs to fewer SSTs |
 //! | `keyspace`, `tree`, `table` | what readers pin: views, trees of SSTs, open SSTs |
+//! | `objects` | large values: objects in packs |
 //! | `latency` | how long operations take, and what filters spare |
 //! | `read` | point look-ups |
 //! | `run`, `visible`, `merge`, `level_cursor` | ranges and cursors |
@@ -34,6 +35,7 @@ pub(crate) mod latency;
 mod level_cursor;
 pub(crate) mod memory;
 pub(crate) mod merge;
+pub(crate) mod objects;
 mod output;
 pub(crate) mod pressure;
 pub(crate) mod queue;

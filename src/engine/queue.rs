@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::keyspace::KeyspaceCore;
+use super::objects::Stored;
 use crate::Error;
 use crate::env::Event;
 use crate::sync::Mutex;
@@ -28,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) payload: PayloadBuilder,
     /// The keyspaces written to, each once.
     pub(crate) keyspaces: Vec<Arc<KeyspaceCore>>,
+    /// The objects that it refers to.
+    pub(super) objects: Vec<Stored>,
     /// Given by the leader.
     pub(super) first_seq: SeqNo,
 }
@@ -37,8 +40,15 @@ impl Request {
         Request {
             payload,
             keyspaces,
+            objects: Vec::new(),
             first_seq: 0,
         }
+    }
+
+    /// The same, which refers to these objects.
+    pub(crate) fn with_objects(mut self, objects: Vec<Stored>) -> Self {
+        self.objects = objects;
+        self
     }
 }
 

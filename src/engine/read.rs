@@ -6,7 +6,7 @@ use super::latency::Timed;
 use crate::planted::{self, Bug, Moment};
 use crate::sst::SortOrder;
 use crate::sync::Pinned;
-use crate::types::SeqNo;
+use crate::types::{ObjectRef, SeqNo};
 use crate::{Result, Slice};
 
 impl Core {
@@ -31,9 +31,22 @@ impl Core {
         snapshot: Option<SeqNo>,
     ) -> Result<Option<Slice>> {
         let begun = self.begin_timing();
-        let value = self.locate(keyspace, key, snapshot, |found| {
-            found.map(|found| found.load()).transpose()
+        let mut object = None;
+        let value = self.locate(keyspace, key, snapshot, |found| match found {
+            Some(Located::Object(reference)) => {
+                object = Some(reference);
+                Ok(None)
+            }
+            found => found.map(|found| found.load()).transpose(),
         });
+        let value = match object {
+            Some(object) => {
+                let mut value = Vec::new();
+                let found = self.get_object(keyspace, key, snapshot, object, &mut value);
+                found.map(|found| found.then(|| Slice::from(value)))
+            }
+            None => value,
+        };
         self.note_time(Timed::Get, begun);
         value
     }
@@ -47,12 +60,63 @@ impl Core {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         let begun = self.begin_timing();
+        let mut object = None;
         let found = self.locate(keyspace, key, snapshot, |found| match found {
+            Some(Located::Object(reference)) => {
+                object = Some(reference);
+                Ok(false)
+            }
             Some(found) => found.load_into(out).map(|()| true),
             None => Ok(false),
         });
+        let found = match object {
+            Some(object) => self.get_object(keyspace, key, snapshot, object, out),
+            None => found,
+        };
         self.note_time(Timed::Get, begun);
         found
+    }
+
+    /// The object that the value of `key` is, as a snapshot sees it, or as it is now; `None` if it has none, or one that is no object.
+    pub(crate) fn find_reference(
+        &self,
+        keyspace: &KeyspaceCore,
+        key: &[u8],
+        snapshot: Option<SeqNo>,
+    ) -> Result<Option<ObjectRef>> {
+        self.locate(keyspace, key, snapshot, |found| match found {
+            Some(Located::Object(reference)) => Ok(Some(reference)),
+            _ => Ok(None),
+        })
+    }
+
+    /// Reads the object that `key` was found to be.
+    #[cold]
+    fn get_object(
+        &self,
+        keyspace: &KeyspaceCore,
+        key: &[u8],
+        snapshot: Option<SeqNo>,
+        mut object: ObjectRef,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        while !self.read_object(&object, out)? {
+            // Nothing protects what a read of the present has found: the key may have been written again, and the object collected.
+            let missing = |object| Err(self.missing(&object));
+            let again = self.locate(keyspace, key, snapshot, |found| match found {
+                Some(Located::Object(now)) if now == object => missing(now),
+                Some(Located::Object(now)) => {
+                    object = now;
+                    Ok(None)
+                }
+                Some(found) => found.load_into(out).map(|()| Some(true)),
+                None => Ok(Some(false)),
+            })?;
+            if let Some(found) = again {
+                return Ok(found);
+            }
+        }
+        Ok(true)
     }
 
     /// Finds where the value of a key lies, and gives that to `take`.
@@ -99,7 +163,10 @@ impl Core {
         for i in order {
             let found = view.find(key(i), keyspace.order(), seq, filters)?;
             if let (Some(found), Some(value)) = (found, values.get_mut(i)) {
-                *value = Some(found.load()?);
+                *value = Some(match found {
+                    Located::Object(object) => self.load_object(&object)?,
+                    found => found.load()?,
+                });
             }
         }
         Ok(values)

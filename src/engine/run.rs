@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::keyspace::{KeyspaceCore, View};
 use super::level_cursor::LevelCursor;
 use super::merge::{Direction, Merge, Source};
@@ -104,13 +105,19 @@ impl Run {
     }
 
     /// Reads the current value.
-    pub(crate) fn load(&self) -> Result<Slice> {
-        self.visible.load()
+    pub(crate) fn load(&self, core: &Core) -> Result<Slice> {
+        match self.visible.object()? {
+            Some(object) => core.load_object(&object),
+            None => self.visible.load(),
+        }
     }
 
     /// Reads the current value into the caller's buffer, whose contents are replaced.
-    pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
-        self.visible.load_into(out)
+    pub(crate) fn load_into(&self, core: &Core, out: &mut Vec<u8>) -> Result<()> {
+        match self.visible.object()? {
+            Some(object) => core.load_object_into(&object, out),
+            None => self.visible.load_into(out),
+        }
     }
 }
 

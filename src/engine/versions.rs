@@ -71,6 +71,7 @@ impl Core {
         edit.push(Record::NextFileNumber(
             self.next_file_number.load(Ordering::Relaxed),
         ));
+        self.objects.changes(&state.catalog, &mut edit);
         let mut next = state.catalog.clone();
         next.apply(&edit)
             .map_err(|what| Error::corruption(&self.dir, 0, what))?;

@@ -2,7 +2,7 @@
 //! nothing where that is a tombstone.
 
 use super::merge::{Direction, Merge, MergedValue};
-use crate::types::{EntryKind, SeqNo};
+use crate::types::{EntryKind, ObjectRef, SeqNo};
 use crate::{Result, Slice};
 
 /// The visible entries of a merge. `step` goes to the next one, in either direction; values are read only by `load`.
@@ -83,6 +83,14 @@ impl Visible {
     /// The current key.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    /// The object that the current value is, if it is one.
+    pub(crate) fn object(&self) -> Result<Option<ObjectRef>> {
+        match self.value {
+            Some(value) if value.value.kind() == EntryKind::Object => self.merge.object(value),
+            _ => Ok(None),
+        }
     }
 
     /// Reads the current value.

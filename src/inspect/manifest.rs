@@ -108,6 +108,28 @@ pub enum Change {
     LogEnd(LogEnd),
     /// Sequence numbers at or below this one have been given away.
     LastSeq(SeqNo),
+    /// A pack was added, or this is how it is now.
+    Pack(PackInfo),
+    /// A pack was removed.
+    RemovePack {
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// What the manifest says of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackInfo {
+    /// The number in its name.
+    pub number: u64,
+    /// The random bytes in its header.
+    pub identity: [u8; 16],
+    /// Whether it never changes any more.
+    pub sealed: bool,
+    /// The file's length in bytes when it is sealed; before, how much of it is certainly on the medium.
+    pub len: u64,
+    /// Bytes that nobody needs any more, as far as that has been noticed.
+    pub dead: u64,
 }
 
 /// A keyspace as the manifest has it.
@@ -132,7 +154,9 @@ pub struct State {
     pub identity: [u8; 16],
     /// Keyspaces by id.
     pub keyspaces: Vec<KeyspaceState>,
-    /// No SST at or above this number exists.
+    /// Packs by number.
+    pub packs: Vec<PackInfo>,
+    /// No SST and no pack at or above this number exists.
     pub next_file_number: u64,
     /// No keyspace at or above this id has ever existed.
     pub next_keyspace_id: KeyspaceId,
@@ -248,6 +272,18 @@ impl From<&FileMeta> for SstInfo {
     }
 }
 
+impl From<&PackMeta> for PackInfo {
+    fn from(pack: &PackMeta) -> Self {
+        PackInfo {
+            number: pack.number,
+            identity: pack.identity,
+            sealed: pack.sealed,
+            len: pack.len,
+            dead: pack.dead,
+        }
+    }
+}
+
 impl From<&KeyspaceOptions> for KeyspaceSettings {
     fn from(options: &KeyspaceOptions) -> Self {
         let sst = options.sst();
@@ -299,6 +335,8 @@ impl From<&Record> for Change {
             Record::LogKnown(number) => Change::LogKnown(*number),
             Record::LogEnd(end) => Change::LogEnd(end.into()),
             Record::LastSeq(seq) => Change::LastSeq(*seq),
+            Record::Pack(pack) => Change::Pack(pack.into()),
+            Record::RemovePack { number } => Change::RemovePack { number: *number },
         }
     }
 }
@@ -319,6 +357,7 @@ impl From<&Catalog> for State {
         State {
             identity: catalog.identity,
             keyspaces: catalog.keyspaces.iter().map(keyspace).collect(),
+            packs: catalog.packs.values().map(PackInfo::from).collect(),
             next_file_number: catalog.next_file_number,
             next_keyspace_id: catalog.next_keyspace_id,
             log_floor: catalog.log_floor,

@@ -66,7 +66,7 @@ pub use log::{
     Tail, read_logs, walk_log,
 };
 pub use manifest::{
-    Change, KeyspaceSettings, KeyspaceState, ManifestFrame, ManifestReport, SstInfo, State, load_state,
+    Change, KeyspaceSettings, KeyspaceState, ManifestFrame, ManifestReport, PackInfo, SstInfo, State, load_state,
     read_current, walk_manifest,
 };
 
@@ -100,6 +100,8 @@ pub enum FileName {
     Log(u64),
     /// A manifest and its number.
     Manifest(u64),
+    /// A pack and its number.
+    Pack(u64),
     /// `CURRENT`.
     Current,
     /// `LOCK`.
@@ -122,6 +124,7 @@ impl FileName {
                 names::FileKind::Sst(number) => FileName::Sst(number),
                 names::FileKind::Log(number) => FileName::Log(number),
                 names::FileKind::Manifest(number) => FileName::Manifest(number),
+                names::FileKind::Pack(number) => FileName::Pack(number),
             }),
         }
     }
@@ -132,6 +135,7 @@ impl FileName {
             FileName::Sst(_) => FileKind::Sst,
             FileName::Log(_) => FileKind::Log,
             FileName::Manifest(_) => FileKind::Manifest,
+            FileName::Pack(_) => FileKind::Pack,
             FileName::Current => FileKind::Current,
             FileName::Lock => FileKind::Empty,
         }

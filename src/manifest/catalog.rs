@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::edit::{Edit, FileMeta, Record};
+use super::edit::{Edit, FileMeta, PackMeta, Record};
 use crate::options::KeyspaceOptions;
 use crate::record_log::LogEnd;
 use crate::types::{KeyspaceId, SeqNo};
@@ -17,7 +17,9 @@ pub(crate) const LEVELS: usize = 7;
 pub(crate) struct Catalog {
     pub(crate) identity: [u8; 16],
     pub(crate) keyspaces: BTreeMap<KeyspaceId, KeyspaceEntry>,
-    /// No SST at or above this number exists.
+    /// By number.
+    pub(crate) packs: BTreeMap<u64, PackMeta>,
+    /// No SST and no pack at or above this number exists.
     pub(crate) next_file_number: u64,
     /// No keyspace at or above this id has ever existed.
     pub(crate) next_keyspace_id: KeyspaceId,
@@ -77,6 +79,7 @@ impl Catalog {
                 }
             }
         }
+        edit.records.extend(self.packs.values().cloned().map(Record::Pack));
         edit.push(Record::NextFileNumber(self.next_file_number));
         edit.push(Record::NextKeyspaceId(self.next_keyspace_id));
         edit.push(Record::LogFloor(self.log_floor));
@@ -147,7 +150,30 @@ impl Catalog {
                 self.last_seq = self.last_seq.max(end.last_seq);
             }
             Record::LastSeq(seq) => self.last_seq = self.last_seq.max(*seq),
+            Record::Pack(pack) => self.change_pack(pack)?,
+            Record::RemovePack { number } => {
+                self.packs
+                    .remove(number)
+                    .ok_or_else(|| format!("removal of pack {number}, which does not exist"))?;
+            }
         }
+        Ok(())
+    }
+
+    /// A pack is added, grows, and is sealed; nothing of that is ever taken back.
+    fn change_pack(&mut self, pack: &PackMeta) -> Result<(), String> {
+        let number = pack.number;
+        if let Some(known) = self.packs.get(&number) {
+            if known.identity != pack.identity {
+                return Err(format!("pack {number} added twice"));
+            }
+            let same_file = (known.sealed, known.len) == (pack.sealed, pack.len);
+            if known.sealed && !same_file || pack.len < known.len {
+                return Err(format!("a change of pack {number}, which is sealed or longer"));
+            }
+        }
+        self.next_file_number = self.next_file_number.max(number.saturating_add(1));
+        self.packs.insert(number, pack.clone());
         Ok(())
     }
 
@@ -249,6 +275,48 @@ mod tests {
         assert_eq!(rebuilt, catalog);
         assert_eq!(rebuilt.next_file_number, 12);
         assert_eq!(rebuilt.last_seq, 80);
+    }
+
+    #[test]
+    fn packs_grow_and_are_sealed_for_ever() {
+        let mut catalog = Catalog::new([5; 16]);
+        let pack = |number, sealed, len, dead| {
+            let identity = [number as u8; 16];
+            Record::Pack(PackMeta {
+                number,
+                identity,
+                sealed,
+                len,
+                dead,
+            })
+        };
+        let grown = [
+            pack(7, false, 0, 0),
+            pack(7, false, 50, 0),
+            pack(9, true, 90, 0),
+            pack(7, true, 80, 5),
+            pack(7, true, 80, 9),
+        ];
+        catalog.apply(&edit(grown.to_vec())).unwrap();
+        assert_eq!(catalog.next_file_number, 10);
+        for bad in [
+            pack(7, true, 81, 0),
+            pack(7, false, 80, 0),
+            Record::RemovePack { number: 8 },
+        ] {
+            assert!(
+                catalog.clone().apply(&edit(vec![bad.clone()])).is_err(),
+                "{bad:?}"
+            );
+        }
+        let mut rebuilt = Catalog::new([0; 16]);
+        rebuilt.apply(&catalog.snapshot()).unwrap();
+        assert_eq!(rebuilt, catalog);
+        catalog
+            .apply(&edit(vec![Record::RemovePack { number: 7 }]))
+            .unwrap();
+        assert_eq!(catalog.packs.keys().copied().collect::<Vec<_>>(), [9]);
+        assert_eq!(catalog.next_file_number, 10, "numbers are not given again");
     }
 
     #[test]

@@ -17,8 +17,11 @@
 //! 10   newest log known to exist varint
 //! 11   log number varint | identity 16 | end offset varint | last sequence number varint    end found by a recovery
 //! 12   sequence number varint                                                               no number at or below is free
+//! 13   pack (below)                                                                         pack added, or as it is now
+//! 14   pack number varint                                                                   pack removed
 //! file := number varint | size varint | identity 16 | entries varint | tombstones varint
 //!         | least key (length, bytes) | greatest key (length, bytes) | least number varint | greatest number varint
+//! pack := number varint | identity 16 | sealed u8 (0, 1) | length varint | dead bytes varint
 //! ```
 //!
 //! A record of an unknown tag is an error that says "newer release": skipping a change of state is never safe.
@@ -46,6 +49,19 @@ pub(crate) struct FileMeta {
     pub(crate) max_key: Slice,
     pub(crate) min_seq: SeqNo,
     pub(crate) max_seq: SeqNo,
+}
+
+/// What the manifest says of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PackMeta {
+    pub(crate) number: u64,
+    pub(crate) identity: [u8; 16],
+    /// It never changes any more.
+    pub(crate) sealed: bool,
+    /// The file's length, when it is sealed; before, how much of it is certainly on the medium, whole records all.
+    pub(crate) len: u64,
+    /// Bytes of records that nobody needs any more, as far as that has been noticed.
+    pub(crate) dead: u64,
 }
 
 /// One change. The order inside an edit matters only for the records of one file: removed, then added elsewhere.
@@ -80,6 +96,10 @@ pub(crate) enum Record {
     LogKnown(u64),
     LogEnd(LogEnd),
     LastSeq(SeqNo),
+    Pack(PackMeta),
+    RemovePack {
+        number: u64,
+    },
 }
 
 /// A list of changes that become true together.
@@ -211,13 +231,21 @@ impl Record {
                 put_varint(out, *seq);
                 12
             }
+            Record::Pack(pack) => {
+                pack.encode(out);
+                13
+            }
+            Record::RemovePack { number } => {
+                put_varint(out, *number);
+                14
+            }
         }
     }
 
     fn decode(tag: u64, body: &[u8]) -> Result<Record, DecodeError> {
-        if !(1..=12).contains(&tag) {
+        if !(1..=14).contains(&tag) {
             return Err(DecodeError::Newer(format!(
-                "record with tag {tag}, and this release knows tags 1 to 12"
+                "record with tag {tag}, and this release knows tags 1 to 14"
             )));
         }
         let mut d = Decoder::new(body);
@@ -262,6 +290,10 @@ impl Record {
                 last_seq: seq(d)?,
             }),
             12 => Record::LastSeq(seq(d)?),
+            13 => Record::Pack(PackMeta::decode(d)?),
+            14 => Record::RemovePack {
+                number: file_number(d)?,
+            },
             _ => return None,
         })
     }
@@ -294,6 +326,31 @@ impl FileMeta {
             max_seq: seq(d)?,
         };
         (file.min_key <= file.max_key && file.min_seq <= file.max_seq).then_some(file)
+    }
+}
+
+impl PackMeta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.number);
+        out.extend_from_slice(&self.identity);
+        out.push(u8::from(self.sealed));
+        put_varint(out, self.len);
+        put_varint(out, self.dead);
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Option<Self> {
+        Some(PackMeta {
+            // There is always a next one.
+            number: file_number(d).filter(|number| *number < MAX_NUMBER)?,
+            identity: d.array()?,
+            sealed: match d.u8()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+            len: d.varint()?,
+            dead: d.varint()?,
+        })
     }
 }
 
@@ -368,6 +425,14 @@ mod tests {
                     offset: 99,
                     last_seq: 200,
                 }),
+                Record::Pack(PackMeta {
+                    number: 11,
+                    identity: [3; 16],
+                    sealed: true,
+                    len: 1000,
+                    dead: 10,
+                }),
+                Record::RemovePack { number: 10 },
                 Record::LastSeq(200),
             ],
         }

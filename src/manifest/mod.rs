@@ -30,7 +30,7 @@ mod tests;
 
 pub(crate) use catalog::{Catalog, KeyspaceEntry, LEVELS};
 pub(crate) use current::read as current_number;
-pub(crate) use edit::{DecodeError, Edit, FileMeta, Record};
+pub(crate) use edit::{DecodeError, Edit, FileMeta, PackMeta, Record};
 
 /// The manifest being written.
 pub(crate) struct Manifest {

@@ -14,10 +14,12 @@ fn stored_options_are_the_bytes_that_the_comment_says() {
         .value_block_size(64)
         .key_block_size(200)
         .filter(false)
-        .partition_size(65);
+        .partition_size(65)
+        .object_threshold(None)
+        .deduplicate(false);
     let mut bytes = Vec::new();
     options.encode(&mut bytes);
-    assert_eq!(bytes, [5, 1, 0, 2, 64, 3, 200, 1, 4, 0, 6, 65]);
+    assert_eq!(bytes, [7, 1, 0, 2, 64, 3, 200, 1, 4, 0, 6, 65, 7, 0, 8, 0]);
     assert_eq!(decode(&bytes), Some(options));
     assert_eq!(
         decode(&[0]),
@@ -31,7 +33,7 @@ fn stored_options_are_the_bytes_that_the_comment_says() {
     assert_eq!(
         bytes,
         [
-            6, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2, 6, 128, 128, 2
+            8, 1, 0, 2, 128, 32, 3, 128, 128, 1, 4, 1, 5, 172, 2, 6, 128, 128, 2, 7, 128, 128, 1, 8, 1
         ]
     );
     let decoded = decode(&bytes).unwrap();

@@ -33,6 +33,12 @@ pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// What must be on the medium before what the log says of it.
+pub(crate) trait BeforeSync: Send + Sync {
+    /// Makes durable all that frames appended so far refer to. An error is that of a failed sync: final.
+    fn before_sync(&self) -> Result<()>;
+}
+
 /// The write-ahead log of an open database. All methods may be called from any thread.
 pub(crate) struct Wal {
     pub(super) env: Env,
@@ -43,6 +49,7 @@ pub(crate) struct Wal {
     sync_ended: Event,
     /// Syncs begun since the opening, each for everybody who waited.
     syncs: AtomicU64,
+    before_sync: Option<Arc<dyn BeforeSync>>,
 }
 
 pub(super) struct State {
@@ -149,7 +156,13 @@ impl Wal {
             state: Mutex::new(state),
             sync_ended: Event::default(),
             syncs: AtomicU64::new(0),
+            before_sync: None,
         }
+    }
+
+    /// Every sync begins with this one. REQUIRES: nothing has been appended since the opening.
+    pub(crate) fn set_before_sync(&mut self, before: Arc<dyn BeforeSync>) {
+        self.before_sync = Some(before);
     }
 
     /// Appends one group of frames: all of them, or none. Returns the log's end behind them.
@@ -225,9 +238,10 @@ impl Wal {
         drop(state);
         self.syncs.fetch_add(1, Ordering::Relaxed);
 
-        let result = older
-            .iter()
-            .try_for_each(|medium| medium.sync())
+        // Of frames that come in meanwhile the marker says nothing.
+        let before = self.before_sync.as_ref().map_or(Ok(()), |before| before.before_sync());
+        let result = before
+            .and_then(|()| older.iter().try_for_each(|medium| medium.sync()))
             .and_then(|()| current.sync())
             .or_else(|error| match planted::is(Bug::FailedSyncRetried) {
                 true => current.sync(),

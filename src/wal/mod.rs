@@ -12,7 +12,7 @@
 //! 2. Frames carry growing, disjoint runs of sequence numbers; gaps are allowed.
 //! 3. `append` returning means: this group and all earlier ones are whole in the log, and survive the process.
 //! 4. A sync covers all older files before the current one, and everything that was appended before it began; the
-//!    marker that it appends names exactly that and no byte more.
+//!    marker that it appends names exactly that and no byte more. What the frames refer to (objects in packs) is made durable before.
 //! 5. A file is never written again after a failed write to it, after a failed attempt to create its successor, or after
 //!    recovery. The next frame goes into a new file whose header says where the good part of the old one ends.
 //! 6. A failed sync is final: every later append and sync is refused with [`Error::Poisoned`](crate::Error::Poisoned).
@@ -41,11 +41,11 @@ mod spare;
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
 
-pub(crate) use log::{Frame, Wal};
+pub(crate) use log::{BeforeSync, Frame, Wal};
 pub(crate) use options::WalOptions;
 pub(crate) use payload::{Op, Ops, Payload, PayloadBuilder};
 pub(crate) use pin::{PinnedFile, PinnedLog};
-pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, still_counts};
+pub(crate) use replay::{Hole, ReplayOptions, Replayed, replay, replay_checked, still_counts};
 pub(crate) use resume::resume;
 
 /// How writes reach the log's files.

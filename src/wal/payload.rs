@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! payload   := first sequence number u64 | count u32 (at least 1) | operation*count
-//! operation := kind u8 (1 put, 2 delete; others reserved) | keyspace id varint
+//! operation := kind u8 (1 put, 2 delete, 3 object; others reserved) | keyspace id varint
 //!            | key length varint | key | for a put: value length varint | value
+//!                                      | for an object: id 16 | length u64
 //! ```
 //!
 //! Operation `i` has sequence number `first + i`. Decoding checks every limit and trusts no length.
@@ -11,11 +12,13 @@
 use std::path::Path;
 
 use crate::coding::{Decoder, put_length_prefixed, put_varint};
-use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN};
+use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, ObjectRef};
 use crate::{Error, KeyspaceId, Result, SeqNo};
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
+/// A put of a value that is an object in a pack.
+const OBJECT: u8 = 3;
 
 /// Under a good checksum this is no damage.
 const UNKNOWN_KIND: &str = "has a kind that this release does not know";
@@ -56,6 +59,11 @@ impl PayloadBuilder {
     pub(crate) fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         self.operation(PUT, keyspace, key);
         put_length_prefixed(&mut self.bytes, value);
+    }
+
+    pub(crate) fn put_object(&mut self, keyspace: KeyspaceId, key: &[u8], object: &ObjectRef) {
+        self.operation(OBJECT, keyspace, key);
+        self.bytes.extend_from_slice(&object.to_bytes());
     }
 
     pub(crate) fn delete(&mut self, keyspace: KeyspaceId, key: &[u8]) {
@@ -119,6 +127,12 @@ pub(crate) enum Op<'a> {
         keyspace: KeyspaceId,
         key: &'a [u8],
         value: &'a [u8],
+    },
+    /// A put of a value that is an object in a pack.
+    PutObject {
+        keyspace: KeyspaceId,
+        key: &'a [u8],
+        object: ObjectRef,
     },
     Delete {
         keyspace: KeyspaceId,
@@ -211,7 +225,7 @@ impl<'a> Ops<'a> {
     fn decode(&mut self) -> Result<Op<'a>, &'static str> {
         const SHORT: &str = "is cut off";
         let kind = self.rest.u8().ok_or(SHORT)?;
-        if kind != PUT && kind != DELETE {
+        if ![PUT, DELETE, OBJECT].contains(&kind) {
             return Err(UNKNOWN_KIND);
         }
         let keyspace = self.rest.varint().ok_or(SHORT)?;
@@ -222,6 +236,11 @@ impl<'a> Ops<'a> {
         }
         if kind == DELETE {
             return Ok(Op::Delete { keyspace, key });
+        }
+        if kind == OBJECT {
+            let object = self.rest.bytes(ObjectRef::LEN).and_then(ObjectRef::from_bytes);
+            let object = object.ok_or(SHORT)?;
+            return Ok(Op::PutObject { keyspace, key, object });
         }
         let value = self.rest.length_prefixed().ok_or(SHORT)?;
         if value.len() > MAX_VALUE_LEN {

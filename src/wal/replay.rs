@@ -83,11 +83,26 @@ pub(crate) struct Hole {
     pub(crate) what: String,
 }
 
+/// Says what a batch refers to that is not there, if there is something.
+pub(crate) type Check<'a> = &'a dyn Fn(&Payload<'_>) -> Option<String>;
+
 /// Replays the log in `dir`: hands every whole batch to `sink`, in order.
 pub(crate) fn replay(
     fs: &dyn FileSystem,
     dir: &Path,
     options: &ReplayOptions,
+    sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
+) -> Result<Replayed> {
+    replay_checked(fs, dir, options, &|_| None, sink)
+}
+
+/// The same, where batches refer to what lies elsewhere. One whose `check` finds that missing counts as a frame that is not whole: the end of a
+/// torn tail, or damage if a marker says that it had been synced. [`RecoveryMode::Salvage`] takes it all the same.
+pub(crate) fn replay_checked(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    options: &ReplayOptions,
+    check: Check<'_>,
     sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
 ) -> Result<Replayed> {
     let chain = Chain::find(fs, dir, options)?;
@@ -105,7 +120,7 @@ pub(crate) fn replay(
         let before = index.checked_sub(1).and_then(|before| chain.logs.get(before));
         replayed.note_missing_before(log, before, options.mode);
         let behind = chain.logs.get(index + 1..).unwrap_or_default();
-        if !replay_one(fs, options, log, behind, &mut replayed, sink)? {
+        if !replay_one(fs, options, log, behind, &mut replayed, check, sink)? {
             drop_behind(fs, behind, options, &mut replayed)?;
             break;
         }
@@ -120,6 +135,7 @@ fn replay_one(
     log: &ChainLog,
     behind: &[ChainLog],
     replayed: &mut Replayed,
+    check: Check<'_>,
     sink: &mut dyn FnMut(SeqNo, Payload<'_>) -> Result<()>,
 ) -> Result<bool> {
     let next = behind.first().filter(|next| log.is_continued_by(next));
@@ -144,8 +160,10 @@ fn replay_one(
     let before_seq = replayed.last_seq;
     let mut last_seq = before_seq;
     let mut last_frame = None;
+    // The first batch that refers to what is not there.
+    let mut dangling: Option<(u64, String)> = None;
     let holes = &mut replayed.holes;
-    let outcome = walk(fs, &log.path, LogKind::Wal, &read_options, &mut |event| {
+    let mut outcome = walk(fs, &log.path, LogKind::Wal, &read_options, &mut |event| {
         let (offset, bytes) = match event {
             Event::Data { offset, payload } => (offset, payload),
             Event::Skipped(skipped) => {
@@ -161,7 +179,14 @@ fn replay_one(
             }
             _ => return Ok(ControlFlow::Continue(())),
         };
+        if dangling.is_some() {
+            return Ok(ControlFlow::Continue(())); // only what markers say counts from here on
+        }
         let payload = Payload::parse(&log.path, offset, bytes)?;
+        dangling = check(&payload).filter(|_| !salvage).map(|what| (offset, what));
+        if dangling.is_some() {
+            return Ok(ControlFlow::Continue(()));
+        }
         let first_seq = payload.first_seq();
         if first_seq <= last_seq {
             if salvage {
@@ -178,6 +203,9 @@ fn replay_one(
         sink(first_seq, payload)?;
         Ok(ControlFlow::Continue(()))
     })?;
+    if let Some((offset, what)) = dangling {
+        end_at(&mut outcome, log, offset, what, read_options.synced_to, options.mode);
+    }
     replayed.last_seq = last_seq;
     replayed.note_places(log, &outcome, last_frame);
     if log.revived {
@@ -215,6 +243,30 @@ fn replay_one(
             Ok(false)
         }
         Some(error) => Err(error),
+    }
+}
+
+/// Takes the frame at `offset`, and all behind it, for torn, or for damaged if it had been synced.
+fn end_at(
+    outcome: &mut ReadOutcome,
+    log: &ChainLog,
+    offset: u64,
+    what: String,
+    synced_to: u64,
+    mode: RecoveryMode,
+) {
+    let proven = outcome.sealed
+        || outcome.markers > Some((log.header.number, offset))
+        || log.recorded_end.as_ref().is_some_and(|end| end.offset > offset)
+        || synced_to > offset
+        || mode == RecoveryMode::Absolute;
+    outcome.torn_bytes += outcome.end.saturating_sub(offset);
+    outcome.end = offset;
+    outcome.sealed = false;
+    if proven {
+        outcome.damage = Some(Error::corruption(&log.path, offset, what));
+    } else {
+        outcome.torn = Some(what);
     }
 }
 

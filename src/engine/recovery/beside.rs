@@ -14,7 +14,7 @@
 //! and change none. What is left is looked at in 4:
 //! * A keyspace that was created or dropped in between: the logs could show a write behind its drop, and the catalog the keyspace. So the
 //!   manifest is read again when the logs have been read, and has to be the same file with the same keyspaces. (Their ids are never
-//!   used twice.)
+//!   used twice.) The same goes for packs, which the logs refer to.
 //! * A group of frames whose write failed may be whole in a log until the writer cuts it off. So the last frame that was read must
 //!   still be in its log, and the log's successor, if it has got one, must not say that it ends before. (A reader that looks in between
 //!   sees such a write, as a recovery may after a crash.) Lengths of files are not compared: a mapped log's is that of its room.
@@ -90,7 +90,10 @@ fn attempt(
     let report = RecoveryReport::new(&replayed, opening.replayed);
     let unchanged = planted::is(Bug::ReaderNotRechecked)
         || (first.is_still_true(env, dir)? && wal::still_counts(&*env.fs, dir, &replayed)?);
-    Ok(unchanged.then(|| (opening.finish_read_only(began), report)))
+    match unchanged {
+        true => Ok(Some((opening.finish_read_only(began)?, report))),
+        false => Ok(None),
+    }
 }
 
 /// What must be the same before and after the logs have been read.
@@ -99,6 +102,8 @@ struct Look {
     manifest: PathBuf,
     database: [u8; 16],
     keyspaces: Vec<KeyspaceId>,
+    /// The logs name places in them.
+    packs: Vec<u64>,
 }
 
 impl Look {
@@ -107,6 +112,7 @@ impl Look {
             manifest: loaded.path.clone(),
             database: loaded.catalog.identity,
             keyspaces: loaded.catalog.keyspaces.keys().copied().collect(),
+            packs: loaded.catalog.packs.keys().copied().collect(),
         }
     }
 

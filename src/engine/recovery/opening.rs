@@ -11,19 +11,21 @@ use crate::engine::commit::apply_ops;
 use crate::engine::core::{ActiveTable, Core, Parts, WriteState};
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::memory::Memory;
+use crate::engine::objects::reopen::Survey;
+use crate::engine::objects::{self, Objects};
 use crate::engine::snapshots::Snapshots;
 use crate::engine::table::{Table, Trash};
 use crate::engine::tree::Tree;
 use crate::engine::versions::ManifestState;
 use crate::env::{Env, Lock};
-use crate::manifest::{Catalog, FileMeta, Loaded};
+use crate::manifest::{Catalog, FileMeta, Loaded, Record};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names::FileKind;
 use crate::options::Options;
 use crate::planted::{self, Bug};
 use crate::sst::{SortOrder, SstReadOptions};
 use crate::types::KeyspaceId;
-use crate::wal::{self, ReplayOptions, Replayed, Wal};
+use crate::wal::{self, Op, Payload, ReplayOptions, Replayed, Wal};
 use crate::{Error, Result};
 
 /// The SSTs that have been opened so far: whoever starts over need not open them again, and they may have gone meanwhile.
@@ -74,6 +76,8 @@ pub(super) struct Opening {
     trash: Arc<Trash>,
     pub(super) writes: WriteState,
     pub(super) replayed: u64,
+    /// How far unsealed packs are whole.
+    survey: Survey,
 }
 
 impl Opening {
@@ -115,7 +119,9 @@ impl Opening {
             log_number: 0,
             active_bytes: 0,
         };
+        let survey = Survey::of(&env, dir, &catalog)?;
         Ok(Opening {
+            survey,
             env,
             dir: dir.to_owned(),
             options,
@@ -143,7 +149,15 @@ impl Opening {
         let (dir, (manifest, manifest_end)) = (&self.dir, &self.source);
         // The keyspaces that a frame writes to.
         let mut touched = Vec::new();
-        let found = wal::replay(&*self.env.fs, dir, &options, &mut |first_seq, payload| {
+        let survey = &self.survey;
+        let check = |payload: &Payload<'_>| {
+            let faults = payload.ops().map(|op| match op {
+                Ok(Op::Put { keyspace, key, value }) => survey.fault(keyspace, key, value),
+                _ => None,
+            });
+            faults.flatten().next()
+        };
+        let found = wal::replay_checked(&*self.env.fs, dir, &options, &check, &mut |first_seq, payload| {
             let mut unknown = None;
             touched.clear();
             apply_ops(writes, first_seq, payload.ops(), |id, seq| {
@@ -187,7 +201,7 @@ impl Opening {
     /// What keeps the replay of a writer's opening within the memory limit.
     pub(super) fn spill(&self, names: &Listing) -> Spill {
         let highest = names.highest(|kind| match kind {
-            FileKind::Sst(number) => Some(number),
+            FileKind::Sst(number) | FileKind::Pack(number) => Some(number),
             _ => None,
         });
         let first = self.catalog.next_file_number.max(highest.saturating_add(1));
@@ -195,20 +209,34 @@ impl Opening {
     }
 
     /// `began`: when the reading of this state began.
-    pub(super) fn finish_read_only(self, began: Duration) -> Arc<Core> {
+    pub(super) fn finish_read_only(self, began: Duration) -> Result<Arc<Core>> {
+        let (objects, _) = self.open_packs(false)?;
         let manifest = ManifestState {
             manifest: None,
             catalog: self.catalog.clone(),
             undecided_drops: Vec::new(),
             undecided_tables: Vec::new(),
         };
-        self.into_core(None, manifest, None, Some(began))
+        Ok(self.into_core(None, manifest, objects, None, Some(began)))
+    }
+
+    /// Opens the packs; says what has changed of them with that.
+    pub(super) fn open_packs(&self, for_writing: bool) -> Result<(Arc<Objects>, Vec<Record>)> {
+        objects::reopen::open(
+            &self.env,
+            &self.dir,
+            &self.options,
+            &self.catalog,
+            &self.trash,
+            for_writing,
+        )
     }
 
     pub(super) fn into_core(
         self,
         wal: Option<Wal>,
         manifest: ManifestState,
+        objects: Arc<Objects>,
         lock: Option<Box<dyn Lock>>,
         read_at: Option<Duration>,
     ) -> Arc<Core> {
@@ -230,6 +258,7 @@ impl Opening {
             keyspaces,
             manifest,
             memory: self.memory,
+            objects,
             trash: self.trash,
             lock,
             read_at,

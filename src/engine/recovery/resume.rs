@@ -41,8 +41,13 @@ impl Opening {
             max_file_size: (self.options.max_log_size / LOG_FILES).clamp(4 << 10, MAX_LOG_FILE),
             medium: self.options.log_medium,
         };
-        let log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
+        // Before the log, which calls all durable that has been replayed.
+        let (objects, packs) = self
+            .open_packs(true)
             .inspect_err(|_| spill.discard(&self.dir))?;
+        let mut log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
+            .inspect_err(|_| spill.discard(&self.dir))?;
+        log.wal.set_before_sync(objects.clone());
         self.writes.log_number = log_number;
         let mut found = spill.edit(self.writes.next_seq - 1);
         for kept in &log.kept {
@@ -53,6 +58,7 @@ impl Opening {
         found.push(Record::LogFloor(floor));
         found.push(Record::LogKnown(log_number));
         found.push(Record::LastSeq(self.writes.next_seq - 1));
+        found.records.extend(packs);
         let mut catalog = std::mem::take(&mut self.catalog);
         catalog
             .apply(&found)
@@ -80,6 +86,7 @@ impl Opening {
                 undecided_drops: Vec::new(),
                 undecided_tables: Vec::new(),
             },
+            objects,
             lock,
             None,
         );
@@ -121,6 +128,10 @@ impl Opening {
                 // The one in force is newer than the listing.
                 FileKind::Manifest(_) => {
                     self.begins_like_ours(&path, crate::record_log::magic(LogKind::Manifest))
+                }
+                FileKind::Pack(number) => {
+                    !catalog.packs.contains_key(&number)
+                        && self.begins_like_ours(&path, &crate::pack::format::FILE_MAGIC)
                 }
                 FileKind::Log(_) => false,
             };
@@ -173,6 +184,9 @@ fn start(core: &Arc<Core>) {
             core.schedule_flush(&keyspace);
         }
         core.schedule_compaction(&keyspace);
+    }
+    if core.has_full_packs() {
+        core.schedule_seal();
     }
     arm_background_sync(core);
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use packstone::inspect::{self, Change, FileKind, Frame, FrameContent, ManifestFrame, SstInfo, State, Tail};
+use packstone::inspect::{self, Change, FileKind, Frame, FrameContent, ManifestFrame, PackInfo, SstInfo, State, Tail};
 use serde_json::{Value, json};
 
 use super::wal;
@@ -139,8 +139,25 @@ fn describe(out: &Out, change: &Change) -> (&'static str, String, Value) {
             json!({ "number": end.number, "end": end.offset, "last_seq": end.last_seq }),
         ),
         Change::LastSeq(seq) => plain("last sequence number", *seq),
+        Change::Pack(pack) => ("pack", pack_text(pack), pack_json(pack)),
+        Change::RemovePack { number } => plain("remove pack", *number),
         _ => ("unknown", String::new(), json!({})),
     }
+}
+
+fn pack_text(pack: &PackInfo) -> String {
+    let state = if pack.sealed { "sealed" } else { "active" };
+    format!(
+        "{} {state} with {} bytes, {} of them known to be dead",
+        pack.number, pack.len, pack.dead
+    )
+}
+
+fn pack_json(pack: &PackInfo) -> Value {
+    json!({
+        "number": pack.number, "identity": hex(&pack.identity), "sealed": pack.sealed, "bytes": pack.len,
+        "dead": pack.dead,
+    })
 }
 
 fn sst_text(out: &Out, sst: &SstInfo) -> String {

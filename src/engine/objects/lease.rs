@@ -1,0 +1,103 @@
+//! [`Leases`]: which objects running writes build on, and which ones a collection wants to remove.
+//!
+//! A write takes a lease on an id before it asks whether the object is there. A collection marks what it found dead as *doomed*, looks once more for
+//! references, and then removes, in one step, what is still doomed: from then until that is published a lease on such an object waits. A lease on a doomed
+//! object rescues it: it is not doomed any more. So no write builds on an object that is removed before its reference can be
+//! seen, and none waits for more than one commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::place::Place;
+use crate::env::{Env, Event};
+use crate::pack::ObjectId;
+use crate::sync::Mutex;
+
+/// See the module's comment.
+#[derive(Default)]
+pub(crate) struct Leases {
+    state: Mutex<State>,
+    removed: Event,
+}
+
+#[derive(Default)]
+struct State {
+    held: BTreeMap<ObjectId, Held>,
+    doomed: BTreeSet<ObjectId>,
+    /// The directory is being told.
+    removing: BTreeSet<ObjectId>,
+}
+
+#[derive(Default)]
+struct Held {
+    count: u64,
+    /// Where somebody has written it of whose batch the directory may not know yet.
+    place: Option<Place>,
+}
+
+impl Leases {
+    /// Takes a lease. Says where the object has been written, if that was under a lease that is still held.
+    pub(super) fn take(&self, env: &Env, id: ObjectId) -> Option<Place> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if !state.removing.contains(&id) {
+                    state.doomed.remove(&id);
+                    let held = state.held.entry(id).or_default();
+                    held.count += 1;
+                    return held.place;
+                }
+            }
+            env.scheduler.wait(&self.removed, &mut || {
+                !self.state.lock().removing.contains(&id)
+            });
+        }
+    }
+
+    /// The holder of a lease has written the object.
+    pub(super) fn wrote(&self, id: ObjectId, place: Place) {
+        if let Some(held) = self.state.lock().held.get_mut(&id) {
+            held.place = Some(place);
+        }
+    }
+
+    /// Gives a lease back.
+    pub(super) fn give_back(&self, id: ObjectId) {
+        let mut state = self.state.lock();
+        if let Some(held) = state.held.get_mut(&id) {
+            held.count -= 1;
+            if held.count == 0 {
+                state.held.remove(&id);
+            }
+        }
+    }
+
+    /// Dooms those of the objects on which there is no lease.
+    pub(super) fn doom(&self, ids: impl Iterator<Item = ObjectId>) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        state
+            .doomed
+            .extend(ids.filter(|id| !state.held.contains_key(id)));
+    }
+
+    /// The object is needed after all.
+    pub(super) fn rescue(&self, id: &ObjectId) {
+        self.state.lock().doomed.remove(id);
+    }
+
+    /// Gives out what is still doomed, to be removed at once; [`Leases::end_removing`] has to follow.
+    pub(super) fn begin_removing(&self) -> BTreeSet<ObjectId> {
+        let mut state = self.state.lock();
+        state.removing = std::mem::take(&mut state.doomed);
+        state.removing.clone()
+    }
+
+    /// They are removed, or that has failed.
+    pub(super) fn end_removing(&self) {
+        let mut state = self.state.lock();
+        state.doomed.clear();
+        state.removing.clear();
+        drop(state);
+        self.removed.notify();
+    }
+}

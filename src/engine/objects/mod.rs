@@ -1,0 +1,205 @@
+//! Large values: objects in packs, and what the engine knows of them.
+//!
+//! ```text
+//!   put(key, value) ── hash ──> known?  yes ───────────────────────────────────────────────┐
+//!                                 │ no                                                     │
+//!                                 └─> compressed, placed in the active pack, written       │
+//!                                        │                                                 v
+//!   one batch, one frame of the log:  [ directory: id -> place ]   [ key -> id, length ]
+//!   sync of the log:  packs first, then the log                 (before any flush as well)
+//! ```
+//!
+//! | part | what |
+//! | --- | --- |
+//! | `pack` | a pack of the database, open; it goes with its last reader |
+//! | `place` | where an object lies, and its bytes in the directory |
+//! | `lease` | objects that a running write builds on, or a collection is about to remove |
+//! | `store`, `stream` | values in memory, and values of any length, become objects |
+//! | `load` | from a reference to bytes |
+//! | `seal` | full packs get their index and never change again |
+//! | `reopen` | packs on the way in |
+//!
+//! Invariants:
+//! 1. A pack is in the manifest, durably, before a frame of the log refers to a place in it.
+//! 2. An object is whole in its pack (with the kernel) before the frame that refers to it is written, and on the medium before
+//!    any sync makes that frame durable, and before any edit names an SST that refers to it or to its place.
+//! 3. Places are looked up in the newest state of the directory, never at a snapshot's number.
+//! 4. A sealed pack never changes. Records of an active one become whole one after the other.
+//! 5. Whoever refers to an object that is there already holds a lease on it from before the look-up until its frame has been published.
+//!
+//! Locks, in the order in which they may be taken: `sealing`, `active`, then the manifest's (and what follows that, see `core`), then `syncing`; the
+//! rest are held for some instructions only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::keyspace::KeyspaceCore;
+use super::table::Trash;
+use crate::Result;
+use crate::env::Env;
+use crate::manifest::{Catalog, Edit, PackMeta, Record};
+use crate::options::Options;
+use crate::planted::{self, Bug};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
+use crate::wal::BeforeSync;
+
+mod lease;
+mod load;
+pub(crate) mod pack;
+pub(crate) mod place;
+pub(crate) mod reopen;
+mod seal;
+pub(crate) mod store;
+pub(crate) mod stream;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use lease::Leases;
+pub(crate) use pack::Pack;
+pub(crate) use place::Place;
+pub(crate) use store::Stored;
+
+/// The name of the keyspace that knows where objects lie. Names that begin with a NUL are not given to users.
+pub(crate) const DIRECTORY: &str = "\0objects";
+
+/// See [`Objects::flush_after`].
+const FLUSH_AFTER: u64 = 64 << 20;
+
+/// What the engine knows of objects and packs. Shared by the database and its log.
+pub(crate) struct Objects {
+    env: Env,
+    dir: PathBuf,
+    /// In bytes, see [`Options::pack_size`].
+    pack_size: u64,
+    /// All that the manifest names, by number.
+    packs: RwLock<BTreeMap<u64, Arc<Pack>>>,
+    /// The pack that takes values, if one has been begun. Held while a record is placed and written, and while the next pack begins.
+    active: Mutex<Option<Arc<Pack>>>,
+    /// Held while packs are synced.
+    syncing: Mutex<()>,
+    /// Held while a pack is sealed.
+    sealing: Mutex<()>,
+    leases: Leases,
+    /// See [`DIRECTORY`].
+    directory: RwLock<Option<Arc<KeyspaceCore>>>,
+    trash: Arc<Trash>,
+    pub(crate) counters: ObjectCounters,
+}
+
+/// Totals since the database was opened.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectCounters {
+    /// Objects written, their contents' bytes, and what of the packs they took.
+    pub(crate) stored: AtomicU64,
+    pub(crate) content_bytes: AtomicU64,
+    pub(crate) pack_bytes: AtomicU64,
+    /// Values whose object was there already, and their bytes.
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) duplicate_bytes: AtomicU64,
+}
+
+impl Objects {
+    pub(crate) fn new(env: &Env, dir: &Path, options: &Options, trash: &Arc<Trash>) -> Arc<Objects> {
+        Arc::new(Objects {
+            env: env.clone(),
+            dir: dir.to_owned(),
+            pack_size: options.pack_size,
+            packs: RwLock::default(),
+            active: Mutex::new(None),
+            syncing: Mutex::new(()),
+            sealing: Mutex::new(()),
+            leases: Leases::default(),
+            directory: RwLock::default(),
+            trash: trash.clone(),
+            counters: ObjectCounters::default(),
+        })
+    }
+
+    pub(crate) fn pack(&self, number: u64) -> Option<Arc<Pack>> {
+        self.packs.read().get(&number).cloned()
+    }
+
+    pub(crate) fn packs(&self) -> Vec<Arc<Pack>> {
+        self.packs.read().values().cloned().collect()
+    }
+
+    fn add(&self, pack: Arc<Pack>) {
+        self.packs.write().insert(pack.number, pack);
+    }
+
+    /// Makes all records that have been written so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let _syncing = self.syncing.lock();
+        self.packs().iter().try_for_each(|pack| pack.sync())
+    }
+
+    /// What has changed of the packs since the manifest was told: how much of them is durable, how much is dead. For every edit.
+    pub(super) fn changes(&self, catalog: &Catalog, edit: &mut Edit) {
+        for (number, known) in &catalog.packs {
+            let named = |record: &Record| match record {
+                Record::Pack(pack) => pack.number == *number,
+                Record::RemovePack { number: removed } => removed == number,
+                _ => false,
+            };
+            if edit.records.iter().any(named) {
+                continue;
+            }
+            let now = self.pack(*number).map(|pack| pack.now(known));
+            if let Some(now) = now.filter(|now| now != known) {
+                edit.push(Record::Pack(now));
+            }
+        }
+    }
+
+    /// Takes note that records are not needed any more.
+    pub(crate) fn note_dead(&self, place: &Place) {
+        if let Some(pack) = self.pack(place.pack) {
+            pack.add_dead(place.record.record_len);
+        }
+    }
+
+    /// When a memtable refers to so many bytes it is flushed, however small it is: before, nobody notices which objects its overwrites have
+    /// left behind. A thirty-second of all packs, so that what goes unnoticed stays a small part of them, and at least 64 MiB.
+    pub(crate) fn flush_after(&self) -> u64 {
+        (self.total_bytes() / 32).max(FLUSH_AFTER)
+    }
+
+    /// Bytes of all packs.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.packs.read().values().map(|pack| pack.len()).sum()
+    }
+
+    fn count_stored(&self, content: u64, record: u64) {
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.counters.stored, 1);
+        add(&self.counters.content_bytes, content);
+        add(&self.counters.pack_bytes, record);
+    }
+
+    fn count_duplicate(&self, content: u64) {
+        self.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+        self.counters.duplicate_bytes.fetch_add(content, Ordering::Relaxed);
+    }
+}
+
+impl BeforeSync for Objects {
+    fn before_sync(&self) -> Result<()> {
+        match planted::is(Bug::ReferenceBeforeObject) {
+            true => Ok(()),
+            false => self.sync(),
+        }
+    }
+}
+
+/// What the manifest says of a pack that has just been begun.
+fn fresh(number: u64, identity: [u8; 16], len: u64) -> PackMeta {
+    PackMeta {
+        number,
+        identity,
+        sealed: false,
+        len,
+        dead: 0,
+    }
+}

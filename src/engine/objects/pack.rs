@@ -1,0 +1,115 @@
+//! [`Pack`]: a pack of the database, open for reading, and for writing until it is sealed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::engine::table::Trash;
+use crate::manifest::PackMeta;
+use crate::pack::{PackFile, SharedPack};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Shared by the database and whoever reads from it. When a version change has removed it, its file goes with the last holder.
+pub(crate) struct Pack {
+    pub(crate) number: u64,
+    pub(crate) identity: [u8; 16],
+    pub(crate) file: PackFile,
+    /// `None`: it is sealed, or belongs to a database that is open read-only.
+    writer: Mutex<Option<Arc<SharedPack>>>,
+    /// The file's length when it is sealed.
+    sealed_len: AtomicU64,
+    /// Bytes of records that nobody needs, as far as that has been noticed.
+    dead: AtomicU64,
+    path: PathBuf,
+    obsolete: AtomicBool,
+    trash: Arc<Trash>,
+}
+
+impl Pack {
+    /// `writer`: of one that is not sealed.
+    pub(super) fn new(
+        meta: &PackMeta,
+        file: PackFile,
+        writer: Option<SharedPack>,
+        path: PathBuf,
+        trash: &Arc<Trash>,
+    ) -> Arc<Pack> {
+        Arc::new(Pack {
+            number: meta.number,
+            identity: meta.identity,
+            file,
+            writer: Mutex::new(writer.map(Arc::new)),
+            sealed_len: AtomicU64::new(meta.len),
+            dead: AtomicU64::new(meta.dead),
+            path,
+            obsolete: AtomicBool::new(false),
+            trash: trash.clone(),
+        })
+    }
+
+    /// What writes to it, unless it is sealed.
+    pub(super) fn writer(&self) -> Option<Arc<SharedPack>> {
+        self.writer.lock().clone()
+    }
+
+    /// REQUIRES: the manifest says so, durably.
+    pub(super) fn note_sealed(&self, len: u64) {
+        self.sealed_len.store(len, Ordering::Release);
+        self.writer.lock().take();
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.writer.lock().is_none()
+    }
+
+    /// In bytes: the file's, or what whole records take of it.
+    pub(crate) fn len(&self) -> u64 {
+        match self.writer() {
+            Some(writer) => writer.len(),
+            None => self.sealed_len.load(Ordering::Acquire),
+        }
+    }
+
+    pub(crate) fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_dead(&self, bytes: u64) {
+        self.dead.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What the manifest, which says `known`, may say now.
+    pub(super) fn now(&self, known: &PackMeta) -> PackMeta {
+        let synced = self.writer().map(|writer| writer.synced_len());
+        PackMeta {
+            len: match (known.sealed, synced) {
+                (false, Some(synced)) => known.len.max(synced),
+                _ => known.len,
+            },
+            dead: self.dead(),
+            ..known.clone()
+        }
+    }
+
+    /// Makes the records that have been written so far durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        match self.writer() {
+            Some(writer) if writer.synced_len() < writer.len() => writer.sync().map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file goes with the last holder. REQUIRES: the edit that removes it is durable, with its marker.
+    pub(crate) fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Pack {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.trash.throw_away(std::mem::take(&mut self.path));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Full packs get their index, and never change again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pack::Pack;
+use crate::engine::core::Core;
+use crate::env::Priority;
+use crate::manifest::{Edit, PackMeta, Record};
+use crate::{Error, Result};
+
+/// After a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Sees to it that packs which take no more values get sealed.
+    pub(crate) fn schedule_seal(self: &Arc<Self>) {
+        self.spawn_for_all(Priority::Low, Core::run_seal);
+    }
+
+    fn run_seal(self: &Arc<Self>) {
+        match self.seal_full_packs() {
+            Ok(()) | Err(Error::Poisoned { .. } | Error::Closed) => {}
+            Err(error) => {
+                self.note_full_disk(&error);
+                self.spawn_for_all_after(RETRY, Priority::Low, Core::run_seal);
+            }
+        }
+        self.progress.notify();
+    }
+
+    /// The packs that are not sealed and take no more values.
+    fn full_packs(&self) -> Vec<Arc<Pack>> {
+        let active = self.objects.active.lock().clone();
+        let is_active = |pack: &Arc<Pack>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, pack));
+        let packs = self.objects.packs().into_iter();
+        packs
+            .filter(|pack| !pack.is_sealed() && !is_active(pack))
+            .collect()
+    }
+
+    /// Whether packs wait for their seal.
+    pub(crate) fn has_full_packs(&self) -> bool {
+        !self.full_packs().is_empty()
+    }
+
+    pub(super) fn seal_full_packs(&self) -> Result<()> {
+        self.full_packs().iter().try_for_each(|pack| self.seal(pack))
+    }
+
+    fn seal(&self, pack: &Pack) -> Result<()> {
+        // One at a time: the first of two that seal the same pack does it.
+        let _sealing = self.objects.sealing.lock();
+        let Some(writer) = pack.writer() else {
+            return Ok(());
+        };
+        let sealed = writer.seal().map_err(|e| self.poison_if_sync(e))?;
+        let mut state = self.manifest.lock();
+        let meta = PackMeta {
+            number: pack.number,
+            identity: pack.identity,
+            sealed: true,
+            len: sealed.file_bytes,
+            dead: pack.dead(),
+        };
+        let edit = Edit {
+            records: vec![Record::Pack(meta)],
+        };
+        self.commit_edit(&mut state, edit, &[], |_| pack.note_sealed(sealed.file_bytes))
+            .map(|_| ())
+    }
+}

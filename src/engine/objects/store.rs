@@ -1,0 +1,204 @@
+//! Values in memory become objects.
+
+use std::sync::Arc;
+
+use super::pack::Pack;
+use super::place::Place;
+use super::{DIRECTORY, Objects, fresh};
+use crate::engine::core::Core;
+use crate::engine::keyspace::KeyspaceCore;
+use crate::manifest::{Edit, Record};
+use crate::names;
+use crate::options::{KeyspaceOptions, Order};
+use crate::pack::{ObjectId, PackFile, Prepared, RecordOptions, Salt, SharedPack};
+use crate::planted::{self, Bug};
+use crate::record_log::is_sync_failure;
+use crate::sync::atomic::Ordering;
+use crate::types::{KeyspaceId, ObjectRef};
+use crate::wal::PayloadBuilder;
+use crate::{Error, Result};
+
+/// A pack takes no more objects than so many: the rows of its index are in memory until it is sealed, some 40 bytes each.
+const MOST_OBJECTS: u64 = 1 << 17;
+
+/// An object on which a write builds. Keeps a lease on it; to be dropped when the write has been published, or has failed.
+pub(crate) struct Stored {
+    objects: Arc<Objects>,
+    object: ObjectRef,
+    /// Where it lies, if the directory may not know that yet.
+    place: Option<Place>,
+    /// It was written for this write, which has not succeeded yet.
+    orphan: bool,
+}
+
+impl Stored {
+    /// Takes a lease on an object.
+    pub(super) fn lease(objects: &Arc<Objects>, id: ObjectId, len: u64) -> Stored {
+        Stored {
+            place: objects.leases.take(&objects.env, id),
+            objects: objects.clone(),
+            object: ObjectRef { id: id.0, len },
+            orphan: false,
+        }
+    }
+
+    /// Whether it has been written under a lease that is still held.
+    pub(super) fn is_placed(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// It has been written there, for this lease.
+    pub(super) fn wrote(&mut self, place: Place) {
+        self.place = Some(place);
+        self.orphan = true;
+        self.objects.leases.wrote(ObjectId(self.object.id), place);
+        self.objects.count_stored(self.object.len, place.record.record_len);
+    }
+
+    /// Adds what says that the value of `key` is this object.
+    pub(crate) fn add_to(
+        &self,
+        payload: &mut PayloadBuilder,
+        directory: KeyspaceId,
+        keyspace: KeyspaceId,
+        key: &[u8],
+    ) {
+        if let Some(place) = &self.place {
+            payload.put(directory, &self.object.id, &place.encode());
+        }
+        payload.put_object(keyspace, key, &self.object);
+    }
+
+    /// The write has succeeded.
+    pub(crate) fn keep(&mut self) {
+        self.orphan = false;
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.filter(|_| self.orphan) {
+            self.objects.note_dead(&place);
+        }
+        self.objects.leases.give_back(ObjectId(self.object.id));
+    }
+}
+
+impl Core {
+    /// The keyspace that knows where objects lie; created when the first one is stored.
+    pub(crate) fn object_directory(&self) -> Result<Arc<KeyspaceCore>> {
+        if let Some(directory) = &*self.objects.directory.read() {
+            return Ok(directory.clone());
+        }
+        let options = KeyspaceOptions::new()
+            .order(Order::Hash)
+            .object_threshold(None);
+        let directory = self.open_or_create(DIRECTORY, Some(options))?;
+        *self.objects.directory.write() = Some(directory.clone());
+        Ok(directory)
+    }
+
+    /// Random bytes that make an object one of its own; none where equal ones are to be the same.
+    pub(super) fn salt(&self, deduplicate: bool) -> Result<Salt> {
+        match deduplicate {
+            true => Ok(Salt::default()),
+            false => {
+                let random = self.env.entropy.identity();
+                random.map_err(|e| Error::io("draw a salt for an object of", &self.dir, e))
+            }
+        }
+    }
+
+    /// Stores a value. When this returns it is with the kernel, and on the medium after the next sync of the log.
+    pub(crate) fn store_object(self: &Arc<Self>, content: &[u8], deduplicate: bool) -> Result<Stored> {
+        self.check_open()?;
+        self.wal()?;
+        self.check_writable()?;
+        self.object_directory()?;
+        let salt = self.salt(deduplicate)?;
+        let id = ObjectId::salted(content, &salt);
+        let mut stored = Stored::lease(&self.objects, id, content.len() as u64);
+        if stored.is_placed() || (deduplicate && self.find_object(&id)?.is_some()) {
+            self.objects.count_duplicate(content.len() as u64);
+            return Ok(stored);
+        }
+        let prepared = Prepared::new(content, id, &RecordOptions::of_database(salt));
+        stored.wrote(self.place(&prepared)?);
+        Ok(stored)
+    }
+
+    /// Writes a record to the active pack, or to the next one where that is full.
+    fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
+        let mut active = self.objects.active.lock();
+        let full = |pack: &Pack, writer: &SharedPack| {
+            let len = writer.len().saturating_add(prepared.record_len());
+            writer.objects() > 0 && (len > self.objects.pack_size || writer.objects() >= MOST_OBJECTS)
+                || pack.is_sealed()
+        };
+        let writer = |pack: &Arc<Pack>| Some((pack.number, pack.writer()?));
+        let room = active
+            .as_ref()
+            .and_then(|pack| writer(pack).filter(|(_, writer)| !full(pack, writer)));
+        let (number, writer) = match room {
+            Some(room) => room,
+            None => {
+                let next = self.begin_pack()?;
+                if active.replace(next.clone()).is_some() {
+                    self.schedule_seal();
+                }
+                writer(&next).ok_or(Error::Closed)?
+            }
+        };
+        let record = writer.append(prepared)?;
+        Ok(Place { pack: number, record })
+    }
+
+    /// A new pack, which the manifest names durably.
+    fn begin_pack(&self) -> Result<Arc<Pack>> {
+        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
+        let path = names::pack(&self.dir, number);
+        let fs = &*self.env.fs;
+        let identity = self.env.entropy.identity();
+        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
+        let writer = SharedPack::create(fs, &path, identity, number)?;
+        let len = writer.sync().map_err(|e| self.poison_if_sync(e))?;
+        self.sync_names()?;
+        let file = PackFile::open(fs, &path, identity, number)?;
+        let meta = fresh(number, identity, len);
+        let pack = Pack::new(&meta, file, Some(writer), path, &self.trash);
+        self.add_pack(Record::Pack(meta), pack.clone())?;
+        Ok(pack)
+    }
+
+    /// Makes it durable and true that there is this pack. If that fails, its file stays: a crash may find the edit done.
+    pub(super) fn add_pack(&self, record: Record, pack: Arc<Pack>) -> Result<()> {
+        let mut state = self.manifest.lock();
+        let edit = Edit {
+            records: vec![record],
+        };
+        self.commit_edit(&mut state, edit, &[], |_| self.objects.add(pack))
+            .map(|_| ())
+    }
+
+    /// Makes the names in the directory durable.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        let synced = self.env.fs.sync_dir(&self.dir);
+        synced.map_err(|e| self.poison(Error::io("sync", &self.dir, e)))
+    }
+
+    /// Makes all objects durable that have been written so far: before an edit that depends on them.
+    pub(crate) fn sync_objects(&self) -> Result<()> {
+        if planted::is(Bug::ReferenceBeforeObject) {
+            return Ok(());
+        }
+        self.objects.sync().map_err(|e| self.poison_if_sync(e))
+    }
+
+    /// A failed sync of a pack is final, as one of the log is.
+    pub(super) fn poison_if_sync(&self, error: Error) -> Error {
+        match is_sync_failure(&error) {
+            true => self.poison(error),
+            false => error,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Values of any length become objects.
+//!
+//! What is short stays in a buffer until its end is known, and is stored as a value that was given whole. What is longer becomes a pack of its own, which is
+//! sealed and durable, and then named by the manifest, before the batch that refers to it; nobody sees it before. An aborted stream leaves
+//! nothing behind; a crash leaves a file that no manifest names.
+
+use std::sync::Arc;
+
+use super::pack::Pack;
+use super::place::Place;
+use super::store::Stored;
+use crate::engine::core::Core;
+use crate::manifest::{PackMeta, Record};
+use crate::names;
+use crate::pack::{PackFile, RecordOptions, StreamPack};
+use crate::sync::atomic::Ordering;
+use crate::{Error, Result};
+
+/// Values up to so many bytes are held in memory and go to the active pack.
+const BUFFER: usize = 1 << 20;
+
+/// A value that is being written.
+pub(crate) struct ObjectStream {
+    core: Arc<Core>,
+    deduplicate: bool,
+    buffer: Vec<u8>,
+    /// A value longer than the buffer.
+    pack: Option<(u64, StreamPack)>,
+    len: u64,
+}
+
+/// A value that has been written.
+pub(crate) enum Streamed {
+    /// It fits the buffer.
+    Short(Vec<u8>),
+    Stored(Stored),
+}
+
+impl ObjectStream {
+    pub(crate) fn new(core: &Arc<Core>, deduplicate: bool) -> ObjectStream {
+        ObjectStream {
+            core: core.clone(),
+            deduplicate,
+            buffer: Vec::new(),
+            pack: None,
+            len: 0,
+        }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.pack.is_none() && self.buffer.len() + bytes.len() > BUFFER {
+            self.pack = Some(self.begin()?);
+        }
+        match &mut self.pack {
+            Some((_, pack)) => {
+                if !self.buffer.is_empty() {
+                    pack.write(&std::mem::take(&mut self.buffer))?;
+                }
+                pack.write(bytes)?;
+            }
+            None => self.buffer.extend_from_slice(bytes),
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<(u64, StreamPack)> {
+        let core = &self.core;
+        core.check_open()?;
+        core.wal()?;
+        core.check_writable()?;
+        core.object_directory()?;
+        let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
+        let path = names::pack(&core.dir, number);
+        let identity = core.env.entropy.identity();
+        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
+        let options = RecordOptions::of_database(core.salt(self.deduplicate)?);
+        let pack = StreamPack::create(&core.env, &path, identity, number, &options)?;
+        Ok((number, pack))
+    }
+
+    /// Nothing comes any more.
+    pub(crate) fn finish(self) -> Result<Streamed> {
+        let core = self.core;
+        let Some((number, pack)) = self.pack else {
+            return Ok(Streamed::Short(self.buffer));
+        };
+        core.check_writable()?;
+        let id = pack.end()?;
+        let mut stored = Stored::lease(&core.objects, id, self.len);
+        if stored.is_placed() || (self.deduplicate && core.find_object(&id)?.is_some()) {
+            core.objects.count_duplicate(self.len);
+            pack.abort();
+            return Ok(Streamed::Stored(stored));
+        }
+        let finished = pack.finish()?;
+        core.sync_names()?;
+        let path = names::pack(&core.dir, number);
+        let meta = PackMeta {
+            number,
+            identity: finished.identity,
+            sealed: true,
+            len: finished.sealed.file_bytes,
+            dead: 0,
+        };
+        let file = PackFile::open(&*core.env.fs, &path, meta.identity, number)?;
+        let opened = Pack::new(&meta, file, None, path, &core.trash);
+        core.add_pack(Record::Pack(meta), opened)?;
+        stored.wrote(Place {
+            pack: number,
+            record: finished.place,
+        });
+        Ok(Streamed::Stored(stored))
+    }
+}
