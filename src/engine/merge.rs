@@ -18,8 +18,8 @@ use super::table::Table;
 use crate::cursor::Cursor;
 use crate::memtable::{Memtable, SortedTable};
 use crate::sst::SstCursor;
-use crate::types::{MAX_SEQ, SeqNo, ValueRef};
-use crate::{Result, Slice};
+use crate::types::{MAX_SEQ, ObjectRef, SeqNo, ValueRef};
+use crate::{Error, Result, Slice};
 
 /// A source of entries. An enum and not a `dyn Cursor`: these calls are the inner loop of scans and compactions.
 pub(crate) enum Source {
@@ -200,6 +200,13 @@ impl Merge {
                 Ok(())
             }
         }
+    }
+
+    /// Reads the reference of an entry of kind `Object`.
+    pub(crate) fn object(&self, value: MergedValue) -> Result<ObjectRef> {
+        let bytes = self.load(value)?;
+        ObjectRef::from_bytes(&bytes)
+            .ok_or_else(|| Error::corruption("(merge)".as_ref(), 0, "expected a reference of 24 bytes"))
     }
 
     /// The table that a value lies in, if it lies in one.

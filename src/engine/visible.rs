@@ -1,6 +1,7 @@
 //! [`Visible`]: what a snapshot sees of a merge: of each key its newest version at or below the snapshot's number, and
 //! nothing where that is a tombstone.
 
+use super::keyspace::unread;
 use super::merge::{Direction, Merge, MergedValue};
 use crate::types::{EntryKind, SeqNo};
 use crate::{Result, Slice};
@@ -88,6 +89,7 @@ impl Visible {
     /// Reads the current value.
     pub(crate) fn load(&self) -> Result<Slice> {
         match self.value {
+            Some(value) if value.value.kind() == EntryKind::Object => Err(unread()),
             Some(value) => self.merge.load(value),
             None => Ok(Slice::default()),
         }
@@ -96,6 +98,7 @@ impl Visible {
     /// Reads the current value into the caller's buffer, whose contents are replaced.
     pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
         match self.value {
+            Some(value) if value.value.kind() == EntryKind::Object => Err(unread()),
             Some(value) => self.merge.load_into(value, out),
             None => {
                 out.clear();
@@ -117,7 +120,7 @@ impl Visible {
                 self.key.clear();
                 self.key.extend_from_slice(self.merge.key());
                 let value = self.merge.value();
-                if value.value.kind() == EntryKind::Put {
+                if value.value.kind() != EntryKind::Tombstone {
                     self.value = Some(value);
                     return Ok(true);
                 }
@@ -144,7 +147,7 @@ impl Visible {
             }
             if self
                 .value
-                .is_some_and(|value| value.value.kind() == EntryKind::Put)
+                .is_some_and(|value| value.value.kind() != EntryKind::Tombstone)
             {
                 return Ok(true);
             }
