@@ -36,8 +36,42 @@ pub const MAX_SMALL_LEN: usize = 4096;
 pub enum EntryKind {
     /// The key has a value.
     Put,
+    /// The key has a value, which is an object in a pack; stored is a reference of 24 bytes ([`ObjectRef`]).
+    Object,
     /// The key has no value: older entries of it are hidden.
     Tombstone,
+}
+
+/// A reference: what memtables, SSTs and the log hold of a value that is an object in a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// The object's id.
+    pub id: [u8; 16],
+    /// The length of its content, in bytes.
+    pub len: u64,
+}
+
+impl ObjectRef {
+    /// Bytes of a reference.
+    pub const LEN: usize = 24;
+
+    /// The id, then the length, little endian.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let (id, len) = bytes.split_at_mut(self.id.len());
+        id.copy_from_slice(&self.id);
+        len.copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if these are not 24 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<ObjectRef> {
+        let (id, len) = bytes.split_first_chunk()?;
+        Some(ObjectRef {
+            id: *id,
+            len: u64::from_le_bytes(len.try_into().ok()?),
+        })
+    }
 }
 
 /// What a look-up of one key in one source found: its newest entry at or below the snapshot.
@@ -45,6 +79,8 @@ pub enum EntryKind {
 pub enum Found {
     /// A value, and the number of the write.
     Value(SeqNo, Slice),
+    /// A reference to an object in a pack, and the number of the write.
+    Object(SeqNo, ObjectRef),
     /// A tombstone, and the number of the delete: older sources need not be asked.
     Tombstone(SeqNo),
 }
@@ -77,6 +113,11 @@ pub enum ValuePlace {
         /// Meaningful to the memtable only.
         handle: u64,
     },
+    /// In a memtable, a reference of 24 bytes to an object in a pack.
+    MemoryObject {
+        /// Meaningful to the memtable only.
+        handle: u64,
+    },
     /// In a key block of an SST in hash order, behind its key.
     InKeyBlock {
         /// Block number.
@@ -102,6 +143,13 @@ pub enum ValuePlace {
         /// Uncompressed length in bytes.
         len: u32,
     },
+    /// In a key block of an SST, a reference of 24 bytes to an object in a pack.
+    Object {
+        /// Block number.
+        block: u32,
+        /// First byte within the uncompressed block.
+        offset: u32,
+    },
 }
 
 impl ValueRef {
@@ -110,11 +158,37 @@ impl ValueRef {
         ValueRef { source: 0, place }
     }
 
-    /// Whether the entry is a put or a tombstone.
+    /// Whether the entry is a put, a reference or a tombstone.
     pub fn kind(&self) -> EntryKind {
         match self.place {
             ValuePlace::Tombstone => EntryKind::Tombstone,
+            ValuePlace::Object { .. } | ValuePlace::MemoryObject { .. } => EntryKind::Object,
             _ => EntryKind::Put,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_an_id_and_a_length_of_24_bytes() {
+        let reference = ObjectRef {
+            id: *b"sixteen bytes id",
+            len: 0x0102_0304_0506_0708,
+        };
+        let bytes = reference.to_bytes();
+        assert_eq!(&bytes, b"sixteen bytes id\x08\x07\x06\x05\x04\x03\x02\x01");
+        assert_eq!(ObjectRef::from_bytes(&bytes), Some(reference));
+        assert_eq!(ObjectRef::from_bytes(&bytes[1..]), None);
+        assert_eq!(ObjectRef::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(ObjectRef::from_bytes(&[]), None);
+    }
+
+    #[test]
+    fn a_place_takes_16_bytes() {
+        assert_eq!(size_of::<ValuePlace>(), 16);
+        assert_eq!(size_of::<ValueRef>(), 24);
     }
 }

@@ -11,15 +11,34 @@ use std::sync::Arc;
 use crate::support::{Input, mix, repair_sst};
 use packstone::env::sim::SimEnv;
 use packstone::sst::{
-    Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, SortKeyBuffer, SortOrder, Sst,
-    SstIdentity, SstOptions, SstReadOptions, write_sorted,
+    Access, BlockCache, Compression, Cursor, CursorOptions, EntryValue, Found, ObjectRef, SortKeyBuffer,
+    SortOrder, Sst, SstIdentity, SstOptions, SstReadOptions, write_sorted,
 };
 use packstone::{MAX_SEQ, Result};
 
 const PATH: &str = "/f.sst";
 
-/// Value (`None`: tombstone) by sort key and, newest first, number.
-type Entries = BTreeMap<(Vec<u8>, Reverse<u64>), Option<Vec<u8>>>;
+/// What an entry holds of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Value(Vec<u8>),
+    Object(ObjectRef),
+    Nothing,
+}
+
+impl Content {
+    /// What it loads as.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Content::Value(value) => value.clone(),
+            Content::Object(object) => object.to_bytes().to_vec(),
+            Content::Nothing => Vec::new(),
+        }
+    }
+}
+
+/// Contents by sort key and, newest first, number.
+type Entries = BTreeMap<(Vec<u8>, Reverse<u64>), Content>;
 
 /// One run on the fuzzer's bytes.
 pub fn run(data: &[u8]) {
@@ -69,7 +88,16 @@ fn decode_entries(input: &mut Input<'_>) -> Entries {
             small => Some(u64::from(small) * 40 + n % 17),
         };
         let value = len.map(|len| (0..len).map(|at| mix(n ^ (at / 4)) as u8).collect());
-        entries.insert((key, Reverse(n % 50 * 3)), value);
+        let content = match value {
+            // Some ids come up more than once.
+            _ if shape >> 4 & 1 != 0 => Content::Object(ObjectRef {
+                id: [letter; 16],
+                len: mix(n),
+            }),
+            Some(value) => Content::Value(value),
+            None => Content::Nothing,
+        };
+        entries.insert((key, Reverse(n % 50 * 3)), content);
     }
     entries
 }
@@ -118,8 +146,9 @@ fn build(sim: &SimEnv, flags: u8, entries: &Entries) -> Vec<u8> {
     let file = sim.env().fs.create(Path::new("/new")).unwrap();
     let sorted = entries.iter().map(|((key, seq), value)| {
         let value = match value {
-            Some(value) => EntryValue::Put(value),
-            None => EntryValue::Tombstone,
+            Content::Value(value) => EntryValue::Put(value),
+            Content::Object(object) => EntryValue::Object(object),
+            Content::Nothing => EntryValue::Tombstone,
         };
         (&key[..], seq.0, value)
     });
@@ -161,8 +190,9 @@ fn points(sst: &Sst, entries: &Entries, exact: bool) -> Result<()> {
             match found {
                 Ok(found) if exact => {
                     let found = found.map(|found| match found {
-                        Found::Value(seq, value) => (seq, Some(value.to_vec())),
-                        Found::Tombstone(seq) => (seq, None),
+                        Found::Value(seq, value) => (seq, Content::Value(value.to_vec())),
+                        Found::Object(seq, object) => (seq, Content::Object(object)),
+                        Found::Tombstone(seq) => (seq, Content::Nothing),
                     });
                     let wanted = wanted.filter(|((other, _), _)| other == key);
                     assert_eq!(found, wanted.map(|((_, seq), value)| (seq.0, value.clone())));
@@ -189,7 +219,7 @@ fn forward(sst: &Arc<Sst>, entries: &Entries, exact: bool) -> Result<()> {
             let ((key, seq), wanted) = wanted.next().unwrap();
             assert_eq!((cursor.key(), cursor.seq()), (&key[..], seq.0));
             if let Ok(value) = &value {
-                assert_eq!(&value[..], wanted.as_deref().unwrap_or_default());
+                assert_eq!(value[..], wanted.bytes());
             }
         }
         value?;

@@ -247,6 +247,9 @@ pub(super) fn write_frozen(
                     EntryKind::Put => {
                         output.add(merge.key(), seq, EntryValue::Put(&merge.load(value)?))?;
                     }
+                    EntryKind::Object => {
+                        output.add(merge.key(), seq, EntryValue::Object(&merge.object(value)?))?;
+                    }
                 }
             }
             merge.advance()?;

@@ -12,12 +12,12 @@ use super::pressure::Asked;
 use super::table::Table;
 use super::tree::Tree;
 use crate::manifest::LEVELS;
-use crate::memtable::{Memtable, SortedTable};
+use crate::memtable::{Held, Memtable, SortedTable};
 use crate::options::KeyspaceOptions;
 use crate::sst::{SortKeyBuffer, SortOrder};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, Pinned, Swap};
-use crate::types::{KeyspaceId, SeqNo, ValuePlace};
+use crate::types::{KeyspaceId, ObjectRef, SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
 /// Stands for the number of a drop that has not happened. Above every number.
@@ -135,6 +135,14 @@ pub(crate) struct View {
 pub(crate) enum Located<'a> {
     Memory(&'a [u8]),
     Table(&'a Table, ValuePlace),
+    /// Its bytes are in a pack: see `objects::load`.
+    Object(ObjectRef),
+}
+
+/// For callers that don't ask before whether a value is an object.
+fn unresolved() -> Error {
+    let what = "a reference to an object was taken for a value; this is a bug in packstone";
+    Error::corruption("(objects)".as_ref(), 0, what)
 }
 
 impl Located<'_> {
@@ -142,6 +150,7 @@ impl Located<'_> {
         match self {
             Located::Memory(value) => Ok(Slice::from(*value)),
             Located::Table(table, place) => table.sst.load(*place),
+            Located::Object(_) => Err(unresolved()),
         }
     }
 
@@ -154,6 +163,7 @@ impl Located<'_> {
                 Ok(())
             }
             Located::Table(table, place) => table.sst.load_into(*place, out),
+            Located::Object(_) => Err(unresolved()),
         }
     }
 }
@@ -195,11 +205,18 @@ impl View {
         let in_memory = std::iter::once(&self.active)
             .chain(frozen)
             .find_map(|table| table.find(sought.sort_key, snapshot));
-        if let Some((_, value)) = in_memory {
-            return Ok(value.map(Located::Memory));
+        if let Some((_, held)) = in_memory {
+            return Ok(match held {
+                Held::Value(value) => Some(Located::Memory(value)),
+                Held::Object(bytes) => ObjectRef::from_bytes(bytes).map(Located::Object),
+                Held::Tombstone => None,
+            });
         }
         Ok(match self.tree.find(&sought, snapshot, filters)? {
             Some((_, ValuePlace::Tombstone)) | None => None,
+            Some((table, place @ ValuePlace::Object { .. })) => {
+                Some(Located::Object(table.sst.object(place)?))
+            }
             Some((table, place)) => Some(Located::Table(table, place)),
         })
     }

@@ -19,7 +19,7 @@ use crate::cursor::Cursor;
 use crate::memtable::{Memtable, SortedTable};
 use crate::sst::SstCursor;
 use crate::types::{MAX_SEQ, ObjectRef, SeqNo, ValueRef};
-use crate::{Result, Slice};
+use crate::{Error, Result, Slice};
 
 /// A source of entries. An enum and not a `dyn Cursor`: these calls are the inner loop of scans and compactions.
 pub(crate) enum Source {
@@ -191,12 +191,6 @@ impl Merge {
         }
     }
 
-    /// The object that an entry of kind [`EntryKind::Object`](crate::types::EntryKind) refers to.
-    pub(crate) fn object(&self, value: MergedValue) -> Result<Option<ObjectRef>> {
-        let bytes = self.load(value)?;
-        Ok(ObjectRef::from_bytes(&bytes))
-    }
-
     /// Reads a value into the caller's buffer, whose contents are replaced.
     pub(crate) fn load_into(&self, value: MergedValue, out: &mut Vec<u8>) -> Result<()> {
         match self.sources.get(value.source) {
@@ -206,6 +200,13 @@ impl Merge {
                 Ok(())
             }
         }
+    }
+
+    /// Reads the reference of an entry of kind `Object`.
+    pub(crate) fn object(&self, value: MergedValue) -> Result<ObjectRef> {
+        let bytes = self.load(value)?;
+        ObjectRef::from_bytes(&bytes)
+            .ok_or_else(|| Error::corruption("(merge)".as_ref(), 0, "expected a reference of 24 bytes"))
     }
 
     /// The table that a value lies in, if it lies in one.

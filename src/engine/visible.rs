@@ -88,12 +88,12 @@ impl Visible {
     /// The object that the current value is, if it is one.
     pub(crate) fn object(&self) -> Result<Option<ObjectRef>> {
         match self.value {
-            Some(value) if value.value.kind() == EntryKind::Object => self.merge.object(value),
+            Some(value) if value.value.kind() == EntryKind::Object => self.merge.object(value).map(Some),
             _ => Ok(None),
         }
     }
 
-    /// Reads the current value.
+    /// Reads the current value, which is no object.
     pub(crate) fn load(&self) -> Result<Slice> {
         match self.value {
             Some(value) => self.merge.load(value),
@@ -101,7 +101,7 @@ impl Visible {
         }
     }
 
-    /// Reads the current value into the caller's buffer, whose contents are replaced.
+    /// Reads the current value, which is no object, into the caller's buffer, whose contents are replaced.
     pub(crate) fn load_into(&self, out: &mut Vec<u8>) -> Result<()> {
         match self.value {
             Some(value) => self.merge.load_into(value, out),
@@ -125,7 +125,7 @@ impl Visible {
                 self.key.clear();
                 self.key.extend_from_slice(self.merge.key());
                 let value = self.merge.value();
-                if value.value.kind() == EntryKind::Put {
+                if value.value.kind() != EntryKind::Tombstone {
                     self.value = Some(value);
                     return Ok(true);
                 }
@@ -152,7 +152,7 @@ impl Visible {
             }
             if self
                 .value
-                .is_some_and(|value| value.value.kind() == EntryKind::Put)
+                .is_some_and(|value| value.value.kind() != EntryKind::Tombstone)
             {
                 return Ok(true);
             }

@@ -15,6 +15,8 @@ use crate::Result;
 use crate::cursor::Cursor;
 #[cfg(test)]
 use crate::types::Found;
+#[cfg(test)]
+use crate::types::ObjectRef;
 use crate::types::{EntryKind, SeqNo};
 
 mod arena;
@@ -37,22 +39,33 @@ mod tests;
 /// The memtable that the engine uses.
 pub(crate) use radix::RadixTree as Memtable;
 
+/// What an entry of a memtable holds of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held<'a> {
+    Value(&'a [u8]),
+    /// A reference to an object in a pack: 24 bytes.
+    Object(&'a [u8]),
+    Tombstone,
+}
+
 /// What the engine asks of a memtable.
 pub(crate) trait SortedTable: Send + Sync + Sized {
     type Cursor: Cursor + Send;
 
     fn new() -> Self;
-    /// Adds an entry. REQUIRES: (`key`, `seq`) is not in the table; key and value are within the limits.
+    /// Adds an entry; the value of one of kind `Object` is its reference, of 24 bytes. REQUIRES: (`key`, `seq`) is not in
+    /// the table; key and value are within the limits.
     /// Fails only when the table cannot hold it or there is no memory for it (`LimitExceeded`); nothing is inserted then.
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()>;
-    /// The newest entry of `key` with a number at or below `snapshot`: its number, and its value unless it is a tombstone.
-    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)>;
+    /// The newest entry of `key` with a number at or below `snapshot`: its number, and what it holds.
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Held<'_>)>;
     /// The same, owned.
     #[cfg(test)]
     fn get(&self, key: &[u8], snapshot: SeqNo) -> Option<Found> {
-        self.find(key, snapshot).map(|(seq, value)| match value {
-            Some(value) => Found::Value(seq, value.into()),
-            None => Found::Tombstone(seq),
+        self.find(key, snapshot).map(|(seq, held)| match held {
+            Held::Value(value) => Found::Value(seq, value.into()),
+            Held::Object(bytes) => Found::Object(seq, ObjectRef::from_bytes(bytes).expect("24 bytes")),
+            Held::Tombstone => Found::Tombstone(seq),
         })
     }
     /// A cursor that keeps the memtable alive. Entries inserted later may or may not appear.

@@ -31,9 +31,9 @@ use std::mem::size_of;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::SortedTable;
 use super::arena::{Arena, Bump, Place, prefetch};
 use super::entry;
+use super::{Held, SortedTable};
 use crate::cursor::Cursor;
 use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering, Witness, atomics};
 use crate::types::{EntryKind, SeqNo, ValuePlace, ValueRef};
@@ -69,6 +69,7 @@ struct Header {
 const LINKS_OFFSET: usize = size_of::<Header>();
 const TOMBSTONE: u64 = 0;
 const PUT: u64 = 1;
+const OBJECT: u64 = 2;
 
 /// A memtable. See the module's comment.
 pub(crate) struct SkipList {
@@ -170,10 +171,10 @@ impl<'a> Node<'a> {
     }
 
     fn kind(self) -> EntryKind {
-        if self.header().stamp & 0xff == PUT {
-            EntryKind::Put
-        } else {
-            EntryKind::Tombstone
+        match self.header().stamp & 0xff {
+            PUT => EntryKind::Put,
+            OBJECT => EntryKind::Object,
+            _ => EntryKind::Tombstone,
         }
     }
 
@@ -368,9 +369,10 @@ impl SortedTable for SkipList {
     }
 
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
-        entry::check(key, seq, value)?;
+        entry::check(key, seq, kind, value)?;
         let (kind, value) = match kind {
             EntryKind::Put => (PUT, value),
+            EntryKind::Object => (OBJECT, value),
             EntryKind::Tombstone => (TOMBSTONE, &[][..]),
         };
         let target = Target::new(key, seq);
@@ -403,7 +405,7 @@ impl SortedTable for SkipList {
         Ok(())
     }
 
-    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)> {
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Held<'_>)> {
         let place = self.lower_bound(key, snapshot);
         if place == NONE {
             return None;
@@ -413,11 +415,12 @@ impl SortedTable for SkipList {
         if node.key() != key {
             return None;
         }
-        let value = match node.kind() {
-            EntryKind::Put => Some(node.value()),
-            EntryKind::Tombstone => None,
+        let held = match node.kind() {
+            EntryKind::Put => Held::Value(node.value()),
+            EntryKind::Object => Held::Object(node.value()),
+            EntryKind::Tombstone => Held::Tombstone,
         };
-        Some((node.seq(), value))
+        Some((node.seq(), held))
     }
 
     fn cursor(self: &Arc<Self>) -> SkipListCursor {
@@ -508,10 +511,8 @@ impl Cursor for SkipListCursor {
 
     fn value(&self) -> ValueRef {
         let place = match self.node() {
-            Some(node) if node.kind() == EntryKind::Put => {
-                entry::value_place(node.value(), u64::from(self.at))
-            }
-            _ => ValuePlace::Tombstone,
+            Some(node) => entry::value_place(node.kind(), node.value(), u64::from(self.at)),
+            None => ValuePlace::Tombstone,
         };
         ValueRef::new(place)
     }
@@ -522,7 +523,7 @@ impl Cursor for SkipListCursor {
             ValuePlace::Inline { len, bytes } => {
                 Ok(Slice::from(bytes.get(..usize::from(len)).unwrap_or_default()))
             }
-            ValuePlace::Memory { handle } => {
+            ValuePlace::Memory { handle } | ValuePlace::MemoryObject { handle } => {
                 let place = u32::try_from(handle).unwrap_or(NONE);
                 // A handle is a number that anybody may make up, so it counts only if an entry starts there.
                 if place != self.at && !self.list.arena.is_start(place) || place == NONE {
@@ -530,11 +531,14 @@ impl Cursor for SkipListCursor {
                 }
                 // SAFETY: `place` is this cursor's own, or its start bit, set after the node was written, was just
                 // read with Acquire.
-                Ok(Slice::from(unsafe { self.list.node(place) }.value()))
+                let node = unsafe { self.list.node(place) };
+                entry::check_handle(&value.place, handle, node.kind())?;
+                Ok(Slice::from(node.value()))
             }
-            ValuePlace::InKeyBlock { .. } | ValuePlace::Small { .. } | ValuePlace::Medium { .. } => {
-                Err(entry::foreign(0))
-            }
+            ValuePlace::InKeyBlock { .. }
+            | ValuePlace::Small { .. }
+            | ValuePlace::Medium { .. }
+            | ValuePlace::Object { .. } => Err(entry::foreign(0)),
         }
     }
 }

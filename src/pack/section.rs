@@ -289,7 +289,7 @@ impl SectionReader {
         let found = self.sst.get(key, SortOrder::Key.hash(key), MAX_SEQ);
         match found.map_err(|e| moved(e, self.section.offset))? {
             Some(Found::Value(_, value)) => Ok(Some(value)),
-            Some(Found::Tombstone(_)) | None => Ok(None),
+            Some(Found::Object(..) | Found::Tombstone(_)) | None => Ok(None),
         }
     }
 

@@ -16,8 +16,8 @@ use crate::sst::{CursorOptions, SstCursor};
 use crate::types::{EntryKind, SeqNo};
 use crate::{Result, Slice};
 
-/// Who is told of entries: key, number, value; a tombstone has none.
-pub(super) type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, Option<&[u8]>) -> Result<()>;
+/// Who is told of entries: key, number, kind, value; of an object the 24 bytes of its reference, of a tombstone nothing.
+pub(super) type EntrySink<'a> = &'a mut dyn FnMut(&[u8], SeqNo, EntryKind, &[u8]) -> Result<()>;
 
 /// The entries of one file.
 enum Stream {
@@ -53,13 +53,10 @@ impl Stream {
         }
     }
 
-    fn value(&self) -> Result<Option<Slice>> {
+    fn value(&self) -> Result<(EntryKind, Slice)> {
         match self {
-            Stream::Whole(cursor, _) => match cursor.value().kind() {
-                EntryKind::Tombstone => Ok(None),
-                EntryKind::Put => cursor.load(cursor.value()).map(Some),
-            },
-            Stream::Damaged(cursor) => Ok(cursor.value().cloned()),
+            Stream::Whole(cursor, _) => Ok((cursor.value().kind(), cursor.load(cursor.value())?)),
+            Stream::Damaged(cursor) => Ok((cursor.kind(), cursor.value().clone())),
         }
     }
 }
@@ -78,7 +75,7 @@ pub(super) struct Merged {
     pub(super) lost: Vec<(usize, LostKeys)>,
 }
 
-/// Hands on the entries of `files` in order, a tombstone without a value.
+/// Hands on the entries of `files` in order.
 pub(super) fn merge(repair: &Repair<'_>, files: &[&Found], sink: EntrySink<'_>) -> Result<Merged> {
     let mut streams = Vec::new();
     for found in files {
@@ -148,14 +145,17 @@ pub(super) fn merge(repair: &Repair<'_>, files: &[&Found], sink: EntrySink<'_>) 
 struct Held {
     key: Vec<u8>,
     seq: SeqNo,
-    value: Option<Slice>,
+    value: (EntryKind, Slice),
     from: usize,
     disputed: bool,
 }
 
 fn flush(held: &mut Option<Held>, sink: EntrySink<'_>) -> Result<()> {
     match held.take() {
-        Some(held) if !held.disputed => sink(&held.key, held.seq, held.value.as_deref()),
+        Some(held) if !held.disputed => {
+            let (kind, value) = &held.value;
+            sink(&held.key, held.seq, *kind, value)
+        }
         _ => Ok(()),
     }
 }

@@ -70,7 +70,7 @@ fn unit_of(repair: &mut Repair<'_>, keyspace: KeyspaceId, found: &Found) -> Resu
         return Ok(Some(unit));
     }
     let mut entries = 0u64;
-    let merged = merge(repair, &[found], &mut |key, seq, _| {
+    let merged = merge(repair, &[found], &mut |key, seq, _, _| {
         if entries == 0 {
             unit.min_key = Slice::from(key);
         }
@@ -188,7 +188,7 @@ fn first_unordered(units: &[Unit]) -> Option<(usize, usize)> {
 /// Goes through a merge without writing, for what it leaves undecided.
 fn find_conflicts(repair: &mut Repair<'_>, unit: &Unit) -> Result<()> {
     let files: Vec<&Found> = unit.files.iter().collect();
-    let merged = merge(repair, &files, &mut |_, _, _| Ok(()))?;
+    let merged = merge(repair, &files, &mut |_, _, _, _| Ok(()))?;
     let unlisted = merged.conflicts.len().saturating_sub(MAX_LISTED);
     let order = unit
         .files

@@ -22,7 +22,7 @@ use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Man
 use crate::memtable::{Memtable, SortedTable};
 use crate::names;
 use crate::sst::{EntryValue, SortKeyBuffer, SstBuilder, SstIdentity, SstOrigin};
-use crate::types::{EntryKind, KeyspaceId, SeqNo};
+use crate::types::{EntryKind, KeyspaceId, ObjectRef, SeqNo};
 use crate::wal::Op;
 use crate::{Error, Result};
 
@@ -150,7 +150,9 @@ fn write_unit(
         files => {
             let mut run = Run::new(repair, plan, space, unit.keyspace, next_number);
             let sources: Vec<&Found> = files.iter().collect();
-            merge(repair, &sources, &mut |key, seq, value| run.add(key, seq, value))?;
+            merge(repair, &sources, &mut |key, seq, kind, value| {
+                run.add(key, seq, kind, value)
+            })?;
             let metas = run.finish()?;
             for found in files
                 .iter()
@@ -247,10 +249,7 @@ fn write_tables(
         cursor.seek_to_first()?;
         while cursor.valid() {
             let value = cursor.value();
-            match value.kind() {
-                EntryKind::Tombstone => run.add(cursor.key(), cursor.seq(), None)?,
-                EntryKind::Put => run.add(cursor.key(), cursor.seq(), Some(&cursor.load(value)?))?,
-            }
+            run.add(cursor.key(), cursor.seq(), value.kind(), &cursor.load(value)?)?;
             cursor.next()?;
         }
         for meta in run.finish()? {
@@ -311,7 +310,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn add(&mut self, key: &[u8], seq: SeqNo, value: Option<&[u8]>) -> Result<()> {
+    /// Of an object the value is the 24 bytes of its reference.
+    fn add(&mut self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
         let full = |builder: &SstBuilder| {
             builder.is_full(MAX_FILE_ENTRIES, MAX_FILE_BYTES) && builder.last_key() != key
         };
@@ -325,7 +325,15 @@ impl<'a> Run<'a> {
                 self.builder.insert(begun)
             }
         };
-        let added = builder.add(key, seq, value.map_or(EntryValue::Tombstone, EntryValue::Put));
+        let added = match (kind, ObjectRef::from_bytes(value)) {
+            (EntryKind::Tombstone, _) => builder.add(key, seq, EntryValue::Tombstone),
+            (EntryKind::Put, _) => builder.add(key, seq, EntryValue::Put(value)),
+            (EntryKind::Object, Some(object)) => builder.add(key, seq, EntryValue::Object(&object)),
+            (EntryKind::Object, None) => {
+                let what = "expected a reference of 24 bytes";
+                Err(Error::corruption(&self.dir, 0, what))
+            }
+        };
         if added.is_err()
             && let Some(builder) = self.builder.take()
         {

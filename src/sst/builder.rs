@@ -25,7 +25,9 @@ use super::properties::{Properties, SstOrigin};
 use super::reader::{RawBlock, SstSummary};
 use crate::env::File;
 use crate::planted::{self, Bug};
-use crate::types::{MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo, ValuePlace};
+use crate::types::{
+    MAX_INLINE_LEN, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, ObjectRef, SeqNo, ValuePlace,
+};
 use crate::{Error, Result, Slice};
 
 /// Bytes that `is_full` keeps free below [`MAX_FILE_LEN`], for one more entry of any size.
@@ -40,6 +42,8 @@ pub enum EntryValue<'a> {
     Put(&'a [u8]),
     /// No value.
     Tombstone,
+    /// A value that is an object in a pack.
+    Object(&'a ObjectRef),
     /// A medium value as another SST stores it: neither decompressed nor compressed again.
     RawMedium(&'a RawBlock),
 }
@@ -145,8 +149,15 @@ impl SstBuilder {
     pub fn add(&mut self, key: &[u8], seq: SeqNo, value: EntryValue<'_>) -> Result<()> {
         self.check(key, seq, &value)?;
         let new_key = self.properties.entry_count == 0 || key != self.open.last.as_slice();
-        let in_row = self.row_value(&value);
-        let row_len = key.len() - self.options.order.hash_len() + in_row.len();
+        let reference;
+        let beside = match value {
+            EntryValue::Object(object) => {
+                reference = object.to_bytes();
+                &reference[..]
+            }
+            _ => self.row_value(&value),
+        };
+        let row_len = key.len() - self.options.order.hash_len() + beside.len();
         let filter_full = new_key && self.partitions.filter_is_full();
         let block_full = self.keys.weight() + row_len + ENTRY_OVERHEAD > self.options.key_block_size as usize;
         if self.keys.count() > 0 && (block_full || filter_full) {
@@ -163,7 +174,7 @@ impl SstBuilder {
             self.open.first.extend_from_slice(key);
         }
         let (place, value_len) = self.place_value(value)?;
-        self.keys.push(key, seq, &place, in_row);
+        self.keys.push(key, seq, &place, beside);
         self.count(key, seq, &place, value_len, new_key);
         Ok(())
     }
@@ -188,6 +199,7 @@ impl SstBuilder {
         let value_len = match value {
             EntryValue::Put(value) => value.len(),
             EntryValue::Tombstone => 0,
+            EntryValue::Object(_) => ObjectRef::LEN,
             EntryValue::RawMedium(raw) => raw.uncompressed_len as usize,
         };
         let limits = [
@@ -226,6 +238,13 @@ impl SstBuilder {
     fn place_value(&mut self, value: EntryValue<'_>) -> Result<(ValuePlace, u32)> {
         match value {
             EntryValue::Tombstone => Ok((ValuePlace::Tombstone, 0)),
+            EntryValue::Object(_) => {
+                let place = ValuePlace::Object {
+                    block: self.open.number,
+                    offset: 0, // the reader knows
+                };
+                Ok((place, ObjectRef::LEN as u32))
+            }
             EntryValue::Put(value) => {
                 let len = value.len() as u32;
                 let place = if value.len() <= MAX_INLINE_LEN {
@@ -310,6 +329,7 @@ impl SstBuilder {
             }
             ValuePlace::Small { .. } => p.small_count += 1,
             ValuePlace::Medium { .. } => p.medium_count += 1,
+            ValuePlace::Object { .. } | ValuePlace::MemoryObject { .. } => p.object_count += 1,
             ValuePlace::Tombstone => p.tombstone_count += 1,
         }
     }

@@ -21,7 +21,7 @@ use super::order::split;
 use super::read_ahead::Windows;
 use super::reader::{Access, BlockBytes, RawBlock, Sst};
 use crate::cursor::Cursor;
-use crate::types::{SeqNo, ValuePlace, ValueRef};
+use crate::types::{ObjectRef, SeqNo, ValuePlace, ValueRef};
 use crate::{Result, Slice};
 
 /// How a cursor reads.
@@ -154,7 +154,7 @@ impl SstCursor {
         self.sst.decoded(number, frame, stored, self.fill_cache)
     }
 
-    /// A value in a key block: this cursor's, as a rule.
+    /// A value or reference in a key block: this cursor's, as a rule.
     fn with_row<T>(&self, block: u32, offset: u32, len: u32, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
         if let Some(loaded) = self.loaded.as_ref().filter(|loaded| loaded.number == block) {
             let bytes = self.sst.bytes(&loaded.block);
@@ -426,6 +426,9 @@ impl Cursor for SstCursor {
             ValuePlace::InKeyBlock { block, offset, len } => {
                 self.with_row(block, offset, len, |v| Slice::from(v))
             }
+            ValuePlace::Object { block, offset } => {
+                self.with_row(block, offset, ObjectRef::LEN as u32, |v| Slice::from(v))
+            }
             ValuePlace::Small { block, offset, len } => {
                 self.with_small(block, offset, len, |v| Slice::from(v))
             }
@@ -442,6 +445,11 @@ impl Cursor for SstCursor {
             ValuePlace::InKeyBlock { block, offset, len } => {
                 out.clear();
                 self.with_row(block, offset, len, |value| out.extend_from_slice(value))
+            }
+            ValuePlace::Object { block, offset } => {
+                out.clear();
+                let len = ObjectRef::LEN as u32;
+                self.with_row(block, offset, len, |reference| out.extend_from_slice(reference))
             }
             ValuePlace::Small { block, offset, len } => {
                 out.clear();

@@ -35,7 +35,7 @@ pub(crate) const FOOTER_LEN: usize = 128;
 pub(crate) const HEADER_MAGIC: &[u8; 8] = b"PKSTSST\0";
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"PKSTFTR\0";
 /// 4: partitions, and an offset table in pages. No release has written older versions, which are refused.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// The feature bits that this release understands: none yet.
 const KNOWN_FEATURES: u32 = 0;
 const ORDER_KEY: u8 = 0;
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_newer_releases_write_is_named_as_newer() {
-        for (at, value) in [(8, 5), (12, 1)] {
+        for (at, value) in [(8, 6), (12, 1)] {
             let mut bytes = footer().encode();
             bytes[at] = value;
             assert!(
@@ -316,7 +316,7 @@ mod tests {
             );
         }
         let mut header = encode_header(&header(SortOrder::Key));
-        header[8] = 5;
+        header[8] = 6;
         assert!(matches!(decode_header(&with_crc(header)), Err(Refusal::Newer(_))));
     }
 

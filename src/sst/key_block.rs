@@ -20,7 +20,7 @@
 //!      end offsets       count x end width (only if the suffixes differ in length)
 //!      suffixes
 //!      column bodies     in the order of the descriptors
-//!      inline area       values of at most 8 bytes
+//!      inline area       values of at most 8 bytes, and references of 24; in hash order it is empty
 //! ```
 //!
 //! | kind | meaning | value block | value offset | value length |
@@ -29,11 +29,15 @@
 //! | 1 | small value | block number | within the block | bytes |
 //! | 2 | medium value | block number | - | bytes, uncompressed |
 //! | 3 | tombstone | - | - | - |
-//! | 4, 5, 6 | reserved: large value, range tombstone, merge operand | | | |
+//! | 4 | reference to an object in a pack, 24 bytes | - | within the inline area; hash order: - | - |
+//! | 5, 6 | reserved: range tombstone, merge operand | | | |
 //! | 7 | hash order: the value is what follows the key in its suffix | - | - | - |
 //!
-//! In hash order a suffix is a row: the rest of the key, and behind it the value, if that is at most 8 bytes long, or small and the
-//! file is written without compression. The key length (without the prefix) says where one ends and the other begins. A look-up then finds the
+//! A reference is drawn where `ObjectRef` makes it (`types`): the object's id, 16 bytes, and its length, u64. It lies in the key block,
+//! so that a look-up touches nothing else.
+//!
+//! In hash order a suffix is a row: the rest of the key, and behind it the value, if that is a reference, at most 8 bytes long, or
+//! small and the file is written without compression. The key length (without the prefix) says where one ends and the other begins. A look-up then finds the
 //! value in the cache line, or at least the page, in which it has just compared the key: of a database larger than the processor's
 //! caches every other place is a miss of cache and TLB, and a look-up consists of those. (With compression a whole
 //! block of values would be decompressed for one; value blocks are smaller.)
@@ -56,7 +60,7 @@ use super::column::{Column, DESCRIPTOR_LEN};
 use super::hashes::Hashes;
 use super::order::{HASH_LEN, SortOrder, split};
 use crate::coding::{array_at, u16_at, u32_at};
-use crate::types::{MAX_INLINE_LEN, MAX_SEQ, SeqNo, ValuePlace};
+use crate::types::{MAX_INLINE_LEN, MAX_SEQ, ObjectRef, SeqNo, ValuePlace};
 
 pub(super) const TYPE_VARIABLE: u8 = 1;
 pub(super) const TYPE_FIXED: u8 = 2;
@@ -67,8 +71,9 @@ pub(super) const TYPE_HASHED_FIXED: u8 = 5;
 pub(super) const KIND_SMALL: u8 = 1;
 pub(super) const KIND_MEDIUM: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;
-/// Kinds from here to [`KIND_RESERVED_LAST`] are spoken for: large value, range tombstone, merge operand.
-const KIND_RESERVED_FIRST: u8 = 4;
+pub(super) const KIND_OBJECT: u8 = 4;
+/// Kinds from here to [`KIND_RESERVED_LAST`] are spoken for: range tombstone, merge operand.
+const KIND_RESERVED_FIRST: u8 = 5;
 const KIND_RESERVED_LAST: u8 = 6;
 pub(super) const KIND_IN_ROW: u8 = 7;
 /// An inline value of `n` bytes has the kind `INLINE_MIN + n`.
@@ -405,6 +410,20 @@ impl KeyBlock {
                 len: number(&self.value_len)?,
             },
             KIND_TOMBSTONE => ValuePlace::Tombstone,
+            KIND_OBJECT => {
+                let start = match self.hashes {
+                    Some(_) => {
+                        let (key, row) = (self.suffix_range(bytes, i)?, self.row_range(bytes, i)?);
+                        (row.end - key.end == ObjectRef::LEN).then_some(key.end)?
+                    }
+                    None => self.inline_at + number(&self.value_offset)? as usize,
+                };
+                bytes.get(start..start + ObjectRef::LEN)?;
+                ValuePlace::Object {
+                    block: own,
+                    offset: u32::try_from(start).ok()?,
+                }
+            }
             INLINE_MIN..=INLINE_MAX => {
                 let len = kind - INLINE_MIN;
                 let start = self.inline_at + number(&self.value_offset)? as usize;

@@ -6,8 +6,8 @@ use super::column::{self, DESCRIPTOR_LEN};
 use super::hashes;
 use super::key_block::{
     BlockUse, ENTRY_OVERHEAD, HASHED_COLUMNS, HASHED_HEADER_LEN, HEADER_LEN, INLINE_MIN, KIND_IN_ROW,
-    KIND_MEDIUM, KIND_SMALL, KIND_TOMBSTONE, TYPE_FIXED, TYPE_HASHED_FIXED, TYPE_HASHED_VARIABLE, TYPE_INDEX,
-    TYPE_VARIABLE,
+    KIND_MEDIUM, KIND_OBJECT, KIND_SMALL, KIND_TOMBSTONE, TYPE_FIXED, TYPE_HASHED_FIXED,
+    TYPE_HASHED_VARIABLE, TYPE_INDEX, TYPE_VARIABLE,
 };
 use super::order::{SortOrder, split};
 use crate::types::{SeqNo, ValuePlace};
@@ -52,6 +52,8 @@ pub(crate) struct KeyBlockBuilder {
     value_offsets: Sparse,
     value_lens: Sparse,
     inline: Vec<u8>,
+    /// Bytes of `inline` that are references.
+    references_len: usize,
     longest_key: usize,
     row_len: usize,
     same_len: bool,
@@ -73,7 +75,7 @@ impl KeyBlockBuilder {
 
     /// What the entries weigh when blocks are cut, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        self.keys.len() + self.count() * ENTRY_OVERHEAD
+        self.keys.len() + self.references_len + self.count() * ENTRY_OVERHEAD
     }
 
     /// Bytes buffered.
@@ -103,7 +105,7 @@ impl KeyBlockBuilder {
     }
 
     /// Adds an entry. REQUIRES: it comes after all others in the order of the block; `place` is a place in an SST, and `value` is the
-    /// value if that is in this block.
+    /// value, or the reference, if that is in this block.
     pub(crate) fn push(&mut self, sort_key: &[u8], seq: SeqNo, place: &ValuePlace, value: &[u8]) {
         let key = self.order.key_of(sort_key);
         if self.order.is_hash() {
@@ -112,7 +114,7 @@ impl KeyBlockBuilder {
         }
         let in_row = match place {
             ValuePlace::InKeyBlock { .. } => value,
-            ValuePlace::Inline { .. } if self.order.is_hash() => value,
+            ValuePlace::Inline { .. } | ValuePlace::Object { .. } if self.order.is_hash() => value,
             _ => &[],
         };
         self.push_key(key, in_row);
@@ -132,7 +134,16 @@ impl KeyBlockBuilder {
                 Some(len.into()),
             ),
             ValuePlace::Medium { block, len } => (KIND_MEDIUM, Some(block.into()), None, Some(len.into())),
-            ValuePlace::Tombstone | ValuePlace::Memory { .. } => (KIND_TOMBSTONE, None, None, None),
+            ValuePlace::Object { .. } if self.order.is_hash() => (KIND_OBJECT, None, None, None),
+            ValuePlace::Object { .. } => {
+                let offset = self.inline.len() as u64;
+                self.inline.extend_from_slice(value);
+                self.references_len += value.len();
+                (KIND_OBJECT, None, Some(offset), None)
+            }
+            ValuePlace::Tombstone | ValuePlace::Memory { .. } | ValuePlace::MemoryObject { .. } => {
+                (KIND_TOMBSTONE, None, None, None)
+            }
         };
         self.kinds.push(kind.into());
         self.value_blocks.push(block);
@@ -232,6 +243,7 @@ impl KeyBlockBuilder {
         self.value_offsets.clear();
         self.value_lens.clear();
         self.inline.clear();
+        self.references_len = 0;
         self.longest_key = 0;
     }
 }

@@ -34,7 +34,7 @@ impl Sst {
     /// filter is asked first, and an absent key mostly costs nothing more.
     #[inline]
     pub fn get(&self, key: &[u8], hash: u64, snapshot: SeqNo) -> Result<Option<Found>> {
-        // A value that lies beside its key is taken while its block is at hand.
+        // A value or reference that lies beside its key is taken while its block is at hand.
         let found = self.seek(key, hash, snapshot, |block, seq, place| match place {
             ValuePlace::InKeyBlock {
                 block: number,
@@ -42,14 +42,21 @@ impl Sst {
                 len,
             } => {
                 let value = self.small(block, number, offset, len)?;
-                Ok((seq, place, Some(Slice::from(value))))
+                Ok((seq, place, Some(Found::Value(seq, Slice::from(value)))))
             }
+            ValuePlace::Object {
+                block: number,
+                offset,
+            } => {
+                let reference = self.reference(block, number, offset)?;
+                Ok((seq, place, Some(Found::Object(seq, reference))))
+            }
+            ValuePlace::Tombstone => Ok((seq, place, Some(Found::Tombstone(seq)))),
             _ => Ok((seq, place, None)),
         })?;
         match found {
             None => Ok(None),
-            Some((seq, ValuePlace::Tombstone, _)) => Ok(Some(Found::Tombstone(seq))),
-            Some((seq, _, Some(value))) => Ok(Some(Found::Value(seq, value))),
+            Some((_, _, Some(found))) => Ok(Some(found)),
             Some((seq, place, None)) => Ok(Some(Found::Value(seq, self.load(place)?))),
         }
     }

@@ -87,4 +87,4 @@ pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
 pub use verify::{PartReport, Verification, VerifyReport};
 
 pub use crate::cursor::Cursor;
-pub use crate::types::{Found, ValuePlace, ValueRef};
+pub use crate::types::{Found, ObjectRef, ValuePlace, ValueRef};

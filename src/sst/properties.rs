@@ -78,7 +78,9 @@ pub struct Properties {
     pub tombstone_count: u64,
     /// Bytes of all keys, once per entry.
     pub raw_key_bytes: u64,
-    /// Bytes of all values, uncompressed.
+    /// Values that are objects in packs: references.
+    pub object_count: u64,
+    /// Bytes of all values, uncompressed; of an object the 24 of its reference.
     pub raw_value_bytes: u64,
     /// Key blocks.
     pub key_blocks: BlockTotals,
@@ -113,7 +115,7 @@ fn take_list(value: &mut Decoder<'_>) -> Option<Vec<u64>> {
 }
 
 impl Properties {
-    fn numbers(&self) -> [u64; 28] {
+    fn numbers(&self) -> [u64; 29] {
         let [key, value, medium] = [&self.key_blocks, &self.value_blocks, &self.medium_blocks];
         let (filter, index) = (&self.filter_blocks, &self.index_blocks);
         [
@@ -145,6 +147,7 @@ impl Properties {
             index.count,
             index.stored_bytes,
             index.uncompressed_bytes,
+            self.object_count,
         ]
     }
 
@@ -190,7 +193,7 @@ impl Properties {
         if decoder.varint()? != VERSION {
             return None;
         }
-        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 28]);
+        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 29]);
         let (mut origin, mut last_tag) = (SstOrigin::default(), 0);
         let mut order = SortOrder::Key;
         while !decoder.is_empty() {
@@ -261,6 +264,7 @@ impl Properties {
                 stored_bytes: number()?,
                 uncompressed_bytes: number()?,
             },
+            object_count: number()?,
             min_key: Slice::from(keys[0]?),
             max_key: Slice::from(keys[1]?),
             replaces: replaces?,
@@ -285,6 +289,7 @@ mod tests {
                 stored_bytes: 2,
                 uncompressed_bytes: 3,
             },
+            object_count: u64::MAX,
             replaces: vec![5, 900],
             order: SortOrder::Hash { seed: 1 << 63 },
             origin: SstOrigin {

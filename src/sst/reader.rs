@@ -31,7 +31,7 @@ use super::partitions::Top;
 use super::properties::Properties;
 use super::resident::{Heads, Part, parts_bytes};
 use crate::env::File;
-use crate::types::{SeqNo, ValuePlace};
+use crate::types::{ObjectRef, SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
 /// How blocks are read.
@@ -290,7 +290,8 @@ impl Sst {
             .ok_or_else(|| self.block_damaged(number, "expected a key block"))
     }
 
-    /// Reads the value at a place that a look-up or a cursor of this file gave. A tombstone loads as an empty slice.
+    /// Reads the value at a place that a look-up or a cursor of this file gave. A tombstone loads as an empty slice, an object
+    /// as the 24 bytes of its reference.
     #[inline]
     pub fn load(&self, place: ValuePlace) -> Result<Slice> {
         match place {
@@ -302,6 +303,7 @@ impl Sst {
                 let bytes = self.block(block, BlockKind::Key, self.access, true)?;
                 Ok(Slice::from(self.small(self.bytes(&bytes), block, offset, len)?))
             }
+            ValuePlace::Object { .. } => Ok(Slice::from(&self.object(place)?.to_bytes()[..])),
             ValuePlace::Small { block, offset, len } => {
                 let bytes = self.block(block, BlockKind::Value, self.access, true)?;
                 Ok(Slice::from(self.small(self.bytes(&bytes), block, offset, len)?))
@@ -322,6 +324,7 @@ impl Sst {
                 let bytes = self.block(block, BlockKind::Key, self.access, true)?;
                 out.extend_from_slice(self.small(self.bytes(&bytes), block, offset, len)?);
             }
+            ValuePlace::Object { .. } => out.extend_from_slice(&self.object(place)?.to_bytes()),
             ValuePlace::Small { block, offset, len } => {
                 let bytes = self.block(block, BlockKind::Value, self.access, true)?;
                 out.extend_from_slice(self.small(self.bytes(&bytes), block, offset, len)?);
@@ -329,6 +332,23 @@ impl Sst {
             _ => out.extend_from_slice(in_place(&place)),
         }
         Ok(())
+    }
+
+    /// The reference at a place that a look-up or a cursor of this file gave. Touches the key block only.
+    pub fn object(&self, place: ValuePlace) -> Result<ObjectRef> {
+        let ValuePlace::Object { block, offset } = place else {
+            let kind = std::io::Error::new(std::io::ErrorKind::InvalidInput, "only objects have references");
+            return Err(Error::io("read", &self.path, kind));
+        };
+        let bytes = self.block(block, BlockKind::Key, self.access, true)?;
+        self.reference(self.bytes(&bytes), block, offset)
+    }
+
+    /// The reference at `offset` of a key block.
+    #[inline]
+    pub(crate) fn reference(&self, block_bytes: &[u8], block: u32, offset: u32) -> Result<ObjectRef> {
+        let bytes = self.small(block_bytes, block, offset, ObjectRef::LEN as u32)?;
+        ObjectRef::from_bytes(bytes).ok_or_else(|| self.block_damaged(block, "expected a reference"))
     }
 
     fn medium(&self, block: u32, len: u32) -> Result<BlockBytes> {

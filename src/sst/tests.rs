@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::describe::SstBlock;
 use super::*;
 use crate::env::{File, Mapping};
-use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo};
+use crate::types::{EntryKind, MAX_KEY_LEN, MAX_SEQ, MAX_SMALL_LEN, MAX_VALUE_LEN, SeqNo};
 use crate::{Error, Result};
 
 mod damage;
@@ -19,6 +19,7 @@ mod key_blocks;
 mod model;
 mod partitions;
 mod parts;
+mod references;
 mod writing;
 
 const PATH: &str = "000007.sst";
@@ -94,8 +95,29 @@ impl File for MemFile {
     }
 }
 
-/// An entry of the model: `None` is a tombstone.
+/// An entry of the model: `None` is a tombstone, a value as `object` makes it is a reference.
 type Entry = (Vec<u8>, SeqNo, Option<Vec<u8>>);
+
+/// What the ids of the model's objects begin with.
+const OBJECT: &[u8] = b"object: ";
+
+/// The reference to object `n` of the model.
+fn reference(n: u64, len: u64) -> ObjectRef {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(OBJECT);
+    id[8..].copy_from_slice(&n.to_be_bytes());
+    ObjectRef { id, len }
+}
+
+/// The same as a value of the model.
+fn object(n: u64, len: u64) -> Option<Vec<u8>> {
+    Some(reference(n, len).to_bytes().to_vec())
+}
+
+/// The reference that a value of the model stands for.
+fn object_of(value: Option<&[u8]>) -> Option<ObjectRef> {
+    ObjectRef::from_bytes(value?).filter(|object| object.id.starts_with(OBJECT))
+}
 
 fn identity() -> SstIdentity {
     SstIdentity {
@@ -114,15 +136,32 @@ fn tiny() -> SstOptions {
     }
 }
 
-fn value_of(entry: &Entry) -> EntryValue<'_> {
-    entry.2.as_deref().map_or(EntryValue::Tombstone, EntryValue::Put)
+/// The references of entries, in the places of these.
+fn objects_of(entries: &[Entry]) -> Vec<Option<ObjectRef>> {
+    entries
+        .iter()
+        .map(|entry| object_of(entry.2.as_deref()))
+        .collect()
+}
+
+fn rows<'a>(
+    entries: &'a [Entry],
+    objects: &'a [Option<ObjectRef>],
+) -> impl Iterator<Item = (&'a [u8], SeqNo, EntryValue<'a>)> {
+    entries.iter().zip(objects).map(|((key, seq, value), object)| {
+        let value = match (value, object) {
+            (None, _) => EntryValue::Tombstone,
+            (Some(_), Some(object)) => EntryValue::Object(object),
+            (Some(value), None) => EntryValue::Put(value),
+        };
+        (key.as_slice(), *seq, value)
+    })
 }
 
 fn write(entries: &[Entry], options: &SstOptions) -> (Vec<u8>, SstSummary) {
     let file = Arc::new(MemFile::default());
-    let rows = entries
-        .iter()
-        .map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
+    let objects = objects_of(entries);
+    let rows = rows(entries, &objects);
     let summary = write_sorted(file.clone(), Path::new(PATH), options, identity(), rows).unwrap();
     (file.contents(), summary)
 }
@@ -165,9 +204,10 @@ fn expected(entries: &[Entry], key: &[u8], snapshot: SeqNo) -> Option<Found> {
     let (_, seq, value) = entries
         .iter()
         .find(|entry| entry.0 == key && entry.1 <= snapshot)?;
-    Some(match value {
-        Some(value) => Found::Value(*seq, crate::Slice::from(value.as_slice())),
-        None => Found::Tombstone(*seq),
+    Some(match (value, object_of(value.as_deref())) {
+        (None, _) => Found::Tombstone(*seq),
+        (Some(_), Some(object)) => Found::Object(*seq, object),
+        (Some(value), None) => Found::Value(*seq, crate::Slice::from(value.as_slice())),
     })
 }
 
@@ -231,6 +271,7 @@ fn one_of_each() -> Vec<Entry> {
             )
         })
         .collect();
+    entries.push((b"key98".to_vec(), 7, object(98, 1 << 40)));
     entries.push((b"key99".to_vec(), MAX_SEQ, None));
     entries
 }

@@ -18,7 +18,7 @@ use super::offset_table::BlockPlace;
 use super::order::{SortOrder, split};
 use super::properties::{BlockTotals, Properties};
 use super::reader::{Access, Sst, SstReadOptions};
-use crate::types::{SeqNo, ValuePlace};
+use crate::types::{ObjectRef, SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
 /// Bytes of blocks in one part of the first pass: 4 MiB, some milliseconds of work.
@@ -276,6 +276,7 @@ fn add_entries(sum: &mut Properties, part: &Properties) {
     sum.small_count += part.small_count;
     sum.medium_count += part.medium_count;
     sum.tombstone_count += part.tombstone_count;
+    sum.object_count += part.object_count;
     sum.raw_key_bytes += part.raw_key_bytes;
     sum.raw_value_bytes += part.raw_value_bytes;
 }
@@ -414,7 +415,9 @@ impl Walk<'_> {
             ValuePlace::Medium { block, len } => seen(block, BlockKind::Medium)
                 .filter(|seen| seen.uncompressed_len == len)
                 .map(|_| len),
-            ValuePlace::Memory { .. } => None,
+            // Taken from this very block, and inside it.
+            ValuePlace::Object { .. } => Some(ObjectRef::LEN as u32),
+            ValuePlace::Memory { .. } | ValuePlace::MemoryObject { .. } => None,
         }
     }
 
@@ -435,6 +438,7 @@ impl Walk<'_> {
             }
             ValuePlace::Small { .. } => c.small_count += 1,
             ValuePlace::Medium { .. } => c.medium_count += 1,
+            ValuePlace::Object { .. } | ValuePlace::MemoryObject { .. } => c.object_count += 1,
             ValuePlace::Tombstone => c.tombstone_count += 1,
         }
     }

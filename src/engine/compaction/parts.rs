@@ -322,6 +322,9 @@ impl Core {
                         let raw = table.sst.raw_block(value.value.place)?;
                         output.add(key, seq, EntryValue::RawMedium(&raw))?;
                     }
+                    (EntryKind::Object, _) => {
+                        output.add(key, seq, EntryValue::Object(&merge.object(value)?))?;
+                    }
                     (EntryKind::Put, _) => output.add(key, seq, EntryValue::Put(&merge.load(value)?))?,
                 }
             }

@@ -21,7 +21,7 @@ use super::path::{self, END, Symbol};
 use super::record::Record;
 use super::versions::Versions;
 use crate::cursor::Cursor;
-use crate::types::{EntryKind, SeqNo, ValuePlace, ValueRef};
+use crate::types::{SeqNo, ValuePlace, ValueRef};
 use crate::{Result, Slice};
 
 /// No record.
@@ -236,10 +236,8 @@ impl Cursor for RadixCursor {
 
     fn value(&self) -> ValueRef {
         ValueRef::new(match self.record() {
-            Some(record) if record.kind() == EntryKind::Put => {
-                entry::value_place(record.value(), u64::from(self.at))
-            }
-            _ => ValuePlace::Tombstone,
+            Some(record) => entry::value_place(record.kind(), record.value(), u64::from(self.at)),
+            None => ValuePlace::Tombstone,
         })
     }
 
@@ -255,11 +253,11 @@ impl Cursor for RadixCursor {
 }
 
 impl RadixCursor {
-    fn value_of<'a>(&'a self, place: &'a ValuePlace) -> Result<&'a [u8]> {
-        match place {
+    fn value_of<'a>(&'a self, value_place: &'a ValuePlace) -> Result<&'a [u8]> {
+        match value_place {
             ValuePlace::Tombstone => Ok(&[]),
             ValuePlace::Inline { len, bytes } => Ok(bytes.get(..usize::from(*len)).unwrap_or_default()),
-            ValuePlace::Memory { handle } => {
+            ValuePlace::Memory { handle } | ValuePlace::MemoryObject { handle } => {
                 let place = u32::try_from(*handle).unwrap_or(NONE);
                 // A handle is a number that anybody may make up, so it counts only if a record starts there.
                 if place == NONE || place != self.at && !self.tree.arena.is_start(place) {
@@ -267,11 +265,14 @@ impl RadixCursor {
                 }
                 // SAFETY: `place` is this cursor's own, or its start bit, set after the record was written, was just
                 // read with Acquire.
-                Ok(unsafe { Record::at(&self.tree.arena, place) }.value())
+                let record = unsafe { Record::at(&self.tree.arena, place) };
+                entry::check_handle(value_place, *handle, record.kind())?;
+                Ok(record.value())
             }
-            ValuePlace::InKeyBlock { .. } | ValuePlace::Small { .. } | ValuePlace::Medium { .. } => {
-                Err(entry::foreign(0))
-            }
+            ValuePlace::InKeyBlock { .. }
+            | ValuePlace::Small { .. }
+            | ValuePlace::Medium { .. }
+            | ValuePlace::Object { .. } => Err(entry::foreign(0)),
         }
     }
 }

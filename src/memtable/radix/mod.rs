@@ -60,9 +60,9 @@ use self::node::{Node, Parting, Skip};
 use self::path::{END, Symbol};
 use self::record::Record;
 use self::versions::Versions;
-use super::SortedTable;
 use super::arena::{Arena, Bump};
 use super::entry;
+use super::{Held, SortedTable};
 use crate::Result;
 use crate::sync::lock_free::{AtomicU32, AtomicUsize, Mutex, Ordering};
 use crate::types::{EntryKind, SeqNo};
@@ -229,7 +229,7 @@ impl SortedTable for RadixTree {
     }
 
     fn insert(&self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
-        entry::check(key, seq, value)?;
+        entry::check(key, seq, kind, value)?;
         let mut guard = self.writer.lock();
         let writer = &mut *guard;
         // SAFETY: the bump pointers belong to this arena and lie behind the lock that we hold; lengths were checked.
@@ -241,7 +241,7 @@ impl SortedTable for RadixTree {
         Ok(())
     }
 
-    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Option<&[u8]>)> {
+    fn find(&self, key: &[u8], snapshot: SeqNo) -> Option<(SeqNo, Held<'_>)> {
         let mut target = self.root().follow();
         let mut from = 0;
         loop {

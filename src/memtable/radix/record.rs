@@ -14,16 +14,19 @@ use std::marker::PhantomData;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
+use super::super::Held;
 use super::super::arena::{Arena, Bump, Place};
 use super::link::Link;
 use crate::Result;
 use crate::sync::lock_free::Witness;
 use crate::types::{EntryKind, SeqNo};
 
-/// The value counts; without it the entry is a tombstone.
+/// The value counts; without this and `OBJECT` the entry is a tombstone.
 const PUT: u64 = 1;
 /// The length of the value has a word of its own.
 const WIDE: u64 = 2;
+/// The value is a reference to an object in a pack.
+const OBJECT: u64 = 4;
 
 /// Only a model checker has a witness in front; otherwise this is zero.
 const STAMP_OFFSET: usize = size_of::<Witness>();
@@ -66,6 +69,7 @@ impl<'a> Record<'a> {
     ) -> Result<Record<'a>> {
         let (mut stamp, value) = match kind {
             EntryKind::Put => (seq << 8 | PUT, value),
+            EntryKind::Object => (seq << 8 | OBJECT, value),
             EntryKind::Tombstone => (seq << 8, &[][..]),
         };
         if value.len() > usize::from(u16::MAX) {
@@ -162,10 +166,10 @@ impl<'a> Record<'a> {
 
     #[inline]
     pub(super) fn kind(self) -> EntryKind {
-        if self.stamp() & PUT == 0 {
-            EntryKind::Tombstone
-        } else {
-            EntryKind::Put
+        match self.stamp() & (PUT | OBJECT) {
+            PUT => EntryKind::Put,
+            OBJECT => EntryKind::Object,
+            _ => EntryKind::Tombstone,
         }
     }
 
@@ -189,13 +193,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What a look-up that ends here has found: the number, and the value unless the entry is a tombstone.
+    /// What a look-up that ends here has found: the number, and what the entry holds.
     #[inline]
-    pub(super) fn found(self) -> (SeqNo, Option<&'a [u8]>) {
-        let value = match self.kind() {
-            EntryKind::Put => Some(self.value()),
-            EntryKind::Tombstone => None,
+    pub(super) fn found(self) -> (SeqNo, Held<'a>) {
+        let held = match self.kind() {
+            EntryKind::Put => Held::Value(self.value()),
+            EntryKind::Object => Held::Object(self.value()),
+            EntryKind::Tombstone => Held::Tombstone,
         };
-        (self.seq(), value)
+        (self.seq(), held)
     }
 }

@@ -13,7 +13,7 @@ use self::shapes::*;
 use super::radix::RadixTree;
 use super::skip_list::SkipList;
 use super::*;
-use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, ValuePlace, ValueRef};
+use crate::types::{MAX_KEY_LEN, MAX_SEQ, MAX_VALUE_LEN, ObjectRef, ValuePlace, ValueRef};
 use crate::{Error, Slice};
 
 /// Each test for each memtable.
@@ -38,6 +38,7 @@ for_all_memtables! {
     memory_usage_starts_small_and_follows_what_is_stored,
     a_value_can_be_loaded_after_the_cursor_has_moved,
     a_made_up_value_reference_is_an_error,
+    a_reference_has_24_bytes,
     a_cursor_that_stands_nowhere_answers_harmlessly,
     a_cursor_keeps_the_memtable_alive,
     readers_beside_a_writer_see_whole_entries_in_order_and_all_that_came_before,
@@ -86,12 +87,32 @@ fn tricky_key(random: &mut Random) -> Vec<u8> {
     key
 }
 
+/// The reference to object `n`, as a value of the model.
+fn object(n: u64) -> Vec<u8> {
+    let id = *b"an id of 16 byte";
+    ObjectRef { id, len: n }.to_bytes().to_vec()
+}
+
+/// A value of the model that is made by `object` is a reference.
+fn kind_of(value: Option<&[u8]>) -> EntryKind {
+    match value {
+        None => EntryKind::Tombstone,
+        Some(value) if value.starts_with(b"an id of 16 byte") => EntryKind::Object,
+        Some(_) => EntryKind::Put,
+    }
+}
+
+/// What a look-up finds of an entry of the model.
+fn found(seq: SeqNo, value: Option<&[u8]>) -> Found {
+    match (kind_of(value), value.unwrap_or_default()) {
+        (EntryKind::Tombstone, _) => Found::Tombstone(seq),
+        (EntryKind::Put, value) => Found::Value(seq, Slice::from(value)),
+        (EntryKind::Object, bytes) => Found::Object(seq, ObjectRef::from_bytes(bytes).unwrap()),
+    }
+}
+
 fn put<T: SortedTable>(list: &T, model: &mut Model, key: Vec<u8>, seq: SeqNo, value: Option<Vec<u8>>) {
-    let kind = if value.is_some() {
-        EntryKind::Put
-    } else {
-        EntryKind::Tombstone
-    };
+    let kind = kind_of(value.as_deref());
     list.insert(&key, seq, kind, value.as_deref().unwrap_or_default())
         .unwrap();
     model.insert((key, std::cmp::Reverse(seq)), value);
@@ -100,9 +121,10 @@ fn put<T: SortedTable>(list: &T, model: &mut Model, key: Vec<u8>, seq: SeqNo, va
 fn random_list<T: SortedTable>(seed: u64, entries: u64) -> (Arc<T>, Model) {
     let (list, mut model, mut random) = (Arc::new(T::new()), Model::new(), Random(seed));
     for seq in 1..=entries {
-        let value = match random.below(5) {
+        let value = match random.below(6) {
             0 => None,
             1 => Some(vec![7; 300]),
+            2 => Some(object(seq)),
             _ => Some(seq.to_be_bytes()[8 - random.below(9)..].to_vec()),
         };
         put(&*list, &mut model, tricky_key(&mut random), seq, value);
@@ -115,7 +137,9 @@ type Entry = (Vec<u8>, SeqNo, Option<Vec<u8>>);
 fn current(cursor: &impl Cursor) -> Option<Entry> {
     let value = cursor.value();
     let bytes = cursor.load(value).unwrap().to_vec();
-    let value = (value.kind() == EntryKind::Put).then_some(bytes);
+    let kind = value.kind();
+    let value = (kind != EntryKind::Tombstone).then_some(bytes);
+    assert_eq!(kind_of(value.as_deref()), kind);
     cursor
         .valid()
         .then(|| (cursor.key().to_vec(), cursor.seq(), value))
@@ -179,10 +203,7 @@ fn a_snapshot_sees_the_newest_version_at_or_below_it<T: SortedTable>() {
             .range((key.clone(), std::cmp::Reverse(snapshot))..)
             .next()
             .filter(|((found, _), _)| *found == key)
-            .map(|((_, seq), value)| match value {
-                Some(value) => Found::Value(seq.0, Slice::from(&value[..])),
-                None => Found::Tombstone(seq.0),
-            });
+            .map(|((_, seq), value)| found(seq.0, value.as_deref()));
         assert_eq!(list.get(&key, snapshot), expected);
     }
 }
@@ -301,6 +322,7 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
         .unwrap();
     list.insert(b"b", 2, EntryKind::Put, b"short").unwrap();
     list.insert(b"c", 3, EntryKind::Tombstone, b"").unwrap();
+    list.insert(b"d", 4, EntryKind::Object, &object(5)).unwrap();
     let mut cursor = list.cursor();
     cursor.seek_to_first().unwrap();
     let mut values = Vec::new();
@@ -311,6 +333,8 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
     assert!(matches!(values[0].place, ValuePlace::Memory { .. }));
     assert!(matches!(values[1].place, ValuePlace::Inline { len: 5, .. }));
     assert_eq!(values[2].place, ValuePlace::Tombstone);
+    assert!(matches!(values[3].place, ValuePlace::MemoryObject { .. }));
+    assert_eq!(values[3].kind(), EntryKind::Object);
     let loaded: Vec<Slice> = values
         .into_iter()
         .map(|value| cursor.load(value).unwrap())
@@ -318,6 +342,7 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
     assert_eq!(loaded[0], b"longer than eight bytes");
     assert_eq!(loaded[1], b"short");
     assert!(loaded[2].is_empty());
+    assert_eq!(loaded[3], &object(5)[..]);
 }
 
 fn a_made_up_value_reference_is_an_error<T: SortedTable>() {
@@ -346,6 +371,38 @@ fn a_made_up_value_reference_is_an_error<T: SortedTable>() {
         assert!(load(&cursor, handle).is_err());
     }
     assert_eq!(load(&cursor, good).unwrap().len(), 100);
+    let as_object = |handle| ValueRef::new(ValuePlace::MemoryObject { handle });
+    assert!(cursor.load(as_object(good)).is_err(), "a value is no reference");
+    list.insert(b"b", 2, EntryKind::Object, &object(1)).unwrap();
+    cursor.seek_to_last().unwrap();
+    let ValuePlace::MemoryObject { handle } = cursor.value().place else {
+        panic!("a reference lies in memory");
+    };
+    assert!(load(&cursor, handle).is_err(), "a reference is no value");
+    assert_eq!(cursor.load(as_object(handle)).unwrap(), &object(1)[..]);
+    assert!(cursor.load(as_object(handle + 1)).is_err());
+    let mut out = vec![9];
+    cursor.load_into(as_object(handle), &mut out).unwrap();
+    assert_eq!(out, object(1));
+}
+
+fn a_reference_has_24_bytes<T: SortedTable>() {
+    let list = Arc::new(T::new());
+    for len in [0, 8, 23, 25, 100] {
+        let refused = list.insert(b"a", 1, EntryKind::Object, &vec![0; len]);
+        assert!(matches!(
+            refused,
+            Err(Error::LimitExceeded {
+                what: "reference",
+                ..
+            })
+        ));
+    }
+    assert_eq!(list.len(), 0);
+    list.insert(b"a", 2, EntryKind::Object, &object(7)).unwrap();
+    list.insert(b"a", 1, EntryKind::Put, &object(8)).unwrap();
+    assert_eq!(list.find(b"a", 2), Some((2, Held::Object(&object(7)))));
+    assert_eq!(list.find(b"a", 1), Some((1, Held::Value(&object(8)))));
 }
 
 fn a_cursor_that_stands_nowhere_answers_harmlessly<T: SortedTable>() {

@@ -23,10 +23,7 @@ pub(super) fn assert_same<T: SortedTable>(list: &Arc<T>, model: &Model) {
         assert!(current(&cursor) == model.range(at.clone()..).next().map(flat));
         cursor.seek_before(key, seq.0).unwrap();
         assert!(current(&cursor) == model.range(..at).next_back().map(flat));
-        let found = match &model[&(key.clone(), *seq)] {
-            Some(value) => Found::Value(seq.0, Slice::from(&value[..])),
-            None => Found::Tombstone(seq.0),
-        };
+        let found = found(seq.0, model[&(key.clone(), *seq)].as_deref());
         assert!(list.get(key, seq.0) == Some(found));
     }
     assert_eq!(list.len(), model.len());
@@ -43,7 +40,11 @@ fn shuffled(mut keys: Vec<Vec<u8>>, random: &mut Random) -> Vec<Vec<u8>> {
 fn filled<T: SortedTable>(keys: Vec<Vec<u8>>) -> (Arc<T>, Model) {
     let (list, mut model) = (Arc::new(T::new()), Model::new());
     for (i, key) in keys.into_iter().enumerate() {
-        put(&*list, &mut model, key, i as u64 + 1, Some(vec![i as u8; i % 12]));
+        let value = match i % 13 {
+            12 => object(i as u64),
+            len => vec![i as u8; len],
+        };
+        put(&*list, &mut model, key, i as u64 + 1, Some(value));
     }
     (list, model)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{LostKeys, Part, Salvage};
 use crate::sst::frame::BlockKind;
 use crate::sst::key_block::{BlockUse, EntryError, KeyBlock};
-use crate::types::{SeqNo, ValuePlace};
+use crate::types::{EntryKind, ObjectRef, SeqNo, ValuePlace, ValueRef};
 use crate::{Error, Result, Slice};
 
 /// The key block that a cursor stands in.
@@ -27,7 +27,8 @@ pub(crate) struct SalvageCursor {
     values: Option<(u32, BlockResult)>,
     key: Vec<u8>,
     seq: SeqNo,
-    value: Option<Slice>,
+    kind: EntryKind,
+    value: Slice,
     /// Whether there has been an entry: `key` and `seq` are the last one's.
     started: bool,
     /// Lost keys whose upper bound is not known yet.
@@ -46,7 +47,8 @@ impl SalvageCursor {
             values: None,
             key: Vec::new(),
             seq: 0,
-            value: None,
+            kind: EntryKind::Tombstone,
+            value: Slice::default(),
             started: false,
             open: Vec::new(),
             lost: Vec::new(),
@@ -62,9 +64,13 @@ impl SalvageCursor {
         self.seq
     }
 
-    /// The value; `None`: a tombstone.
-    pub(crate) fn value(&self) -> Option<&Slice> {
-        self.value.as_ref()
+    pub(crate) fn kind(&self) -> EntryKind {
+        self.kind
+    }
+
+    /// The value; of an object the 24 bytes of its reference, of a tombstone nothing.
+    pub(crate) fn value(&self) -> &Slice {
+        &self.value
     }
 
     /// What has been lost; whole once `advance` has said that there is nothing more.
@@ -126,7 +132,7 @@ impl SalvageCursor {
             (self.key, self.seq, self.started) = (key, seq, true);
             match self.load(place) {
                 Ok(value) => {
-                    self.value = value;
+                    (self.kind, self.value) = (ValueRef::new(place).kind(), value);
                     return Ok(true);
                 }
                 Err((block, what)) => self.lose_entry(block, what),
@@ -223,22 +229,26 @@ impl SalvageCursor {
         });
     }
 
-    fn load(&mut self, place: ValuePlace) -> Result<Option<Slice>, (u32, String)> {
+    /// A value or reference in the key block that the cursor stands in.
+    fn load_row(&self, block: u32, offset: u32, len: u32) -> Result<Slice, (u32, String)> {
+        let range = offset as usize..(offset as usize).saturating_add(len as usize);
+        let loaded = self.loaded.as_ref().filter(|loaded| loaded.number == block);
+        let value = loaded.and_then(|loaded| loaded.bytes.get(range).map(Slice::from));
+        value.ok_or((block, format!("block {block}: a value beyond its end")))
+    }
+
+    fn load(&mut self, place: ValuePlace) -> Result<Slice, (u32, String)> {
         match place {
-            ValuePlace::Tombstone => Ok(None),
+            ValuePlace::Tombstone => Ok(Slice::default()),
             ValuePlace::Inline { len, bytes } => {
                 let value = bytes.get(..usize::from(len)).unwrap_or_default();
-                Ok(Some(Slice::from(value)))
+                Ok(Slice::from(value))
             }
-            ValuePlace::Memory { .. } => Err((0, "expected a value's place in a file".into())),
-            ValuePlace::InKeyBlock { block, offset, len } => {
-                let bytes = self.salvage.block(block, BlockKind::Key);
-                let range = offset as usize..(offset as usize).saturating_add(len as usize);
-                let value = bytes.ok().and_then(|bytes| bytes.get(range).map(Slice::from));
-                value
-                    .map(Some)
-                    .ok_or((block, format!("block {block}: a value beyond its end")))
+            ValuePlace::Memory { .. } | ValuePlace::MemoryObject { .. } => {
+                Err((0, "expected a value's place in a file".into()))
             }
+            ValuePlace::InKeyBlock { block, offset, len } => self.load_row(block, offset, len),
+            ValuePlace::Object { block, offset } => self.load_row(block, offset, ObjectRef::LEN as u32),
             ValuePlace::Small { block, offset, len } => {
                 if self.values.as_ref().is_none_or(|(number, _)| *number != block) {
                     self.values = Some((block, self.salvage.block(block, BlockKind::Value)));
@@ -250,9 +260,7 @@ impl SalvageCursor {
                 };
                 let range = offset as usize..(offset as usize).saturating_add(len as usize);
                 let value = bytes.get(range).map(Slice::from);
-                value
-                    .map(Some)
-                    .ok_or((block, format!("block {block}: a value beyond its end")))
+                value.ok_or((block, format!("block {block}: a value beyond its end")))
             }
             ValuePlace::Medium { block, len } => {
                 let bytes = self
@@ -262,7 +270,7 @@ impl SalvageCursor {
                 if bytes.len() != len as usize {
                     return Err((block, format!("block {block}: a value of another length")));
                 }
-                Ok(Some(Slice::from(bytes)))
+                Ok(Slice::from(bytes))
             }
         }
     }

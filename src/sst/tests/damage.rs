@@ -8,7 +8,11 @@ fn sample(compression: Compression, partition_size: u32) -> (Vec<Entry>, Vec<u8>
     for i in 0..60u64 {
         let len = [3, 40, 200, 0, 8][i as usize % 5];
         let key = format!("a shared prefix/{:03}", i / 2);
-        let value = (i % 7 != 0).then(|| value(&mut random, len));
+        let value = match i % 7 {
+            0 => None,
+            3 => object(i / 2, 1 << i),
+            _ => Some(value(&mut random, len)),
+        };
         entries.push((key.into_bytes(), 100 - i, value));
     }
     entries.push((b"b".to_vec(), 1, Some(value(&mut random, MAX_SMALL_LEN + 10))));
@@ -116,9 +120,8 @@ fn a_block_in_the_wrong_place_or_from_the_wrong_file_is_noticed() {
         identity: [8; 16],
         ..identity()
     };
-    let rows = entries
-        .iter()
-        .map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
+    let objects = objects_of(&entries);
+    let rows = rows(&entries, &objects);
     write_sorted(file.clone(), Path::new(PATH), &options, other, rows).unwrap();
     let mut foreign = bytes.clone();
     foreign[frames[0].clone()].copy_from_slice(&file.contents()[frames[0].clone()]);
@@ -180,7 +183,7 @@ fn errors_name_file_and_offset() {
 fn a_file_of_a_newer_release_is_named_as_such() {
     let (_, bytes) = sample(Compression::Lz4, 32 << 10);
     let footer_at = bytes.len() - super::super::footer::FOOTER_LEN;
-    for (at, value) in [(8, 5), (12, 1)] {
+    for (at, value) in [(8, 6), (12, 1)] {
         let mut newer = bytes.clone();
         newer[footer_at + at] = value;
         let crc = crc32fast::hash(&newer[footer_at..bytes.len() - 4]);

@@ -1,7 +1,7 @@
 //! Key blocks: what is put in comes out; bytes that no writer writes are refused.
 
 use super::*;
-use crate::sst::key_block::{BlockUse, DESCRIPTORS_AT, EntryError, HEADER_LEN, KeyBlock};
+use crate::sst::key_block::{BlockUse, DESCRIPTORS_AT, EntryError, HEADER_LEN, KIND_OBJECT, KeyBlock};
 use crate::sst::key_block_builder::KeyBlockBuilder;
 
 fn block(entries: &[(&[u8], SeqNo, ValuePlace)]) -> Vec<u8> {
@@ -88,11 +88,15 @@ fn short_references_cost_a_few_bytes_an_entry() {
 #[test]
 fn reserved_kinds_are_refused_as_newer() {
     let mut bytes = block(&[(b"k", 1, ValuePlace::Tombstone)]);
-    for kind in [4, 5, 6] {
+    for kind in [5, 6] {
         bytes[DESCRIPTORS_AT] = kind;
         let parsed = KeyBlock::parse(&bytes, BlockUse::Keys).unwrap();
         assert_eq!(parsed.entry(&bytes, 0, 0), Err(EntryError::Newer(kind)));
     }
+    // A reference has 24 bytes.
+    bytes[DESCRIPTORS_AT] = KIND_OBJECT;
+    let parsed = KeyBlock::parse(&bytes, BlockUse::Keys).unwrap();
+    assert_eq!(parsed.entry(&bytes, 0, 0), Err(EntryError::Damaged));
     bytes[DESCRIPTORS_AT] = 0x19;
     assert_eq!(
         KeyBlock::parse(&bytes, BlockUse::Keys)

@@ -36,7 +36,11 @@ fn random_entries(random: &mut Random) -> Vec<Entry> {
                 8 => random.below(MAX_SMALL_LEN as u64 + 1),
                 _ => MAX_SMALL_LEN as u64 + 1 + random.below(9000),
             };
-            let value = (random.below(5) > 0).then(|| value(random, len as usize));
+            let value = match random.below(6) {
+                0 => None,
+                1 => object(random.below(40), random.below(1 << 40)),
+                _ => Some(value(random, len as usize)),
+            };
             entries.push((key.clone(), seq, value));
             seq -= random.below(wide) + 1;
         }
@@ -77,6 +81,8 @@ fn assert_at(cursor: &SstCursor, entries: &[Entry], at: Option<usize>) {
         Some(entry) => {
             assert!(cursor.valid());
             assert!(current(cursor).unwrap() == *entry);
+            let is_object = cursor.value().kind() == EntryKind::Object;
+            assert_eq!(is_object, object_of(entry.2.as_deref()).is_some());
             let mut out = vec![1, 2, 3];
             cursor.load_into(cursor.value(), &mut out).unwrap();
             assert_eq!(out, entry.2.as_deref().unwrap_or_default());
@@ -350,9 +356,8 @@ fn the_real_file_system_serves_files_too() {
     let env = crate::env::Env::real(1);
     let file = env.fs.create(&path).unwrap();
     let entries = one_of_each();
-    let rows = entries
-        .iter()
-        .map(|entry| (entry.0.as_slice(), entry.1, value_of(entry)));
+    let objects = objects_of(&entries);
+    let rows = rows(&entries, &objects);
     write_sorted(file, &path, &SstOptions::default(), identity(), rows).unwrap();
     for access in BOTH {
         let options = SstReadOptions {

@@ -24,7 +24,7 @@ fn one_entry_of_every_class_comes_back() {
             },
         );
         assert_eq!(summary.file_size, bytes.len() as u64);
-        assert_eq!((summary.entry_count, summary.tombstone_count), (9, 1));
+        assert_eq!((summary.entry_count, summary.tombstone_count), (10, 1));
         assert_eq!(
             (&summary.min_key[..], &summary.max_key[..]),
             (&b"key00"[..], &b"key99"[..])
@@ -46,8 +46,9 @@ fn one_entry_of_every_class_comes_back() {
                 (p.inline_count, p.small_count, p.medium_count, p.tombstone_count),
                 (3, 3, 2, 1)
             );
+            assert_eq!(p.object_count, 1);
             assert_eq!((p.keyspace, p.file_number, &p.replaces[..]), (3, 7, &[4, 5][..]));
-            assert_eq!(sst.verify().unwrap().entries, 9);
+            assert_eq!(sst.verify().unwrap().entries, 10);
             let kinds: Vec<_> = sst.blocks().unwrap().iter().map(|block| block.kind).collect();
             assert_eq!(
                 kinds,
@@ -124,8 +125,8 @@ fn slice_and_streaming_give_the_same_bytes() {
     let entries = one_of_each();
     let (slice, _) = write(&entries, &tiny());
     let (file, mut streaming) = builder(&tiny());
-    for entry in &entries {
-        streaming.add(&entry.0, entry.1, value_of(entry)).unwrap();
+    for (key, seq, value) in rows(&entries, &objects_of(&entries)) {
+        streaming.add(key, seq, value).unwrap();
     }
     streaming.finish().unwrap();
     assert!(file.contents() == slice);

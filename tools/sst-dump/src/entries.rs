@@ -6,11 +6,11 @@ use std::sync::Arc;
 use packstone::SeqNo;
 use packstone::env::FileSystem;
 use packstone::inspect::{self, SstBlock};
-use packstone::sst::{Cursor, CursorOptions, SortKeyBuffer, Sst, ValuePlace, ValueRef};
+use packstone::sst::{Cursor, CursorOptions, ObjectRef, SortKeyBuffer, Sst, ValuePlace, ValueRef};
 
 use crate::Ctx;
 use crate::args::ScanArgs;
-use crate::out::Fail;
+use crate::out::{Fail, hex};
 use crate::target::{Item, Targets};
 
 /// Which keys are wanted.
@@ -99,17 +99,72 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) seq: SeqNo,
     pub(crate) place: ValuePlace,
-    /// The value; `None` for a tombstone, and where values were not wanted.
+    /// The value, of an object its reference; `None` for a tombstone, and where values were not wanted.
     pub(crate) value: Option<&'a [u8]>,
 }
 
-/// The length of an entry's value, known without reading it.
+impl Entry<'_> {
+    /// What it holds, where values were wanted.
+    pub(crate) fn content(&self) -> Content<'_> {
+        match (self.place, self.value) {
+            (ValuePlace::Object { .. }, Some(bytes)) => ObjectRef::from_bytes(bytes).into(),
+            (_, value) => value.into(),
+        }
+    }
+}
+
+/// What an entry of an SST or an operation of a log holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content<'a> {
+    Value(&'a [u8]),
+    Object(ObjectRef),
+    Nothing,
+}
+
+impl<'a> From<Option<&'a [u8]>> for Content<'a> {
+    fn from(value: Option<&'a [u8]>) -> Self {
+        value.map_or(Content::Nothing, Content::Value)
+    }
+}
+
+impl From<Option<ObjectRef>> for Content<'_> {
+    fn from(object: Option<ObjectRef>) -> Self {
+        object.map_or(Content::Nothing, Content::Object)
+    }
+}
+
+impl Content<'_> {
+    /// As in RocksDB, where 17 is a reference to a blob.
+    pub(crate) fn type_number(&self) -> u8 {
+        match self {
+            Content::Value(_) => 1,
+            Content::Object(_) => 17,
+            Content::Nothing => 0,
+        }
+    }
+
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Content::Value(_) => "put",
+            Content::Object(_) => "object",
+            Content::Nothing => "delete",
+        }
+    }
+}
+
+/// A reference in words.
+pub(crate) fn object_text(object: &ObjectRef) -> String {
+    format!("object {} {}", hex(&object.id), object.len)
+}
+
+/// The length of an entry's value, known without reading it; of an object that of its reference.
 pub(crate) fn value_len(place: ValuePlace) -> u64 {
     match place {
         ValuePlace::Inline { len, .. } => len.into(),
         ValuePlace::InKeyBlock { len, .. }
         | ValuePlace::Small { len, .. }
         | ValuePlace::Medium { len, .. } => len.into(),
+        ValuePlace::Object { .. } => ObjectRef::LEN as u64,
         _ => 0,
     }
 }

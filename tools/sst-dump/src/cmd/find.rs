@@ -7,18 +7,25 @@ use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use packstone::inspect::{self, FileKind, FrameContent, Tail};
-use packstone::sst::SortKeyBuffer;
+use packstone::sst::{ObjectRef, SortKeyBuffer};
 use packstone::{KeyspaceId, SeqNo};
 use serde_json::json;
 
 use crate::Ctx;
 use crate::args::FindArgs;
-use crate::entries::{self, KeyRange};
+use crate::entries::{self, Content, KeyRange};
 use crate::out::Fail;
 use crate::target::{Item, Role, Targets};
 
 /// Bytes of a value that are shown.
 const SHOWN: usize = 64;
+
+/// Length and first bytes of a value, or what else there is.
+enum Start {
+    Value(u64, Vec<u8>),
+    Object(ObjectRef),
+    Nothing,
+}
 
 /// A place where the key is written or deleted.
 struct Mention {
@@ -29,7 +36,7 @@ struct Mention {
     keyspace: KeyspaceId,
     keyspace_name: String,
     place: String,
-    value: Option<(u64, Vec<u8>)>,
+    content: Start,
 }
 
 /// The mentions so far, and how many are kept.
@@ -105,21 +112,29 @@ fn tell(ctx: &mut Ctx, mention: &Mention, key: &str) -> Result<(), Fail> {
         keyspace,
         keyspace_name,
         place,
-        value,
+        content,
         ..
     } = mention;
-    let value = value.as_ref().map(|(len, start)| {
-        let cut = if *len > start.len() as u64 { "..." } else { "" };
-        (*len, format!("{}{cut}", ctx.out.bytes(start)))
-    });
-    let kind = u8::from(value.is_some());
+    let (content, value) = match content {
+        Start::Value(len, start) => {
+            let cut = if *len > start.len() as u64 { "..." } else { "" };
+            let shown = format!("{}{cut}", ctx.out.bytes(start));
+            (Content::Value(start), Some((*len, shown)))
+        }
+        Start::Object(object) => {
+            let shown = entries::object_text(object);
+            (Content::Object(*object), Some((object.len, shown)))
+        }
+        Start::Nothing => (Content::Nothing, None),
+    };
+    let kind = content.type_number();
     let shown = value.as_ref().map_or("", |(_, shown)| shown);
     ctx.out.line(format_args!(
         "  keyspace '{keyspace_name}' seq:{seq}, type:{kind} => {shown}  [{file}, {place}]"
     ))?;
     let object = json!({
         "key": key, "keyspace": keyspace, "keyspace_name": keyspace_name, "seq": seq,
-        "type": if value.is_some() { "put" } else { "delete" }, "file": file, "place": place,
+        "type": content.type_name(), "file": file, "place": place,
         "value_len": value.as_ref().map(|(len, _)| len), "value_start": value.as_ref().map(|(_, shown)| shown),
     });
     Ok(ctx.out.record("mention", object)?)
@@ -150,7 +165,7 @@ fn in_log(ctx: &mut Ctx, targets: &Targets, item: &Item, key: &[u8], found: &mut
                     keyspace: op.keyspace,
                     keyspace_name: keyspace_name(targets, item, op.keyspace),
                     place: format!("log, offset {}", frame.offset),
-                    value: op.value.map(start_of),
+                    content: start_of(op.value.into()),
                 }),
                 Ok(_) => {}
             }
@@ -207,7 +222,7 @@ fn in_sst(
             keyspace: p.keyspace,
             keyspace_name: keyspace_name(targets, item, p.keyspace),
             place: format!("{level}, key block {}", entry.block),
-            value: entry.value.map(start_of),
+            content: start_of(entry.content()),
         });
         Ok(())
     })?;
@@ -226,6 +241,13 @@ fn in_sst(
     Ok(Some((file, item.role.describe(), passes, entries)))
 }
 
-fn start_of(value: &[u8]) -> (u64, Vec<u8>) {
-    (value.len() as u64, value.iter().take(SHOWN).copied().collect())
+fn start_of(content: Content<'_>) -> Start {
+    match content {
+        Content::Value(value) => {
+            let start = value.iter().take(SHOWN).copied().collect();
+            Start::Value(value.len() as u64, start)
+        }
+        Content::Object(object) => Start::Object(object),
+        Content::Nothing => Start::Nothing,
+    }
 }

@@ -89,6 +89,7 @@ struct Kinds {
     inline: u64,
     small: u64,
     medium: u64,
+    objects: u64,
     tombstones: u64,
 }
 
@@ -122,6 +123,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
                 }
                 ValuePlace::Inline { .. } | ValuePlace::InKeyBlock { .. } => kinds.inline += 1,
                 ValuePlace::Small { .. } => kinds.small += 1,
+                ValuePlace::Object { .. } => kinds.objects += 1,
                 _ => kinds.medium += 1,
             }
             values.add(entries::value_len(entry.place));
@@ -147,6 +149,7 @@ fn print(
         ("inline values", kinds.inline),
         ("small values", kinds.small),
         ("medium values", kinds.medium),
+        ("objects", kinds.objects),
         ("tombstones", kinds.tombstones),
     ];
     for (name, count) in named {
@@ -177,7 +180,7 @@ fn print(
     }
     let object = json!({
         "files": files, "keys": keys.json(), "values": values.json(), "inline_values": kinds.inline,
-        "small_values": kinds.small, "medium_values": kinds.medium, "tombstones": kinds.tombstones,
+        "small_values": kinds.small, "medium_values": kinds.medium, "objects": kinds.objects, "tombstones": kinds.tombstones,
         "blocks": by_kind,
     });
     Ok(ctx.out.record("histogram", object)?)

@@ -193,7 +193,8 @@ pub(crate) fn describe(place: ValuePlace) -> (&'static str, String, u64) {
             len,
         ),
         ValuePlace::Medium { block, .. } => ("medium", format!("{len} bytes, medium value {block}"), len),
-        ValuePlace::Memory { .. } => ("memory", String::new(), 0),
+        ValuePlace::Object { offset, .. } => ("object", format!("reference of {len} bytes at {offset}"), len),
+        ValuePlace::Memory { .. } | ValuePlace::MemoryObject { .. } => ("memory", String::new(), 0),
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         ("# inline values", p.inline_count.to_string()),
         ("# small values", p.small_count.to_string()),
         ("# medium values", p.medium_count.to_string()),
+        ("# objects", p.object_count.to_string()),
         ("raw key size", p.raw_key_bytes.to_string()),
         (
             "raw average key size",
@@ -121,7 +122,7 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         "file": sst.path().display().to_string(), "size": summary.file_size, "number": p.file_number,
         "identity": hex(&summary.identity), "keyspace": p.keyspace, "compression": compression.to_lowercase(),
         "entries": p.entry_count, "keys": p.key_count, "tombstones": p.tombstone_count,
-        "inline_values": p.inline_count, "small_values": p.small_count, "medium_values": p.medium_count,
+        "inline_values": p.inline_count, "small_values": p.small_count, "medium_values": p.medium_count, "objects": p.object_count,
         "raw_key_bytes": p.raw_key_bytes, "raw_value_bytes": p.raw_value_bytes,
         "key_blocks": totals(&p.key_blocks), "value_blocks": totals(&p.value_blocks),
         "medium_blocks": totals(&p.medium_blocks), "index_bytes": index, "filter_bytes": filter,

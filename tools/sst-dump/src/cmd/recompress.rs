@@ -125,8 +125,13 @@ fn copy(sst: &Arc<Sst>, builder: &mut SstBuilder) -> packstone::Result<()> {
     let mut value = Vec::new();
     while cursor.valid() {
         let place = cursor.value().place;
+        let object;
         let entry = match place {
             ValuePlace::Tombstone => EntryValue::Tombstone,
+            ValuePlace::Object { .. } => {
+                object = sst.object(place)?;
+                EntryValue::Object(&object)
+            }
             place => {
                 cursor.load_into(ValueRef::new(place), &mut value)?;
                 EntryValue::Put(&value)

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{pack, properties};
 use crate::Ctx;
 use crate::args::ScanArgs;
-use crate::entries::{self, KeyRange};
+use crate::entries::{self, Content, KeyRange};
 use crate::out::Fail;
 use crate::target::{Item, Targets, kind_name};
 
@@ -61,7 +61,7 @@ fn scan_sst(
     let keyspace = sst.properties().keyspace;
     let file = item.path.display().to_string();
     entries::each(ctx, &sst, range, true, &mut |ctx, entry| {
-        show(ctx, &file, keyspace, entry.key, entry.seq, entry.value)
+        show(ctx, &file, keyspace, entry.key, entry.seq, entry.content())
     })?;
     if args.verify_checksum
         && let Err(error) = sst.verify()
@@ -92,7 +92,7 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
                 Ok(_) if range.limit.is_some_and(|limit| shown >= limit) => return ControlFlow::Break(()),
                 Ok(op) if range.contains(op.key) => {
                     shown += 1;
-                    show(ctx, &file, op.keyspace, op.key, op.seq, op.value)
+                    show(ctx, &file, op.keyspace, op.key, op.seq, op.value.into())
                 }
                 Ok(_) => Ok(()),
             };
@@ -114,25 +114,28 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
     failed.map_or(Ok(()), Err)
 }
 
-/// One entry. Type 1 is a value and 0 a delete, as in RocksDB.
+/// One entry. Type 1 is a value, 17 an object and 0 a delete, as in RocksDB.
 pub(crate) fn show(
     ctx: &mut Ctx,
     file: &str,
     keyspace: packstone::KeyspaceId,
     key: &[u8],
     seq: SeqNo,
-    value: Option<&[u8]>,
+    content: Content<'_>,
 ) -> Result<(), Fail> {
     let key = ctx.out.bytes(key);
-    let shown = value.map(|value| ctx.out.bytes(value));
+    let shown = match content {
+        Content::Value(value) => Some(ctx.out.bytes(value)),
+        Content::Object(object) => Some(entries::object_text(&object)),
+        Content::Nothing => None,
+    };
     let text = shown.as_deref().unwrap_or_default();
-    let kind = u8::from(value.is_some());
+    let kind = content.type_number();
     ctx.out
         .line(format_args!("'{key}' seq:{seq}, type:{kind} => {text}"))?;
     if ctx.out.is_json() {
-        let kind = if value.is_some() { "put" } else { "delete" };
         let object = json!({
-            "file": file, "keyspace": keyspace, "key": key, "seq": seq, "type": kind, "value": shown,
+            "file": file, "keyspace": keyspace, "key": key, "seq": seq, "type": content.type_name(), "value": shown,
         });
         ctx.out.record("entry", object)?;
     }
