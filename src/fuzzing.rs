@@ -19,6 +19,7 @@ use crate::manifest::{self, Catalog, Edit, Manifest};
 use crate::pack::format::{Seed, Trailer, next_digest};
 use crate::record_log::{LogEnd, RecoveryMode};
 use crate::sst::Properties;
+use crate::types::ObjectRef;
 use crate::wal::{self, Frame, Op, Payload, PayloadBuilder, ReplayOptions, Wal, WalOptions};
 use crate::{Error, KeyspaceId, KeyspaceOptions, Result, SeqNo};
 
@@ -32,6 +33,8 @@ pub struct Write {
     pub keyspace: KeyspaceId,
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
+    /// In place of a value.
+    pub object: Option<ObjectRef>,
 }
 
 /// A batch as the log has it.
@@ -50,9 +53,10 @@ impl Batch {
     pub fn encode(&self) -> Vec<u8> {
         let mut builder = PayloadBuilder::new();
         for write in &self.writes {
-            match &write.value {
-                Some(value) => builder.put(write.keyspace, &write.key, value),
-                None => builder.delete(write.keyspace, &write.key),
+            match (&write.value, &write.object) {
+                (_, Some(object)) => builder.put_object(write.keyspace, &write.key, object),
+                (Some(value), None) => builder.put(write.keyspace, &write.key, value),
+                (None, None) => builder.delete(write.keyspace, &write.key),
             }
         }
         builder.set_first_seq(self.first_seq);
@@ -71,11 +75,23 @@ impl Batch {
                     keyspace,
                     key: key.to_vec(),
                     value: Some(value.to_vec()),
+                    object: None,
+                },
+                Op::PutObject {
+                    keyspace,
+                    key,
+                    object,
+                } => Write {
+                    keyspace,
+                    key: key.to_vec(),
+                    value: None,
+                    object: Some(object),
                 },
                 Op::Delete { keyspace, key } => Write {
                     keyspace,
                     key: key.to_vec(),
                     value: None,
+                    object: None,
                 },
             });
         }

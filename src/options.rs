@@ -160,7 +160,7 @@ impl Options {
         self
     }
 
-    pub fn background_threads(mut for flushes and compactions, 1 to 64. Of two or more, one is left to flushes. The others compact side by side: several
+    /// Threads for flushes and compactions, 1 to 64. Of two or more, one is left to flushes. The others compact side by side: several
     /// keyspaces, several places of one, several ranges of keys of a large merge. Each needs 4 MiB of the memory limit for its
     /// buffers, out of five sixty-fourths of it, so more threads than that has room for stay idle; one compaction always runs. A single thread runs
     /// flushes between the files of a compaction. Default: 2.

@@ -60,7 +60,17 @@ fn batch(input: &mut Input<'_>) -> Batch {
             7 => Some(vec![how; 100 + usize::from(input.u8())]),
             len => Some(input.bytes(usize::from(len) * 5).to_vec()),
         };
-        writes.push(Write { keyspace, key, value });
+        let object = (how >> 5 == 1).then(|| ObjectRef {
+            id: [how; 16],
+            len: u64::from(input.u8()),
+        });
+        let value = value.filter(|_| object.is_none());
+        writes.push(Write {
+            keyspace,
+            key,
+            value,
+            object,
+        });
     }
     Batch { first_seq, writes }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::State;
 use crate::env::FileSystem;
 use crate::record_log::{self, Event, FRAME_HEADER_LEN, LogKind, ReadOptions, ReadOutcome, RecoveryMode};
-use crate::types::{KeyspaceId, SeqNo};
+use crate::types::{KeyspaceId, ObjectRef, SeqNo};
 use crate::wal::{self, Op, Ops, Payload, ReplayOptions};
 use crate::{Error, Result};
 
@@ -145,8 +145,10 @@ pub struct Operation<'a> {
     pub keyspace: KeyspaceId,
     /// The key.
     pub key: &'a [u8],
-    /// The value of a put; `None`: a delete.
+    /// The value of a put; `None`: a delete, or a put of an object.
     pub value: Option<&'a [u8]>,
+    /// The object in a pack that a put has made the value.
+    pub object: Option<ObjectRef>,
 }
 
 /// The operations of a batch. See [`Batch::operations`].
@@ -166,15 +168,21 @@ impl<'a> Iterator for Operations<'a> {
         };
         let seq = self.next_seq;
         self.next_seq += 1;
-        let (keyspace, key, value) = match op {
-            Op::Put { keyspace, key, value } => (keyspace, key, Some(value)),
-            Op::Delete { keyspace, key } => (keyspace, key, None),
+        let (keyspace, key, value, object) = match op {
+            Op::Put { keyspace, key, value } => (keyspace, key, Some(value), None),
+            Op::PutObject {
+                keyspace,
+                key,
+                object,
+            } => (keyspace, key, None, Some(object)),
+            Op::Delete { keyspace, key } => (keyspace, key, None, None),
         };
         Some(Ok(Operation {
             seq,
             keyspace,
             key,
             value,
+            object,
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::log::{Frame, FrameContent, LogEnd, LogHeader, LogLimits, LogReport, RawFrame, walk};
 use crate::env::FileSystem;
-use crate::manifest::{Catalog, DecodeError, Edit, FileMeta, Record, current_number};
+use crate::manifest::{Catalog, DecodeError, Edit, FileMeta, PackMeta, Record, current_number};
 use crate::names;
 use crate::options::KeyspaceOptions;
 use crate::record_log::LogKind;

@@ -161,7 +161,7 @@ fn note_unholed(repair: &mut Repair<'_>, replayed: &Replayed) {
 
 pub(super) fn keyspace_of(op: &Op<'_>) -> KeyspaceId {
     match op {
-        Op::Put { keyspace, .. } | Op::Delete { keyspace, .. } => *keyspace,
+        Op::Put { keyspace, .. } | Op::PutObject { keyspace, .. } | Op::Delete { keyspace, .. } => *keyspace,
     }
 }
 

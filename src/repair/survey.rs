@@ -58,6 +58,7 @@ pub(super) struct Survey {
     /// What an incomplete one says: names, options and what was dropped stay true, its list of files does not.
     pub(super) hints: Option<Catalog>,
     sst_numbers: Vec<u64>,
+    pub(super) pack_numbers: Vec<u64>,
     pub(super) highest_number: u64,
 }
 
@@ -79,6 +80,7 @@ impl Survey {
             catalog: None,
             hints: None,
             sst_numbers: Vec::new(),
+            pack_numbers: Vec::new(),
             highest_number: 0,
         };
         let mut manifests = Vec::new();
@@ -92,6 +94,7 @@ impl Survey {
                     repair.report.note(&path, Fate::Read, "a log");
                 }
                 Some(FileKind::Manifest(number)) => manifests.push(number),
+                Some(FileKind::Pack(number)) => survey.pack_numbers.push(number),
                 None => match entry.name.as_str() {
                     names::CURRENT => repair
                         .report

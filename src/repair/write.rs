@@ -213,8 +213,13 @@ fn log_units(
             if !logs::is_wanted(plan, id, seq) {
                 continue;
             }
+            let reference;
             let (key, kind, value) = match op {
                 Op::Put { key, value, .. } => (key, EntryKind::Put, value),
+                Op::PutObject { key, object, .. } => {
+                    reference = object.to_bytes();
+                    (key, EntryKind::Object, &reference[..])
+                }
                 Op::Delete { key, .. } => (key, EntryKind::Tombstone, &[][..]),
             };
             let table = tables.entry(id).or_insert_with(|| Arc::new(Memtable::new()));

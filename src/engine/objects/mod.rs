@@ -53,8 +53,6 @@ pub(crate) mod reopen;
 mod seal;
 pub(crate) mod store;
 pub(crate) mod stream;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use lease::Leases;
 pub(crate) use pack::Pack;

@@ -87,7 +87,7 @@ impl ObjectStream {
     /// Nothing comes any more.
     pub(crate) fn finish(self) -> Result<Streamed> {
         let core = self.core;
-        let Some((number, pack)) = self.pack else {
+        let Some((number, mut pack)) = self.pack else {
             return Ok(Streamed::Short(self.buffer));
         };
         core.check_writable()?;

@@ -104,7 +104,11 @@ pub(crate) fn mark(
 
 fn operation(ctx: &mut Ctx, file: &str, offset: u64, op: &inspect::Operation<'_>) -> Result<(), Fail> {
     let key = ctx.out.bytes(op.key);
-    let value = op.value.map(|value| ctx.out.bytes(value));
+    let value = match (op.value, op.object) {
+        (Some(value), _) => Some(ctx.out.bytes(value)),
+        (None, Some(object)) => Some(format!("object {} of {} bytes", ObjectId(object.id), object.len)),
+        (None, None) => None,
+    };
     let (seq, keyspace) = (op.seq, op.keyspace);
     match &value {
         Some(value) => ctx.out.line(format_args!(
