@@ -82,6 +82,15 @@ impl Seed {
     }
 }
 
+impl Seed {
+    /// The same, of `len` bytes whose CRC-32 is known: so the bytes need not be at hand when their place is.
+    pub(crate) fn sum_of(self, offset: u64, crc: u32, len: u64) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.sum(offset, &[]));
+        hasher.combine(&crc32fast::Hasher::new_with_initial_len(crc, len));
+        hasher.finalize()
+    }
+}
+
 /// Puts a sum behind `bytes`, which will lie at `offset`.
 fn seal(mut bytes: Vec<u8>, seed: Seed, offset: u64) -> Vec<u8> {
     let sum = seed.sum(offset, &bytes);

@@ -38,9 +38,14 @@ pub(crate) type Salt = [u8; 16];
 impl ObjectId {
     /// The id of these bytes.
     pub fn of(content: &[u8]) -> ObjectId {
+        Self::salted(content, &Salt::default())
+    }
+
+    /// The id of these bytes with a salt.
+    pub(crate) fn salted(content: &[u8], salt: &Salt) -> ObjectId {
         let mut hasher = IdHasher::default();
         hasher.update(content);
-        hasher.finish(&Salt::default())
+        hasher.finish(salt)
     }
 }
 

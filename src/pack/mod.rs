@@ -46,11 +46,14 @@ mod object;
 mod options;
 mod output;
 mod reader;
+#[allow(dead_code, reason = "the engine is built on it next")]
 mod record;
 mod recover;
 mod scan;
 mod section;
 mod segment;
+#[allow(dead_code, unused_imports, reason = "the engine is built on it next")]
+pub(crate) mod shared;
 mod sort;
 #[cfg(test)]
 mod tests;
@@ -63,6 +66,8 @@ pub use layout::{PackEntries, PackEntry, PackPart, PackPartKind, PackRecord, Rec
 pub use object::ObjectReader;
 pub use options::PackOptions;
 pub use reader::{Ids, Pack};
+#[allow(unused_imports, reason = "the engine is built on it next")]
+pub(crate) use record::RecordOptions;
 pub use recover::{RecoverReport, recover};
 pub use segment::Added;
 pub use verify::{PackVerification, PackVerifyReport};

@@ -54,8 +54,23 @@ impl RecordFile {
                     let what = format!("expected {} bytes, and the file ends before", bytes.len());
                     Error::corruption(&self.path, offset, what)
                 }
-                _ => Error::io("read", &self.path, e),
+                _ => self.failed("read", offset, e),
             })
+    }
+
+    /// A call that failed, with its place.
+    pub(crate) fn failed(&self, operation: &'static str, offset: u64, error: io::Error) -> Error {
+        let error = io::Error::new(error.kind(), format!("{error} (at offset {offset})"));
+        Error::io(operation, &self.path, error)
+    }
+
+    /// Checks that it is the object that somebody's index says.
+    pub(crate) fn expect(&self, id: &ObjectId, len: u64, object: &ObjectReader) -> Result<()> {
+        if object.id() == *id && object.len() == len {
+            return Ok(());
+        }
+        let what = format!("expected object {id}, and there is {}", object.id());
+        Err(self.damaged(object.info.place.offset, what))
     }
 
     pub(crate) fn damaged(&self, offset: u64, what: impl Into<String>) -> Error {
@@ -129,7 +144,12 @@ impl RecordInfo {
         Self::decode(file, place, &header, &trailer)
     }
 
-    fn decode(file: &RecordFile, place: RecordPlace, header: &[u8], trailer: &[u8]) -> Result<RecordInfo> {
+    pub(super) fn decode(
+        file: &RecordFile,
+        place: RecordPlace,
+        header: &[u8],
+        trailer: &[u8],
+    ) -> Result<RecordInfo> {
         let trailer_at = (place.offset + place.record_len).saturating_sub(TRAILER_LEN);
         let begin = RecordHeader::decode(header, file.seed, place.offset)
             .filter(|begin| begin.record_len == place.record_len)
@@ -158,6 +178,15 @@ struct Chunk {
     offset: u64,
     entry: ChunkEntry,
     content_len: usize,
+}
+
+/// A chunk as it is stored.
+pub(super) struct StoredChunk<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) raw: bool,
+    /// CRC-32 of `bytes`, of nothing else.
+    pub(super) crc: u32,
+    pub(super) content_len: usize,
 }
 
 /// A table that has been read.
@@ -333,6 +362,41 @@ impl ObjectReader {
         Err(self.file.damaged(self.info.place.offset, what))
     }
 
+    /// Brings a short record into memory by one call, in a buffer that is used again ([`Self::into_buffer`]); of others the buffer only.
+    pub(super) fn preload(&mut self, mut buffer: Vec<u8>) -> Result<()> {
+        buffer.clear();
+        let place = self.info.place;
+        if place.record_len <= WHOLE {
+            buffer.resize(place.record_len as usize, 0);
+            self.file.read_into(place.offset, &mut buffer)?;
+        }
+        self.window = buffer;
+        self.window_at = place.offset;
+        Ok(())
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.window
+    }
+
+    /// A chunk as it is stored, checked.
+    pub(super) fn stored(&mut self, number: u64) -> Result<StoredChunk<'_>> {
+        let chunk = self.chunk(number)?;
+        self.bring(number, chunk)?;
+        self.last = Some(number);
+        let bytes = self.windowed(chunk).unwrap_or_default();
+        let (crc, len) = (crc32fast::hash(bytes), bytes.len() as u64);
+        if self.file.seed.sum_of(chunk.offset, crc, len) != chunk.entry.sum {
+            self.check(chunk, bytes)?;
+        }
+        Ok(StoredChunk {
+            bytes,
+            raw: chunk.entry.raw,
+            crc,
+            content_len: chunk.content_len,
+        })
+    }
+
     /// Reads a chunk's content. REQUIRES: `out` is as long as it.
     fn read_into(&mut self, number: u64, chunk: Chunk, out: &mut [u8]) -> Result<()> {
         if chunk.entry.raw && self.windowed(chunk).is_none() && out.len() as u64 >= DIRECT {
@@ -498,7 +562,7 @@ impl ObjectReader {
     }
 }
 
-fn as_io(error: Error) -> io::Error {
+pub(super) fn as_io(error: Error) -> io::Error {
     let kind = match &error {
         Error::Io { source, .. } => source.kind(),
         _ => io::ErrorKind::InvalidData,

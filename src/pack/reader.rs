@@ -274,11 +274,7 @@ impl Pack {
     }
 
     fn expect(&self, id: &ObjectId, located: &Located, object: &ObjectReader) -> Result<()> {
-        if object.id() == *id && object.len() == located.content_len {
-            return Ok(());
-        }
-        let what = format!("expected object {id}, and there is {}", object.id());
-        Err(self.file.damaged(located.place.offset, what))
+        self.file.expect(id, located.content_len, object)
     }
 
     /// The whole object; `None` if it is not here.

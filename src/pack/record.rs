@@ -6,7 +6,9 @@
 //!
 //! Until [`RecordWriter::commit`] nothing knows of the record; [`RecordWriter::abort`] takes it back.
 //!
-//! Callers: `segment`.
+//! Callers: `segment`, `shared`.
+
+use std::borrow::BorrowMut;
 
 use super::format::{
     CHUNK_SHIFTS, ChunkEntry, GROUP_CHUNKS, RECORD_HEADER_LEN, RecordHeader, Seed, TRAILER_LEN, Trailer,
@@ -20,7 +22,7 @@ use crate::{Error, Result};
 
 /// How objects are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RecordOptions {
+pub(crate) struct RecordOptions {
     pub(super) chunk_shift: u8,
     pub(super) compression: Compression,
     pub(super) salt: Salt,
@@ -28,7 +30,7 @@ pub(super) struct RecordOptions {
 
 impl RecordOptions {
     /// REQUIRES: nothing; a size that is no power of two or out of range is refused.
-    pub(super) fn new(chunk_size: u32, compression: Compression) -> Result<Self> {
+    pub(crate) fn new(chunk_size: u32, compression: Compression) -> Result<Self> {
         let shift = chunk_size.trailing_zeros() as u8;
         if !chunk_size.is_power_of_two() || !CHUNK_SHIFTS.contains(&shift) {
             return Err(Error::InvalidOption {
@@ -41,6 +43,11 @@ impl RecordOptions {
             compression,
             salt: Salt::default(),
         })
+    }
+
+    /// The same with bytes that go into each id; zeros for none.
+    pub(crate) fn salted(self, salt: Salt) -> Self {
+        RecordOptions { salt, ..self }
     }
 }
 
@@ -62,10 +69,10 @@ pub(super) struct Buffers {
     compressed: Vec<u8>,
 }
 
-/// Writes one record. See the module's comment.
-pub(super) struct RecordWriter<'a> {
-    output: &'a mut Output,
-    buffers: &'a mut Buffers,
+/// Writes one record. See the module's comment. It has the output and the buffers for itself, or borrows them.
+pub(super) struct RecordWriter<O, B> {
+    output: O,
+    buffers: B,
     options: RecordOptions,
     seed: Seed,
     /// Where the record begins.
@@ -80,16 +87,11 @@ pub(super) struct RecordWriter<'a> {
     tables: Vec<u64>,
 }
 
-impl<'a> RecordWriter<'a> {
-    pub(super) fn begin(
-        output: &'a mut Output,
-        buffers: &'a mut Buffers,
-        options: RecordOptions,
-        seed: Seed,
-    ) -> Result<Self> {
-        let offset = output.position();
-        buffers.chunk.clear();
-        let writer = RecordWriter {
+impl<O: BorrowMut<Output>, B: BorrowMut<Buffers>> RecordWriter<O, B> {
+    pub(super) fn begin(output: O, mut buffers: B, options: RecordOptions, seed: Seed) -> Result<Self> {
+        let offset = output.borrow().position();
+        buffers.borrow_mut().chunk.clear();
+        let mut writer = RecordWriter {
             output,
             buffers,
             options,
@@ -102,8 +104,16 @@ impl<'a> RecordWriter<'a> {
             tables: Vec::new(),
         };
         // Not a header yet: a scan that finds it stops here.
-        writer.output.push(&[0; RECORD_HEADER_LEN as usize])?;
+        writer.output().push(&[0; RECORD_HEADER_LEN as usize])?;
         Ok(writer)
+    }
+
+    pub(super) fn output(&mut self) -> &mut Output {
+        self.output.borrow_mut()
+    }
+
+    fn chunk(&mut self) -> &mut Vec<u8> {
+        &mut self.buffers.borrow_mut().chunk
     }
 
     /// Writes the whole content of an object whose id has been computed.
@@ -121,18 +131,18 @@ impl<'a> RecordWriter<'a> {
         self.content_len += content.len() as u64;
         let size = 1usize << self.options.chunk_shift;
         while !content.is_empty() {
-            if self.buffers.chunk.is_empty() && content.len() >= size {
+            if self.chunk().is_empty() && content.len() >= size {
                 // A whole chunk needs no copy.
                 let (chunk, rest) = content.split_at(size);
                 self.store(chunk)?;
                 content = rest;
                 continue;
             }
-            let room = size - self.buffers.chunk.len();
+            let room = size - self.chunk().len();
             let (part, rest) = content.split_at(room.min(content.len()));
-            self.buffers.chunk.extend_from_slice(part);
+            self.chunk().extend_from_slice(part);
             content = rest;
-            if self.buffers.chunk.len() == size {
+            if self.chunk().len() == size {
                 self.store_gathered()?;
             }
         }
@@ -140,10 +150,10 @@ impl<'a> RecordWriter<'a> {
     }
 
     fn store_gathered(&mut self) -> Result<()> {
-        let mut chunk = std::mem::take(&mut self.buffers.chunk);
+        let mut chunk = std::mem::take(self.chunk());
         let stored = self.store(&chunk);
         chunk.clear();
-        self.buffers.chunk = chunk; // used again
+        *self.chunk() = chunk; // used again
         stored
     }
 
@@ -151,30 +161,56 @@ impl<'a> RecordWriter<'a> {
         if self.table.len() as u64 == GROUP_CHUNKS {
             self.close_group()?;
         }
+        let buffers: &mut Buffers = self.buffers.borrow_mut();
         let compressed = match self.options.compression {
             Compression::None => None,
-            Compression::Lz4 => compress(chunk, &mut self.buffers.compressed),
+            Compression::Lz4 => compress(chunk, &mut buffers.compressed),
         };
         let stored = compressed.unwrap_or(chunk);
+        let output: &mut Output = self.output.borrow_mut();
         self.table.push(ChunkEntry {
             stored_len: stored.len() as u32,
             raw: compressed.is_none(),
-            sum: self.seed.sum(self.output.position(), stored),
+            sum: self.seed.sum(output.position(), stored),
         });
         self.stored_len += stored.len() as u64;
-        self.output.push(stored)
+        output.push(stored)
+    }
+
+    /// The record becomes a copy of one that has chunks of this size, and this salt. REQUIRES: nothing has been written to it; chunks come by
+    /// [`Self::copy_chunk`].
+    pub(super) fn copy_of(&mut self, chunk_shift: u8, salt: Salt) {
+        self.options.chunk_shift = chunk_shift;
+        self.options.salt = salt;
+        self.hasher = None;
+    }
+
+    /// Writes a chunk as it is stored elsewhere.
+    pub(super) fn copy_chunk(&mut self, raw: bool, stored: &[u8], content_len: usize) -> Result<()> {
+        if self.table.len() as u64 == GROUP_CHUNKS {
+            self.close_group()?;
+        }
+        let sum = self.seed.sum(self.output().position(), stored);
+        self.table.push(ChunkEntry {
+            stored_len: stored.len() as u32,
+            raw,
+            sum,
+        });
+        self.content_len += content_len as u64;
+        self.stored_len += stored.len() as u64;
+        self.output().push(stored)
     }
 
     fn close_group(&mut self) -> Result<()> {
-        let at = self.output.position();
+        let at = self.output().position();
         self.tables.push(at - self.offset);
         let table = encode_table(&self.table, self.seed, at);
         self.table.clear();
-        self.output.push(&table)
+        self.output().push(&table)
     }
 
     fn store_rest(&mut self) -> Result<()> {
-        match self.buffers.chunk.is_empty() {
+        match self.chunk().is_empty() {
             true => Ok(()),
             false => self.store_gathered(),
         }
@@ -187,20 +223,22 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// Takes back what has been written of it.
-    pub(super) fn abort(self) -> Result<()> {
-        self.output.rewind(self.offset)
+    pub(super) fn abort(mut self) -> Result<()> {
+        let offset = self.offset;
+        self.output().rewind(offset)
     }
 
-    /// Writes the rest of the record, and its header. REQUIRES: the content is complete.
-    pub(super) fn commit(mut self, id: ObjectId) -> Result<WrittenRecord> {
+    /// Writes the rest of the record, and its header. REQUIRES: the content is complete; nothing is written to it afterwards.
+    pub(super) fn commit(&mut self, id: ObjectId) -> Result<WrittenRecord> {
         if !self.table.is_empty() {
             self.close_group()?;
         }
         if self.tables.len() > 1 {
-            let at = self.output.position();
-            self.output.push(&encode_top(&self.tables, self.seed, at))?;
+            let at = self.output().position();
+            let top = encode_top(&self.tables, self.seed, at);
+            self.output().push(&top)?;
         }
-        let at = self.output.position();
+        let at = self.output().position();
         let record_len = at + TRAILER_LEN - self.offset;
         let trailer = Trailer {
             id,
@@ -210,14 +248,14 @@ impl<'a> RecordWriter<'a> {
             record_len,
         }
         .encode(self.seed, at);
-        self.output.push(&trailer)?;
+        self.output().push(&trailer)?;
         let header = RecordHeader {
             salted: self.options.salt != Salt::default(),
             chunk_shift: self.options.chunk_shift,
             record_len,
         };
-        self.output
-            .patch(self.offset, &header.encode(self.seed, self.offset))?;
+        let (offset, header) = (self.offset, header.encode(self.seed, self.offset));
+        self.output().patch(offset, &header)?;
         Ok(WrittenRecord {
             id,
             place: RecordPlace {
@@ -232,7 +270,7 @@ impl<'a> RecordWriter<'a> {
 }
 
 /// The chunk compressed into `buffer`, if that saves an eighth.
-fn compress<'b>(chunk: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+pub(super) fn compress<'b>(chunk: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
     let room = lz4_flex::block::get_maximum_output_size(chunk.len());
     if buffer.len() < room {
         buffer.resize(room, 0);

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::format::{
-    Footer, SEALED_LEN_AT, Section, SectionKind, Seed, encode_sealed_len, encode_sections, next_digest,
+    Footer, SEALED_LEN_AT, SectionKind, Seed, encode_sealed_len, encode_sections, next_digest,
 };
 use super::id::{IdHasher, ObjectId, Salt};
 use super::options::PackOptions;
@@ -307,21 +307,12 @@ impl SegmentWriter {
             }
             return Err(e);
         }
-        self.note_sealed_len()?;
+        note_sealed_len(&self.output, self.seed)?;
         Ok(Sealed {
             footer,
             replaced,
             len: self.output.position(),
         })
-    }
-
-    /// Says in the header that the file has been sealed up to here. Behind the point of no return.
-    fn note_sealed_len(&self) -> Result<()> {
-        let file = self.output.file();
-        let bytes = encode_sealed_len(self.output.position(), self.seed);
-        let written = file.write_all_at(SEALED_LEN_AT, &bytes);
-        written.map_err(|e| Error::io("write", self.output.path(), e))?;
-        file.sync().map_err(|e| Error::io("sync", self.output.path(), e))
     }
 
     /// Everything before the footer, durable; and the footer, which is not written yet.
@@ -371,7 +362,8 @@ impl SegmentWriter {
         )?);
         let last = before.as_deref().map(Pack::last_segment);
         let table_at = self.output.position();
-        self.write_table(&sections, table_at)?;
+        self.output
+            .push(&encode_sections(&sections, self.seed, table_at))?;
         let footer = Footer {
             identity: self.identity,
             records_at: self.records_at,
@@ -390,9 +382,13 @@ impl SegmentWriter {
         self.output.sync()?;
         Ok((footer, replaced))
     }
+}
 
-    fn write_table(&mut self, sections: &[Section], at: u64) -> Result<()> {
-        let table = encode_sections(sections, self.seed, at);
-        self.output.push(&table)
-    }
+/// Says in the header that the file has been sealed up to here. Behind the point of no return.
+pub(super) fn note_sealed_len(output: &Output, seed: Seed) -> Result<()> {
+    let file = output.file();
+    let bytes = encode_sealed_len(output.position(), seed);
+    let written = file.write_all_at(SEALED_LEN_AT, &bytes);
+    written.map_err(|e| Error::io("write", output.path(), e))?;
+    file.sync().map_err(|e| Error::io("sync", output.path(), e))
 }

@@ -12,6 +12,7 @@ mod crashes;
 mod damage;
 mod objects;
 mod recovering;
+mod shared;
 
 /// A machine with a directory, and options for it.
 struct World {

@@ -1,0 +1,268 @@
+//! [`Prepared`]: everything of a record that does not depend on its place: chunks, compressed where that pays, and their CRC-32, which the
+//! place changes by a few multiplications (`Seed::sum_of`). So what is left to do under the lock of a [`SharedPack`](super::SharedPack) is
+//! header, tables, trailer, and the writing itself. Content that stays raw is not copied but by the kernel.
+
+use super::super::format::{
+    ChunkEntry, GROUP_CHUNKS, RecordHeader, Shape, Trailer, encode_table, encode_top,
+};
+use super::super::id::{ObjectId, Salt};
+use super::super::object::{ObjectReader, RecordFile, RecordPlace};
+use super::super::record::{RecordOptions, compress};
+use crate::Result;
+use crate::sst::Compression;
+
+/// Parts of a record from this length on are written from where they are; shorter ones are gathered, because a call costs more than
+/// copying them: 32 KiB.
+const DIRECT: usize = 32 << 10;
+/// So much is gathered at most: 256 KiB.
+const GATHERED: usize = 256 << 10;
+
+/// Buffers that one record after the other uses.
+#[derive(Default)]
+pub(crate) struct RecordBuffers {
+    chunks: Vec<Chunk>,
+    /// Chunks as stored, one behind the other.
+    stored: Vec<u8>,
+    compressed: Vec<u8>,
+    window: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Chunk {
+    stored_len: u32,
+    raw: bool,
+    /// CRC-32 of what is stored.
+    crc: u32,
+}
+
+/// A record that has no place yet.
+pub(crate) struct Prepared<'a> {
+    id: ObjectId,
+    salt: Salt,
+    shape: Shape,
+    chunks: &'a [Chunk],
+    /// Where raw chunks are, at their places in the content.
+    content: Option<&'a [u8]>,
+    /// Where all others are, one behind the other.
+    stored: &'a [u8],
+}
+
+/// Where a record has been written, and what the digest needs of it.
+pub(super) struct Placed {
+    pub(super) place: RecordPlace,
+    pub(super) trailer_hash: u64,
+}
+
+impl RecordBuffers {
+    /// Makes a record of this content, whose id is `id`. No lock is needed, and none is taken.
+    pub(crate) fn prepare<'a>(
+        &'a mut self,
+        content: &'a [u8],
+        id: ObjectId,
+        options: &RecordOptions,
+    ) -> Prepared<'a> {
+        self.chunks.clear();
+        self.stored.clear();
+        let mut stored_len = 0;
+        for chunk in content.chunks(1 << options.chunk_shift) {
+            let compressed = match options.compression {
+                Compression::None => None,
+                Compression::Lz4 => compress(chunk, &mut self.compressed),
+            };
+            let stored = compressed.unwrap_or(chunk);
+            stored_len += stored.len() as u64;
+            self.chunks.push(Chunk {
+                stored_len: stored.len() as u32,
+                raw: compressed.is_none(),
+                crc: crc32fast::hash(stored),
+            });
+            self.stored.extend_from_slice(compressed.unwrap_or_default());
+        }
+        Prepared {
+            id,
+            salt: options.salt,
+            shape: Shape {
+                chunk_shift: options.chunk_shift,
+                content_len: content.len() as u64,
+                stored_len,
+            },
+            chunks: &self.chunks,
+            content: Some(content),
+            stored: &self.stored,
+        }
+    }
+
+    /// Takes over the record of an open object as it is stored, each chunk checked.
+    pub(super) fn copy(&mut self, mut object: ObjectReader) -> Result<Prepared<'_>> {
+        self.chunks.clear();
+        self.stored.clear();
+        object.preload(std::mem::take(&mut self.window))?;
+        let info = *object.info();
+        for number in 0..info.shape.chunks() {
+            let chunk = object.stored(number)?;
+            self.chunks.push(Chunk {
+                stored_len: chunk.bytes.len() as u32,
+                raw: chunk.raw,
+                crc: chunk.crc,
+            });
+            self.stored.extend_from_slice(chunk.bytes);
+        }
+        self.window = object.into_buffer();
+        Ok(Prepared {
+            id: info.id,
+            salt: info.salt,
+            shape: info.shape,
+            chunks: &self.chunks,
+            content: None,
+            stored: &self.stored,
+        })
+    }
+}
+
+/// Writes parts one behind the other by few calls.
+struct Gather<'a> {
+    file: &'a RecordFile,
+    buffer: &'a mut Vec<u8>,
+    /// Where the buffer's first byte goes.
+    at: u64,
+}
+
+impl Gather<'_> {
+    fn position(&self) -> u64 {
+        self.at + self.buffer.len() as u64
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() >= DIRECT {
+            self.write_out()?;
+            self.write(bytes)?;
+            self.at += bytes.len() as u64;
+            return Ok(());
+        }
+        if self.buffer.len() + bytes.len() > GATHERED {
+            self.write_out()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_out(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            self.write(self.buffer)?;
+            self.at = self.position();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.file.write_all_at(self.at, bytes);
+        written.map_err(|e| self.file.failed("write", self.at, e))
+    }
+}
+
+/// Stored bytes that follow each other in memory and in the file.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Run {
+    of_content: bool,
+    from: usize,
+    to: usize,
+}
+
+impl Prepared<'_> {
+    pub(crate) fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// The length of the object, in bytes.
+    pub(crate) fn content_len(&self) -> u64 {
+        self.shape.content_len
+    }
+
+    /// What the record takes in the file, in bytes.
+    pub(crate) fn record_len(&self) -> u64 {
+        self.shape.record_len()
+    }
+
+    pub(super) fn stored_len(&self) -> u64 {
+        self.shape.stored_len
+    }
+
+    /// Writes the record at this place; part of it may be there if this fails.
+    pub(super) fn write(&self, file: &RecordFile, offset: u64, buffer: &mut Vec<u8>) -> Result<Placed> {
+        buffer.clear();
+        let (seed, record_len) = (file.seed, self.record_len());
+        let mut out = Gather {
+            file,
+            buffer,
+            at: offset,
+        };
+        let header = RecordHeader {
+            salted: self.salt != Salt::default(),
+            chunk_shift: self.shape.chunk_shift,
+            record_len,
+        };
+        out.push(&header.encode(seed, offset))?;
+        let (mut tables, mut within_content, mut within_stored) = (Vec::new(), 0, 0);
+        for group in self.chunks.chunks(GROUP_CHUNKS as usize) {
+            let mut entries = Vec::with_capacity(group.len());
+            let (mut at, mut run) = (out.position(), Run::default());
+            for chunk in group {
+                let len = chunk.stored_len as usize;
+                entries.push(ChunkEntry {
+                    stored_len: chunk.stored_len,
+                    raw: chunk.raw,
+                    sum: seed.sum_of(at, chunk.crc, len as u64),
+                });
+                at += len as u64;
+                let of_content = chunk.raw && self.content.is_some();
+                let from = match of_content {
+                    true => within_content,
+                    false => within_stored,
+                };
+                if run.of_content != of_content || run.to != from {
+                    self.push_run(&mut out, run)?;
+                    run = Run {
+                        of_content,
+                        from,
+                        to: from,
+                    };
+                }
+                run.to += len;
+                within_content += 1 << self.shape.chunk_shift;
+                within_stored += if of_content { 0 } else { len };
+            }
+            self.push_run(&mut out, run)?;
+            tables.push(out.position() - offset);
+            let table = encode_table(&entries, seed, out.position());
+            out.push(&table)?;
+        }
+        if tables.len() > 1 {
+            let top = encode_top(&tables, seed, out.position());
+            out.push(&top)?;
+        }
+        let trailer = Trailer {
+            id: self.id,
+            salt: self.salt,
+            content_len: self.shape.content_len,
+            stored_len: self.shape.stored_len,
+            record_len,
+        }
+        .encode(seed, out.position());
+        out.push(&trailer)?;
+        out.write_out()?;
+        debug_assert_eq!(out.position(), offset + record_len);
+        Ok(Placed {
+            place: RecordPlace { offset, record_len },
+            trailer_hash: Trailer::hash_of(&trailer),
+        })
+    }
+
+    fn push_run(&self, out: &mut Gather<'_>, run: Run) -> Result<()> {
+        let source = match run.of_content {
+            true => self.content.unwrap_or_default(),
+            false => self.stored,
+        };
+        out.push(source.get(run.from..run.to).unwrap_or_default())
+    }
+}
