@@ -61,9 +61,11 @@ mod verify;
 
 pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
 pub use builder::{PackBuilder, PackReport};
+pub(crate) use id::Salt;
 pub use id::{NotAnId, ObjectId};
 pub use layout::{PackEntries, PackEntry, PackPart, PackPartKind, PackRecord, Records};
 pub use object::ObjectReader;
+pub(crate) use object::RecordPlace;
 pub use options::PackOptions;
 pub use reader::{Ids, Pack};
 #[allow(unused_imports, reason = "the engine is built on it next")]

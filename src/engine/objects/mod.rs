@@ -40,6 +40,7 @@ use crate::Result;
 use crate::env::Env;
 use crate::manifest::{Catalog, Edit, PackMeta, Record};
 use crate::options::Options;
+use crate::pack::shared::RecordBuffers;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -65,6 +66,9 @@ pub(crate) const DIRECTORY: &str = "\0objects";
 /// See [`Objects::flush_after`].
 const FLUSH_AFTER: u64 = 64 << 20;
 
+/// So many writers' buffers are kept.
+const MOST_BUFFERS: usize = 4;
+
 /// What the engine knows of objects and packs. Shared by the database and its log.
 pub(crate) struct Objects {
     env: Env,
@@ -80,6 +84,8 @@ pub(crate) struct Objects {
     /// Held while a pack is sealed.
     sealing: Mutex<()>,
     leases: Leases,
+    /// What writers of records use one after the other.
+    buffers: Mutex<Vec<RecordBuffers>>,
     /// See [`DIRECTORY`].
     directory: RwLock<Option<Arc<KeyspaceCore>>>,
     trash: Arc<Trash>,
@@ -109,6 +115,7 @@ impl Objects {
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
             leases: Leases::default(),
+            buffers: Mutex::default(),
             directory: RwLock::default(),
             trash: trash.clone(),
             counters: ObjectCounters::default(),
@@ -125,6 +132,17 @@ impl Objects {
 
     fn add(&self, pack: Arc<Pack>) {
         self.packs.write().insert(pack.number, pack);
+    }
+
+    fn take_buffers(&self) -> RecordBuffers {
+        self.buffers.lock().pop().unwrap_or_default()
+    }
+
+    fn give_buffers(&self, buffers: RecordBuffers) {
+        let mut kept = self.buffers.lock();
+        if kept.len() < MOST_BUFFERS {
+            kept.push(buffers);
+        }
     }
 
     /// Makes all records that have been written so far durable.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::engine::table::Trash;
 use crate::manifest::PackMeta;
-use crate::pack::{PackFile, SharedPack};
+use crate::pack::shared::{PackFile, SharedPack};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ impl Pack {
     pub(super) fn new(
         meta: &PackMeta,
         file: PackFile,
-        writer: Option<SharedPack>,
+        writer: Option<Arc<SharedPack>>,
         path: PathBuf,
         trash: &Arc<Trash>,
     ) -> Arc<Pack> {
@@ -39,7 +39,7 @@ impl Pack {
             number: meta.number,
             identity: meta.identity,
             file,
-            writer: Mutex::new(writer.map(Arc::new)),
+            writer: Mutex::new(writer),
             sealed_len: AtomicU64::new(meta.len),
             dead: AtomicU64::new(meta.dead),
             path,

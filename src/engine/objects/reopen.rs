@@ -16,7 +16,7 @@ use crate::engine::table::Trash;
 use crate::env::Env;
 use crate::manifest::{Catalog, PackMeta, Record};
 use crate::options::Options;
-use crate::pack::{PackFile, Reopened, SharedPack, survey};
+use crate::pack::shared::{PackFile, Reopened, SharedPack, survey};
 use crate::types::KeyspaceId;
 use crate::{Error, Result, names};
 
@@ -33,7 +33,7 @@ impl Survey {
         let mut ends = BTreeMap::new();
         for meta in catalog.packs.values().filter(|meta| !meta.sealed) {
             let path = names::pack(dir, meta.number);
-            let end = survey(&*env.fs, &path, meta.identity, meta.number, meta.len)?;
+            let end = survey(&*env.fs, &path, &meta.identity, meta.number, meta.len)?;
             ends.insert(meta.number, end);
         }
         let mut keyspaces = catalog.keyspaces.iter();
@@ -84,19 +84,19 @@ pub(crate) fn open(
         if meta.sealed {
             check_len(env, &path, &meta)?;
         } else if for_writing {
-            match SharedPack::reopen(fs, &path, meta.identity, meta.number, meta.len)? {
-                Reopened::Sealed { file_bytes } => {
+            match SharedPack::reopen(fs, &path, &meta.identity, meta.number, meta.len)? {
+                Reopened::Sealed(sealed) => {
                     meta.sealed = true;
-                    meta.len = file_bytes;
+                    meta.len = sealed.file_bytes;
                 }
-                Reopened::Active { pack, .. } => {
+                Reopened::Unsealed(pack, _) => {
                     meta.len = pack.len();
                     writer = Some(pack);
                 }
             }
             changed.push(Record::Pack(meta.clone()));
         }
-        let file = PackFile::open(fs, &path, meta.identity, meta.number)?;
+        let file = PackFile::open(fs, &path, &meta.identity, meta.number)?;
         let pack = Pack::new(&meta, file, writer, path, trash);
         objects.add(pack.clone());
         if !pack.is_sealed() {

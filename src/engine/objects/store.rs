@@ -10,7 +10,9 @@ use crate::engine::keyspace::KeyspaceCore;
 use crate::manifest::{Edit, Record};
 use crate::names;
 use crate::options::{KeyspaceOptions, Order};
-use crate::pack::{ObjectId, PackFile, Prepared, RecordOptions, Salt, SharedPack};
+use crate::pack::shared::{Prepared, SharedPack};
+use crate::pack::{ObjectId, RecordOptions, Salt};
+use crate::sst::Compression;
 use crate::planted::{self, Bug};
 use crate::record_log::is_sync_failure;
 use crate::sync::atomic::Ordering;
@@ -20,6 +22,9 @@ use crate::{Error, Result};
 
 /// A pack takes no more objects than so many: the rows of its index are in memory until it is sealed, some 40 bytes each.
 const MOST_OBJECTS: u64 = 1 << 17;
+
+/// Bytes of content that are compressed and checked together.
+const CHUNK_SIZE: u32 = 64 << 10;
 
 /// An object on which a write builds. Keeps a lease on it; to be dropped when the write has been published, or has failed.
 pub(crate) struct Stored {
@@ -84,6 +89,11 @@ impl Drop for Stored {
     }
 }
 
+/// How objects of a database are stored.
+pub(super) fn record_options(salt: Salt) -> Result<RecordOptions> {
+    Ok(RecordOptions::new(CHUNK_SIZE, Compression::Lz4)?.salted(salt))
+}
+
 impl Core {
     /// The keyspace that knows where objects lie; created when the first one is stored.
     pub(crate) fn object_directory(&self) -> Result<Arc<KeyspaceCore>> {
@@ -122,8 +132,11 @@ impl Core {
             self.objects.count_duplicate(content.len() as u64);
             return Ok(stored);
         }
-        let prepared = Prepared::new(content, id, &RecordOptions::of_database(salt));
-        stored.wrote(self.place(&prepared)?);
+        let mut buffers = self.objects.take_buffers();
+        let prepared = buffers.prepare(content, id, &record_options(salt)?);
+        let placed = self.place(&prepared);
+        self.objects.give_buffers(buffers);
+        stored.wrote(placed?);
         Ok(stored)
     }
 
@@ -163,9 +176,9 @@ impl Core {
         let writer = SharedPack::create(fs, &path, identity, number)?;
         let len = writer.sync().map_err(|e| self.poison_if_sync(e))?;
         self.sync_names()?;
-        let file = PackFile::open(fs, &path, identity, number)?;
+        let file = writer.reader();
         let meta = fresh(number, identity, len);
-        let pack = Pack::new(&meta, file, Some(writer), path, &self.trash);
+        let pack = Pack::new(&meta, file, Some(Arc::new(writer)), path, &self.trash);
         self.add_pack(Record::Pack(meta), pack.clone())?;
         Ok(pack)
     }

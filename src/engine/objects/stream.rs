@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::pack::Pack;
 use super::place::Place;
-use super::store::Stored;
+use super::store::{Stored, record_options};
 use crate::engine::core::Core;
 use crate::manifest::{PackMeta, Record};
 use crate::names;
-use crate::pack::{PackFile, RecordOptions, StreamPack};
+use crate::pack::shared::{PackFile, StreamPack};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
@@ -59,9 +59,9 @@ impl ObjectStream {
         match &mut self.pack {
             Some((_, pack)) => {
                 if !self.buffer.is_empty() {
-                    pack.write(&std::mem::take(&mut self.buffer))?;
+                    pack.push(&std::mem::take(&mut self.buffer))?;
                 }
-                pack.write(bytes)?;
+                pack.push(bytes)?;
             }
             None => self.buffer.extend_from_slice(bytes),
         }
@@ -79,7 +79,7 @@ impl ObjectStream {
         let path = names::pack(&core.dir, number);
         let identity = core.env.entropy.identity();
         let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let options = RecordOptions::of_database(core.salt(self.deduplicate)?);
+        let options = record_options(core.salt(self.deduplicate)?)?;
         let pack = StreamPack::create(&core.env, &path, identity, number, &options)?;
         Ok((number, pack))
     }
@@ -91,24 +91,23 @@ impl ObjectStream {
             return Ok(Streamed::Short(self.buffer));
         };
         core.check_writable()?;
-        let id = pack.end()?;
+        let (id, identity) = (pack.end()?, pack.identity());
         let mut stored = Stored::lease(&core.objects, id, self.len);
         if stored.is_placed() || (self.deduplicate && core.find_object(&id)?.is_some()) {
             core.objects.count_duplicate(self.len);
             pack.abort();
             return Ok(Streamed::Stored(stored));
         }
-        let finished = pack.finish()?;
-        core.sync_names()?;
+        let finished = pack.finish().map_err(|e| core.poison_if_sync(e))?;
         let path = names::pack(&core.dir, number);
         let meta = PackMeta {
             number,
-            identity: finished.identity,
+            identity,
             sealed: true,
-            len: finished.sealed.file_bytes,
+            len: finished.pack.file_bytes,
             dead: 0,
         };
-        let file = PackFile::open(&*core.env.fs, &path, meta.identity, number)?;
+        let file = PackFile::open(&*core.env.fs, &path, &identity, number)?;
         let opened = Pack::new(&meta, file, None, path, &core.trash);
         core.add_pack(Record::Pack(meta), opened)?;
         stored.wrote(Place {

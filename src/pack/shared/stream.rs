@@ -27,6 +27,7 @@ pub(crate) struct StreamPack {
     header: FileHeader,
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
+    id: Option<ObjectId>,
     done: bool,
 }
 
@@ -64,6 +65,7 @@ impl StreamPack {
             header,
             fs: Arc::clone(&env.fs),
             path: path.to_owned(),
+            id: None,
             done: false,
         };
         let output = Output::new(file, path, FILE_HEADER_LEN);
@@ -78,12 +80,38 @@ impl StreamPack {
         self.writer.as_mut().ok_or_else(done)
     }
 
+    /// The identity in its header.
+    pub(crate) fn identity(&self) -> [u8; 16] {
+        self.header.identity
+    }
+
+    /// Adds to the content.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer()?.write(bytes)
+    }
+
+    /// The content is complete; what its id is. To be called once; [`Self::finish`] comes next, or the pack is dropped.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn end(&mut self) -> Result<ObjectId> {
+        let id = self.writer()?.end_content()?;
+        self.id = Some(id);
+        Ok(id)
+    }
+
     /// The content is complete. When this returns the pack is sealed, and it and its name are durable.
     ///
     /// # Errors
     /// The file can't be written or synced; it is removed.
     pub(crate) fn finish(mut self) -> Result<Streamed> {
-        let id = self.writer()?.end_content()?;
+        let id = match self.id {
+            Some(id) => id,
+            None => self.end()?,
+        };
         self.commit(id)
     }
 
