@@ -101,6 +101,8 @@ pub enum Bug {
     RoomNotReserved,
     /// 41: the log is synced, and SSTs are named, before the objects that they refer to are synced.
     ReferenceBeforeObject,
+    /// 46: nobody counts the references that flushes and compactions leave out.
+    GarbageUnnoticed,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
     SpilledTooFar,
 }

@@ -68,6 +68,8 @@ struct Moment<'c> {
     log: PinnedLog<'c>,
     /// Hold the catalog's SSTs.
     _trees: Vec<Arc<Tree>>,
+    /// The catalog's packs. Those that are not sealed are taken up to the end of the records that are whole at that moment.
+    packs: Vec<(Arc<Pack>, PackMeta)>,
 }
 
 impl Core {
@@ -105,7 +107,14 @@ impl Core {
         let floor = wal.obsolete_below(writes.first_unflushed());
         let keyspaces = self.keyspace_cores();
         let trees = keyspaces.iter().map(|keyspace| keyspace.view().tree.clone());
+        let packs = state.catalog.packs.values().filter_map(|meta| {
+            let pack = self.objects.pack(meta.number)?;
+            let len = if meta.sealed { meta.len } else { pack.records_end() };
+            let meta = PackMeta { len, ..meta.clone() };
+            Some((pack, meta))
+        });
         Ok(Moment {
+            packs: packs.collect(),
             seq: self.snapshots.published(),
             log: wal.pin(floor.max(state.catalog.log_floor)),
             _trees: trees.collect(),
@@ -202,33 +211,53 @@ impl<'c> Target<'c> {
         if planted::is(Bug::CheckpointLinkedLate) {
             self.copy_log_and_manifest(moment)?;
             for file in files {
-                self.take_over(file)?;
+                self.take_over_sst(file)?;
             }
             return Ok(self.report.clone());
         }
         for file in files {
-            self.take_over(file)?;
+            self.take_over_sst(file)?;
+        }
+        for (_, pack) in &moment.packs {
+            self.take_over_pack(pack)?;
         }
         self.copy_log_and_manifest(moment)?;
         Ok(self.report.clone())
     }
 
-    fn take_over(&mut self, file: &FileMeta) -> Result<()> {
+    fn take_over_sst(&mut self, file: &FileMeta) -> Result<()> {
+        let name = names::sst(Path::new(""), file.number);
+        self.take_over(&name, file.size)
+    }
+
+    /// Sealed packs are linked; what is not sealed goes on changing, so it is copied.
+    fn take_over_pack(&mut self, pack: &PackMeta) -> Result<()> {
+        let name = names::pack(Path::new(""), pack.number);
+        if pack.sealed {
+            return self.take_over(&name, pack.len);
+        }
+        let (from, to) = (self.core.dir.join(&name), self.dir.join(&name));
+        self.made.push(to.clone());
+        let header = unsealed_header(pack.identity, pack.number);
+        self.copy(&from, &to, pack.len, &header)?;
+        self.report.copied_files += 1;
+        self.report.copied_bytes += pack.len;
+        Ok(())
+    }
+
+    fn take_over(&mut self, name: &Path, size: u64) -> Result<()> {
         self.core.check_open()?;
-        let (from, to) = (
-            names::sst(&self.core.dir, file.number),
-            names::sst(&self.dir, file.number),
-        );
+        let (from, to) = (self.core.dir.join(name), self.dir.join(name));
         self.made.push(to.clone());
         match self.core.env.fs.hard_link(&from, &to) {
             Ok(()) => {
                 self.report.linked_files += 1;
-                self.report.linked_bytes += file.size;
+                self.report.linked_bytes += size;
             }
             Err(e) if is_unlinkable(&e) => {
-                self.copy(&from, &to, file.size)?;
+                self.copy(&from, &to, size, &[])?;
                 self.report.copied_files += 1;
-                self.report.copied_bytes += file.size;
+                self.report.copied_bytes += size;
                 self.report.not_linked.get_or_insert(Error::io("link", &to, e));
             }
             Err(e) => return Err(Error::io("link", &to, e)),
@@ -250,6 +279,8 @@ impl<'c> Target<'c> {
             files.first().map_or(0, |first| first.end.number),
         ));
         edit.push(Record::LastSeq(moment.seq));
+        let packs = moment.packs.iter().map(|(_, pack)| Record::Pack(pack.clone()));
+        edit.records.extend(packs);
         let mut catalog = moment.catalog.clone();
         catalog
             .apply(&edit)
@@ -268,14 +299,14 @@ impl<'c> Target<'c> {
         let name = file.path.file_name().unwrap_or_default();
         let to = self.dir.join(name);
         self.made.push(to.clone());
-        self.copy(&file.path, &to, file.end.offset)?;
+        self.copy(&file.path, &to, file.end.offset, &[])?;
         self.report.log_files += 1;
         self.report.log_bytes += file.end.offset;
         Ok(())
     }
 
-    /// Copies the first `len` bytes of a file to a new one, and syncs that.
-    fn copy(&self, from: &Path, to: &Path, len: u64) -> Result<()> {
+    /// Copies the first `len` bytes of a file to a new one, which begins with `front` in place of what the old one begins with, and syncs that.
+    fn copy(&self, from: &Path, to: &Path, len: u64, front: &[u8]) -> Result<()> {
         let fs = &self.core.env.fs;
         let source = fs.open(from).map_err(|e| Error::io("open", from, e))?;
         let target = fs.create(to).map_err(|e| Error::io("create", to, e))?;
@@ -290,6 +321,11 @@ impl<'c> Target<'c> {
                 .write_all_at(at, part)
                 .map_err(|e| Error::io("write", to, e))?;
             at += bytes;
+        }
+        if !front.is_empty() {
+            target
+                .write_all_at(0, front)
+                .map_err(|e| Error::io("write", to, e))?;
         }
         target.sync().map_err(|e| Error::io("sync", to, e))
     }

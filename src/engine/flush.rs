@@ -21,6 +21,7 @@ use crate::Result;
 use crate::env::Priority;
 use crate::manifest::{Edit, Record};
 use crate::memtable::SortedTable;
+use crate::pack::ObjectId;
 use crate::planted::{self, Bug};
 use crate::sst::EntryValue;
 use crate::sync::atomic::Ordering;
@@ -80,7 +81,9 @@ impl Core {
         let (start, timed) = (self.env.clock.now(), self.begin_timing());
         // All that is written here was published before it was frozen, so the sample comes after it.
         let snapshots = self.snapshots.sample();
-        let (tables, entries_in) = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
+        let written = write_frozen(&self.factory(), keyspace, &frozen, snapshots)?;
+        let (tables, entries_in) = (written.tables, written.entries);
+        self.note_dropped(&written.dropped);
         // The SSTs may name objects, or the places of objects.
         self.sync_objects()?;
         if self.others_hold(keyspace, newest.upto) && !planted::is(Bug::LogNotSyncedBeforeFlush) {
@@ -218,13 +221,22 @@ impl Core {
     }
 }
 
-/// Writes the memtables' entries (newest memtable first) to new SSTs, without the versions that nobody can see; says how many it read.
+/// What memtables have become.
+pub(super) struct Flushed {
+    pub(super) tables: Vec<Arc<Table>>,
+    /// Entries read.
+    pub(super) entries: u64,
+    /// The objects that entries left out referred to.
+    pub(super) dropped: Vec<ObjectId>,
+}
+
+/// Writes the memtables' entries (newest memtable first) to new SSTs, without the versions that nobody can see.
 pub(super) fn write_frozen(
     factory: &Factory<'_>,
     keyspace: &Arc<KeyspaceCore>,
     frozen: &[Frozen],
     snapshots: Vec<SeqNo>,
-) -> Result<(Vec<Arc<Table>>, u64)> {
+) -> Result<Flushed> {
     let mut retention = Retention::new(snapshots);
     let sources = frozen
         .iter()
@@ -234,7 +246,7 @@ pub(super) fn write_frozen(
     let upto = frozen.first().map_or(0, |newest| newest.upto);
     let run = Run::new(keyspace.clone(), Vec::new(), upto);
     let mut output = Output::new(factory, &run, Cuts::new(factory.options, Work::Flush));
-    let mut entries = 0;
+    let (mut entries, mut dropped) = (0, Vec::new());
     let mut write = || -> Result<()> {
         while merge.valid() {
             factory.check_wanted()?;
@@ -251,13 +263,19 @@ pub(super) fn write_frozen(
                         output.add(merge.key(), seq, EntryValue::Object(&merge.object(value)?))?;
                     }
                 }
+            } else if value.value.kind() == EntryKind::Object {
+                dropped.push(ObjectId(merge.object(value)?.id));
             }
             merge.advance()?;
         }
         Ok(())
     };
     match write() {
-        Ok(()) => Ok((run.finish(factory, vec![output.end()])?, entries)),
+        Ok(()) => Ok(Flushed {
+            tables: run.finish(factory, vec![output.end()])?,
+            entries,
+            dropped,
+        }),
         Err(e) => {
             output.abandon();
             run.discard(factory);

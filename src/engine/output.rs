@@ -12,6 +12,7 @@ use super::factory::Factory;
 use super::keyspace::{KeyspaceCore, Work};
 use super::table::{Table, describe};
 use crate::manifest::FileMeta;
+use crate::pack::ObjectId;
 use crate::names;
 use crate::options::Options;
 use crate::planted::{self, Bug};
@@ -34,6 +35,8 @@ pub(crate) struct Run {
     begun: Mutex<Vec<u64>>,
     /// Of the files that parts have ended with, the one that may be the run's last.
     waiting: Mutex<Option<Begun>>,
+    /// The objects that entries left out referred to.
+    dropped: Mutex<Vec<ObjectId>>,
 }
 
 /// A file that is being written.
@@ -66,7 +69,18 @@ impl Run {
             flushed,
             begun: Mutex::default(),
             waiting: Mutex::default(),
+            dropped: Mutex::default(),
         }
+    }
+
+    /// Takes note of entries that are left out.
+    pub(crate) fn note_dropped(&self, objects: Vec<ObjectId>) {
+        self.dropped.lock().extend(objects);
+    }
+
+    /// The objects that entries left out referred to.
+    pub(crate) fn take_dropped(&self) -> Vec<ObjectId> {
+        std::mem::take(&mut *self.dropped.lock())
     }
 
     /// How its files are laid out.

@@ -28,6 +28,7 @@ use crate::engine::output::{Cuts, Output, Run, Written};
 use crate::engine::table::Table;
 use crate::engine::tree::Tree;
 use crate::env::Priority;
+use crate::pack::ObjectId;
 use crate::planted::{self, Bug};
 use crate::sst::{CursorOptions, EntryValue};
 use crate::sync::Mutex;
@@ -149,7 +150,11 @@ impl Core {
         let failure = progress.failure.take();
         drop(progress);
         match failure {
-            None => parts.run.finish(&self.factory(), written),
+            None => {
+                let tables = parts.run.finish(&self.factory(), written)?;
+                self.note_dropped(&parts.run.take_dropped());
+                Ok(tables)
+            }
             Some(error) => {
                 written.into_iter().for_each(Written::abandon);
                 parts.run.discard(&self.factory());
@@ -293,7 +298,7 @@ impl Core {
         if torn && from.is_some() {
             merge.advance()?;
         }
-        let mut behind = false;
+        let (mut behind, mut dropped) = (false, Vec::new());
         while merge.valid() {
             if self.is_closed() {
                 return Err(Error::Closed);
@@ -327,9 +332,12 @@ impl Core {
                     }
                     (EntryKind::Put, _) => output.add(key, seq, EntryValue::Put(&merge.load(value)?))?,
                 }
+            } else if value.value.kind() == EntryKind::Object {
+                dropped.push(ObjectId(merge.object(value)?.id));
             }
             merge.advance()?;
         }
+        part.parts.run.note_dropped(dropped);
         Ok(())
     }
 

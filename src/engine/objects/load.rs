@@ -8,6 +8,7 @@ use super::DIRECTORY;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::pack::{ObjectId, ObjectReader};
+use crate::planted::{self, Bug};
 use crate::types::ObjectRef;
 use crate::{Error, Result, Slice};
 
@@ -37,6 +38,20 @@ impl Core {
         let what = || format!("expected the place of object {id} in the directory of objects, found {bytes:?}");
         let place = Place::decode(&bytes).ok_or_else(|| Error::corruption(&self.dir, 0, what()))?;
         Ok(Some(place))
+    }
+
+    /// Takes note of references that are gone. Others to the same objects may be there: what this adds up to is an estimate, until a collection
+    /// has looked.
+    pub(crate) fn note_dropped(&self, objects: &[ObjectId]) {
+        if planted::is(Bug::GarbageUnnoticed) {
+            return;
+        }
+        for id in objects {
+            // What can't be found is not counted.
+            if let Ok(Some(place)) = self.find_object(id) {
+                self.objects.note_dead(&place);
+            }
+        }
     }
 
     /// The pack that an object lies in, and where.

@@ -71,6 +71,11 @@ impl Pack {
         }
     }
 
+    /// Where the last whole record of a pack ends that is not sealed.
+    pub(crate) fn records_end(&self) -> u64 {
+        self.len()
+    }
+
     pub(crate) fn dead(&self) -> u64 {
         self.dead.load(Ordering::Relaxed)
     }

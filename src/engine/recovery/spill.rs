@@ -136,7 +136,7 @@ impl Spill {
             core: None,
         };
         // Nobody reads yet.
-        let (tables, _) = write_frozen(&factory, keyspace, &frozen, Vec::new())?;
+        let tables = write_frozen(&factory, keyspace, &frozen, Vec::new())?.tables;
         for table in &tables {
             self.edit.push(Record::AddFile {
                 keyspace: keyspace.id,
