@@ -13,6 +13,7 @@ mod damage;
 mod objects;
 mod recovering;
 mod shared;
+mod shared_crashes;
 
 /// A machine with a directory, and options for it.
 struct World {

@@ -217,10 +217,6 @@ impl SharedPack {
         }
         if syncing.failed {
             self.write_again(end)?;
-            let appends = self.appends.lock();
-            // The length may be one of those things that the kernel has given up.
-            reopen::touch_length(&self.file)?;
-            drop(appends);
         }
         if let Err(e) = self.file.file.sync() {
             syncing.failed = true;
@@ -240,7 +236,10 @@ impl SharedPack {
             written.map_err(|e| self.file.failed("write", 0, e))?;
         }
         reopen::verify_all(&self.file, from.max(FILE_HEADER_LEN), end)?;
-        reopen::write_again(&self.file, from.max(FILE_HEADER_LEN), end)
+        reopen::write_again(&self.file, from.max(FILE_HEADER_LEN), end)?;
+        // The length may be one of the things that the kernel has given up.
+        let _appends = self.appends.lock();
+        reopen::touch_length(&self.file)
     }
 
     /// Writes index and footers behind the records, all of it durable when this returns. Nothing can be appended from the first call on; readers

@@ -178,13 +178,6 @@ fn read_records(file: &RecordFile, len: u64, known: u64) -> Result<(Contents, u6
     }
 }
 
-/// What the header says of a seal: the length of the file then, 0 before.
-fn sealed_len(file: &RecordFile) -> Result<u64> {
-    let header = file.read(0, FILE_HEADER_LEN)?;
-    decode_sealed_len(&header, file.seed)
-        .ok_or_else(|| file.damaged(SEALED_LEN_AT, "expected the length of the sealed file"))
-}
-
 fn measure(file: &RecordFile) -> Result<u64> {
     file.file.len().map_err(|e| Error::io("measure", &file.path, e))
 }
@@ -204,11 +197,22 @@ impl SharedPack {
         let file = fs.open_writable(path).map_err(|e| Error::io("open", path, e))?;
         let (file, header) = expect_pack(file, path, identity, number)?;
         let known = known.max(FILE_HEADER_LEN);
-        let sealed = sealed_len(&file)?;
-        if sealed > 0 {
-            return reopen_sealed(&file, known, sealed).map(Reopened::Sealed);
-        }
         let len = measure(&file)?;
+        match decode_sealed_len(&file.read(0, FILE_HEADER_LEN)?, file.seed) {
+            Some(0) => {}
+            Some(sealed) => return reopen_sealed(&file, known, sealed).map(Reopened::Sealed),
+            // A crash may have torn it when it was being written, with everything else of the seal durable.
+            None => {
+                let sealed = reopen_sealed(&file, known, len).map(Reopened::Sealed);
+                return sealed.map_err(|e| match e {
+                    Error::Corruption { .. } => file.damaged(
+                        SEALED_LEN_AT,
+                        "expected the length of the file when it was sealed",
+                    ),
+                    e => e,
+                });
+            }
+        }
         let (contents, end) = read_records(&file, len, known)?;
         if end > known || len > end {
             write_again(&file, known, end)?;

@@ -70,7 +70,7 @@ pub(super) fn write_footers(
     let footer = match write_index(output, header, contents) {
         Ok(footer) => footer,
         Err(e) => {
-            output.rewind(records_end).ok(); // the first error is the one to report
+            take_back(output, records_end);
             return Err(e);
         }
     };
@@ -79,11 +79,17 @@ pub(super) fn write_footers(
     if let Err(e) = pushed.and_then(|()| output.sync()) {
         // The footer may have reached the disk. What it refers to goes only when it is gone for good.
         if output.withdraw(at).is_ok() {
-            output.rewind(records_end).ok();
+            take_back(output, records_end);
         }
         return Err(e);
     }
     Ok(SealedPack::new(&footer, output.position()))
+}
+
+/// Gives the room behind the records back. If that fails it stays until the next seal.
+fn take_back(output: &Output, records_end: u64) {
+    // Not by way of the output: a section is written past it.
+    let _ = output.file().set_len(records_end);
 }
 
 /// Everything before the footers, durable.

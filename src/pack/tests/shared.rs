@@ -66,7 +66,9 @@ pub(super) fn read(file: &PackFile, object: &Known) -> crate::Result<()> {
     assert!(whole == object.content, "{object:?}");
     let mut streamed = Vec::new();
     let mut stream = file.open_object(object.place, &object.id, len)?;
-    stream.read_to_end(&mut streamed).unwrap();
+    stream
+        .read_to_end(&mut streamed)
+        .map_err(|e| crate::Error::io("read", file.path(), e))?;
     assert!(streamed == object.content, "{object:?}");
     Ok(())
 }
