@@ -34,6 +34,8 @@ pub(crate) mod latency;
 mod level_cursor;
 pub(crate) mod memory;
 pub(crate) mod merge;
+#[cfg(test)]
+mod objects_tests;
 mod output;
 pub(crate) mod pressure;
 pub(crate) mod queue;
