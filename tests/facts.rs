@@ -57,6 +57,7 @@ fn blocks_read(sim: &SimEnv, calls: &[Call]) -> BTreeMap<&'static str, u64> {
                         BlockKind::Medium => "medium",
                         BlockKind::Filter => "filter",
                         BlockKind::Index => "index",
+                        BlockKind::References => "references",
                     };
                     *counts.entry(kind).or_insert(0) += 1;
                 }

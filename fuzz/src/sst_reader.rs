@@ -4,7 +4,7 @@
 //! right again it gives anything that ends: no panic, no endless loop, no huge allocation.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +27,13 @@ enum Content {
 }
 
 impl Content {
+    fn id(&self) -> Option<[u8; 16]> {
+        match self {
+            Content::Object(object) => Some(object.id),
+            _ => None,
+        }
+    }
+
     /// What it loads as.
     fn bytes(&self) -> Vec<u8> {
         match self {
@@ -169,6 +176,7 @@ fn read(sim: &SimEnv, access: Access, entries: &Entries, exact: bool) -> Result<
     let mut problem = verified.clone().map(drop);
     let mut note = |result: Result<()>| problem = problem.clone().and(result);
     note(sst.blocks().map(drop));
+    note(references(&sst, entries, exact));
     note(points(&sst, entries, exact));
     note(forward(&sst, entries, exact));
     note(backward(&sst, entries, exact));
@@ -178,6 +186,18 @@ fn read(sim: &SimEnv, access: Access, entries: &Entries, exact: bool) -> Result<
         problem.clone().unwrap();
     }
     problem
+}
+
+/// The list of references: what the entries refer to, as far as anything is known of these; ascending in any case.
+fn references(sst: &Arc<Sst>, entries: &Entries, exact: bool) -> Result<()> {
+    let found = sst.references(None).collect::<Result<Vec<_>>>()?;
+    assert!(found.is_sorted_by(|a, b| a < b));
+    assert_eq!(found.len() as u64, sst.summary().references);
+    if exact {
+        let wanted: BTreeSet<_> = entries.values().filter_map(Content::id).collect();
+        assert!(found.into_iter().eq(wanted));
+    }
+    Ok(())
 }
 
 fn points(sst: &Sst, entries: &Entries, exact: bool) -> Result<()> {

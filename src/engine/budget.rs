@@ -32,7 +32,8 @@ use crate::sync::Mutex;
 
 /// What an SST that is being built holds for each entry, in bytes: its hash, its part of index and offset table, and at the end its
 /// part of the filter, three times over. An estimate from above for entries of 16 bytes and more, and
-/// further above where filter and index are in partitions.
+/// further above where filter and index are in partitions. An entry that is a reference takes up to 20 more, for the list of
+/// references (`SstBuilder`); that is not in it, as only values above a keyspace's threshold are objects.
 const BUILDING_ENTRY: u64 = 24;
 /// With less than this for each, compactions run one after the other rather than with smaller buffers.
 const LEAST_COMPACTION: u64 = 4 << 20;

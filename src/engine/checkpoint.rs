@@ -26,10 +26,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::core::Core;
+use super::objects::Pack;
 use super::tree::Tree;
 use crate::env::{File, is_unlinkable};
-use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, Record};
+use crate::manifest::{Catalog, CommitError, Edit, FileMeta, Manifest, PackMeta, Record};
 use crate::names;
+use crate::pack::shared::unsealed_header;
 use crate::planted::{self, Bug};
 use crate::types::SeqNo;
 use crate::wal::{PinnedFile, PinnedLog};

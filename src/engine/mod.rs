@@ -36,6 +36,8 @@ mod level_cursor;
 pub(crate) mod memory;
 pub(crate) mod merge;
 pub(crate) mod objects;
+#[cfg(test)]
+mod objects_tests;
 mod output;
 pub(crate) mod pressure;
 pub(crate) mod queue;

@@ -96,6 +96,7 @@ pub(crate) fn describe(summary: &SstSummary) -> FileMeta {
         max_key: summary.max_key.clone(),
         min_seq: summary.min_seq,
         max_seq: summary.max_seq,
+        referenced_bytes: summary.referenced_bytes,
     }
 }
 

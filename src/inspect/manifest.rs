@@ -34,6 +34,8 @@ pub struct SstInfo {
     pub min_seq: SeqNo,
     /// The largest sequence number.
     pub max_seq: SeqNo,
+    /// The lengths of the objects that its entries refer to, once per entry.
+    pub referenced_bytes: u64,
 }
 
 /// A keyspace's stored options.
@@ -268,6 +270,7 @@ impl From<&FileMeta> for SstInfo {
             max_key: meta.max_key.clone(),
             min_seq: meta.min_seq,
             max_seq: meta.max_seq,
+            referenced_bytes: meta.referenced_bytes,
         }
     }
 }

@@ -224,6 +224,7 @@ mod tests {
             max_key: Slice::default(),
             min_seq: 1,
             max_seq: 1,
+            referenced_bytes: 0,
         }
     }
 

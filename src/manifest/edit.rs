@@ -1,7 +1,7 @@
 //! [`Edit`]: one change of the database's state, and its bytes in the manifest.
 //!
 //! ```text
-//! edit   := version u8 = 1 | count varint | record * count
+//! edit   := version u8 = 2 | count varint | record * count
 //! record := tag varint | length varint | body
 //!
 //! tag  body
@@ -21,6 +21,7 @@
 //! 14   pack number varint                                                                   pack removed
 //! file := number varint | size varint | identity 16 | entries varint | tombstones varint
 //!         | least key (length, bytes) | greatest key (length, bytes) | least number varint | greatest number varint
+//!         | bytes of the objects referred to varint
 //! pack := number varint | identity 16 | sealed u8 (0, 1) | length varint | dead bytes varint
 //! ```
 //!
@@ -35,7 +36,7 @@ use crate::record_log::LogEnd;
 use crate::types::{KeyspaceId, MAX_KEY_LEN, MAX_SEQ, SeqNo};
 
 /// The version of the edit's own encoding.
-const EDIT_VERSION: u8 = 1;
+const EDIT_VERSION: u8 = 2;
 
 /// What the manifest says of an SST.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct FileMeta {
     pub(crate) max_key: Slice,
     pub(crate) min_seq: SeqNo,
     pub(crate) max_seq: SeqNo,
+    /// The lengths of the objects that its entries refer to, once per entry.
+    pub(crate) referenced_bytes: u64,
 }
 
 /// What the manifest says of a pack.
@@ -310,6 +313,7 @@ impl FileMeta {
         put_length_prefixed(out, &self.max_key);
         put_varint(out, self.min_seq);
         put_varint(out, self.max_seq);
+        put_varint(out, self.referenced_bytes);
     }
 
     fn decode(d: &mut Decoder<'_>) -> Option<Self> {
@@ -324,6 +328,7 @@ impl FileMeta {
             max_key: key(d)?,
             min_seq: seq(d)?,
             max_seq: seq(d)?,
+            referenced_bytes: d.varint()?,
         };
         (file.min_key <= file.max_key && file.min_seq <= file.max_seq).then_some(file)
     }
@@ -391,6 +396,7 @@ mod tests {
             max_key: Slice::from(&b"z"[..]),
             min_seq: 1,
             max_seq: 200,
+            referenced_bytes: u64::MAX,
         };
         Edit {
             records: vec![
@@ -457,8 +463,8 @@ mod tests {
 
     #[test]
     fn unknown_tags_and_versions_say_newer() {
-        assert!(matches!(Edit::decode(&[2, 0]), Err(DecodeError::Newer(_))));
-        assert!(matches!(Edit::decode(&[1, 1, 99, 0]), Err(DecodeError::Newer(_))));
+        assert!(matches!(Edit::decode(&[3, 0]), Err(DecodeError::Newer(_))));
+        assert!(matches!(Edit::decode(&[2, 1, 99, 0]), Err(DecodeError::Newer(_))));
     }
 
     #[test]

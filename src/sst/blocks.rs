@@ -16,6 +16,7 @@ use crate::env::Mapping;
 use crate::{Error, Result};
 
 /// One bit each, that is set once and for all.
+#[derive(Debug)]
 pub(super) struct Bits(Box<[AtomicU64]>);
 
 impl Bits {
@@ -30,10 +31,16 @@ impl Bits {
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (i % 64) & 1 == 1)
     }
 
-    fn set(&self, i: u32) {
+    pub(super) fn set(&self, i: u32) {
         if let Some(word) = self.0.get(i as usize / 64) {
             word.fetch_or(1 << (i % 64), Ordering::Relaxed);
         }
+    }
+
+    /// How many are set.
+    pub(super) fn count(&self) -> u64 {
+        let ones = |word: &AtomicU64| u64::from(word.load(Ordering::Relaxed).count_ones());
+        self.0.iter().map(ones).sum()
     }
 
     pub(super) fn bytes(&self) -> usize {

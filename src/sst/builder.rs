@@ -1,8 +1,8 @@
 //! [`SstBuilder`]: writes one SST from entries that come in order, in bounded memory.
 //!
 //! What is held: one open value block, one open key block, a write buffer of a mebibyte; of one partition (`partitions`) the hashes,
-//! 8 bytes for each distinct key, and the index; and per file the offset table, 8 bytes a block, and the top, some 40
-//! bytes a partition. `finish` syncs the file's contents; its name is the caller's.
+//! 8 bytes for each distinct key, and the index; and per file the offset table, 8 bytes a block, the top, some 40
+//! bytes a partition, and 16 to 20 bytes for each reference (`references`). `finish` syncs the file's contents; its name is the caller's.
 //!
 //! The same entries give the same bytes: there is no clock and no randomness but the given identity.
 //!
@@ -23,6 +23,7 @@ use super::output::{MAX_FILE_LEN, Output, Stored};
 use super::partition_builder::{ClosedBlock, PartitionBuilder};
 use super::properties::{Properties, SstOrigin};
 use super::reader::{RawBlock, SstSummary};
+use super::references::ListBuilder;
 use crate::env::File;
 use crate::planted::{self, Bug};
 use crate::types::{
@@ -63,6 +64,7 @@ pub struct SstBuilder {
     values: Vec<u8>,
     values_number: u32,
     partitions: PartitionBuilder,
+    references: ListBuilder,
     last_seq: SeqNo,
     /// A buffer that is used again and again.
     block: Vec<u8>,
@@ -121,6 +123,7 @@ impl SstBuilder {
             values: Vec::new(),
             values_number: 0,
             partitions: PartitionBuilder::new(options),
+            references: ListBuilder::default(),
             last_seq: 0,
             block: Vec::new(),
         })
@@ -238,7 +241,10 @@ impl SstBuilder {
     fn place_value(&mut self, value: EntryValue<'_>) -> Result<(ValuePlace, u32)> {
         match value {
             EntryValue::Tombstone => Ok((ValuePlace::Tombstone, 0)),
-            EntryValue::Object(_) => {
+            EntryValue::Object(object) => {
+                self.references.add(object.id);
+                let sum = &mut self.properties.referenced_bytes;
+                *sum = sum.saturating_add(object.len);
                 let place = ValuePlace::Object {
                     block: self.open.number,
                     offset: 0, // the reader knows
@@ -371,7 +377,7 @@ impl SstBuilder {
     pub fn estimated_size(&self) -> u64 {
         let open = self.keys.buffered() + self.values.len() + self.output.table_len();
         let bounds = self.properties.min_key.len() + self.open.last.len();
-        let partitions = self.partitions.estimated_size();
+        let partitions = self.partitions.estimated_size() + self.references.estimated_size();
         self.output.position() + (open + bounds + FOOTER_LEN + 512) as u64 + partitions
     }
 
@@ -385,7 +391,8 @@ impl SstBuilder {
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         let buffers = self.block.capacity() + self.buffered_bytes();
-        self.output.held_bytes() + self.partitions.held_bytes() + buffers
+        let lists = self.partitions.held_bytes() + self.references.held_bytes();
+        self.output.held_bytes() + lists + buffers
     }
 
     /// The last sort key added; empty before the first.
@@ -393,7 +400,7 @@ impl SstBuilder {
         &self.open.last
     }
 
-    /// Writes what is open, filter, index, properties, offset table and footer, and makes the contents durable. The
+    /// Writes what is open, list of references, filter, index, properties, offset table and footer, and makes the contents durable. The
     /// file's name is durable only after a sync of its directory, which is the caller's. An SST without entries is refused.
     pub fn finish(mut self) -> Result<SstSummary> {
         let finished = self.finish_inner();
@@ -416,6 +423,7 @@ impl SstBuilder {
         self.properties.max_key = Slice::from(self.open.last.as_slice());
 
         let (output, properties) = (&mut self.output, &mut self.properties);
+        self.references.finish(output, properties)?;
         let (filter, index) = self.partitions.finish(&self.open, output, properties)?;
         let filter = self.output.write_section(&filter)?;
         let index = self.output.write_section(&index)?;

@@ -80,10 +80,7 @@ pub struct SstCursor {
 impl Sst {
     /// A cursor that stands nowhere. It keeps the file open.
     pub fn cursor(self: &Arc<Self>, options: CursorOptions) -> SstCursor {
-        let access = match self.access() {
-            Access::Pread => Access::Pread,
-            Access::Mapped => options.access.unwrap_or(Access::Mapped),
-        };
+        let access = self.access_or(options.access);
         SstCursor {
             sst: Arc::clone(self),
             access,

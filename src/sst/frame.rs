@@ -1,7 +1,8 @@
 //! Block frames: what stands in front of every block's bytes, its checksum, and its codec.
 //!
 //! ```text
-//!  0  kind u8             1 key block, 2 shared value block, 3 medium value block, 4 filter partition, 5 index partition
+//!  0  kind u8             1 key block, 2 shared value block, 3 medium value block, 4 filter partition, 5 index partition,
+//!                        6 list of references
 //!  1  codec u8            0 raw, 1 LZ4
 //!  2  reserved u16 = 0
 //!  4  stored length u32
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
+use super::references::MAX_REFERENCES_LEN;
 use crate::coding::{array_at, u32_at};
 use crate::planted::{self, Bug};
 use crate::types::MAX_VALUE_LEN;
@@ -53,6 +55,8 @@ pub enum BlockKind {
     Filter,
     /// A partition of a large file's index.
     Index,
+    /// A part of the list of references.
+    References,
 }
 
 impl BlockKind {
@@ -63,6 +67,7 @@ impl BlockKind {
             BlockKind::Medium => 3,
             BlockKind::Filter => 4,
             BlockKind::Index => 5,
+            BlockKind::References => 6,
         }
     }
 
@@ -73,6 +78,7 @@ impl BlockKind {
             3 => BlockKind::Medium,
             4 => BlockKind::Filter,
             5 => BlockKind::Index,
+            6 => BlockKind::References,
             _ => return None,
         })
     }
@@ -83,6 +89,7 @@ impl BlockKind {
             BlockKind::Value => MAX_VALUE_BLOCK_LEN,
             BlockKind::Medium => MAX_VALUE_LEN as u32,
             BlockKind::Filter | BlockKind::Index => MAX_PARTITION_LEN,
+            BlockKind::References => MAX_REFERENCES_LEN,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | key block | keys and columns | `key_block.rs`, `column.rs`, `hashes.rs` |
 //! | shared value block | values of 9 to 4096 bytes, back to back | |
 //! | medium block | one value of more than 4096 bytes | |
+//! | list of references | ids of the objects that entries refer to, in blocks of their own | `references.rs` |
 //! | filter | quotient filters of the keys' hashes | `filter.rs` |
 //! | index | one separator, or hash, per key block, never compressed | `index.rs`, `key_block.rs` |
 //! | partitions | of a large file: filter and index in pieces, each a block; the index section then says where they are | `partitions.rs` |
@@ -21,7 +22,7 @@
 //! Blocks are addressed by number. A number is reserved when a block is opened, so that an entry's reference to a value is
 //! known at once, although the value block is written later: blocks lie in the order in which they were *closed*, and
 //! the offset table says where. Nothing waits, so the writer's memory is bounded by one open value block and one open
-//! key block, whatever mixture of values comes.
+//! key block, whatever mixture of values comes; and by 16 bytes for each reference.
 //!
 //! Invariants:
 //! 1. Entries ascend by sort key (`order.rs`: the key, or its hash and the key), then descend by sequence number, strictly. Versions
@@ -65,6 +66,7 @@ mod partitions;
 mod properties;
 mod read_ahead;
 mod reader;
+mod references;
 mod resident;
 pub(crate) mod salvage;
 #[cfg(test)]
@@ -84,6 +86,7 @@ pub(crate) use output::MOST_GATHERED;
 pub use properties::{BlockTotals, Properties, SstOrigin};
 pub(crate) use read_ahead::MOST_WINDOW;
 pub use reader::{Access, BlockInfo, RawBlock, Sst, SstReadOptions, SstSummary};
+pub use references::References;
 pub use verify::{PartReport, Verification, VerifyReport};
 
 pub use crate::cursor::Cursor;

@@ -128,6 +128,7 @@ mod tests {
             BlockKind::Medium,
             BlockKind::Filter,
             BlockKind::Index,
+            BlockKind::References,
         ] {
             for codec in [Codec::Raw, Codec::Lz4] {
                 let place = BlockPlace {

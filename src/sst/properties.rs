@@ -80,6 +80,14 @@ pub struct Properties {
     pub raw_key_bytes: u64,
     /// Values that are objects in packs: references.
     pub object_count: u64,
+    /// Different objects among them: the ids in the list of references.
+    pub references: u64,
+    /// The lengths of the objects, once per entry; 2^64 - 1 stands for all sums that are larger.
+    pub referenced_bytes: u64,
+    /// Blocks of the list of references.
+    pub reference_blocks: BlockTotals,
+    /// The number of the first of them; the others follow. 0 if there is none.
+    pub first_reference_block: u64,
     /// Bytes of all values, uncompressed; of an object the 24 of its reference.
     pub raw_value_bytes: u64,
     /// Key blocks.
@@ -115,9 +123,9 @@ fn take_list(value: &mut Decoder<'_>) -> Option<Vec<u64>> {
 }
 
 impl Properties {
-    fn numbers(&self) -> [u64; 29] {
+    fn numbers(&self) -> [u64; 35] {
         let [key, value, medium] = [&self.key_blocks, &self.value_blocks, &self.medium_blocks];
-        let (filter, index) = (&self.filter_blocks, &self.index_blocks);
+        let [filter, index, list] = [&self.filter_blocks, &self.index_blocks, &self.reference_blocks];
         [
             u64::from(self.keyspace),
             self.file_number,
@@ -148,6 +156,12 @@ impl Properties {
             index.stored_bytes,
             index.uncompressed_bytes,
             self.object_count,
+            self.references,
+            self.referenced_bytes,
+            list.count,
+            list.stored_bytes,
+            list.uncompressed_bytes,
+            self.first_reference_block,
         ]
     }
 
@@ -193,7 +207,7 @@ impl Properties {
         if decoder.varint()? != VERSION {
             return None;
         }
-        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 29]);
+        let (mut keys, mut replaces, mut numbers) = ([None, None], None, [None; 35]);
         let (mut origin, mut last_tag) = (SstOrigin::default(), 0);
         let mut order = SortOrder::Key;
         while !decoder.is_empty() {
@@ -265,6 +279,14 @@ impl Properties {
                 uncompressed_bytes: number()?,
             },
             object_count: number()?,
+            references: number()?,
+            referenced_bytes: number()?,
+            reference_blocks: BlockTotals {
+                count: number()?,
+                stored_bytes: number()?,
+                uncompressed_bytes: number()?,
+            },
+            first_reference_block: number()?,
             min_key: Slice::from(keys[0]?),
             max_key: Slice::from(keys[1]?),
             replaces: replaces?,
@@ -290,6 +312,14 @@ mod tests {
                 uncompressed_bytes: 3,
             },
             object_count: u64::MAX,
+            references: 1 << 33,
+            referenced_bytes: u64::MAX,
+            reference_blocks: BlockTotals {
+                count: 4,
+                stored_bytes: 5,
+                uncompressed_bytes: 6,
+            },
+            first_reference_block: 77,
             replaces: vec![5, 900],
             order: SortOrder::Hash { seed: 1 << 63 },
             origin: SstOrigin {

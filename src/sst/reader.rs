@@ -76,6 +76,10 @@ pub struct SstSummary {
     pub raw_key_bytes: u64,
     /// Bytes of all values, uncompressed.
     pub raw_value_bytes: u64,
+    /// Different objects that entries refer to.
+    pub references: u64,
+    /// The lengths of the objects that entries refer to, once per entry.
+    pub referenced_bytes: u64,
     /// The file's random identity.
     pub identity: [u8; 16],
 }
@@ -93,6 +97,8 @@ impl SstSummary {
             max_seq: properties.max_seq,
             raw_key_bytes: properties.raw_key_bytes,
             raw_value_bytes: properties.raw_value_bytes,
+            references: properties.references,
+            referenced_bytes: properties.referenced_bytes,
             identity,
         }
     }
@@ -414,6 +420,14 @@ impl Sst {
     /// How blocks are read.
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// How to read if it is to be done this way; `None`: as the file was opened.
+    pub(super) fn access_or(&self, asked: Option<Access>) -> Access {
+        match self.access {
+            Access::Pread => Access::Pread,
+            Access::Mapped => asked.unwrap_or(Access::Mapped),
+        }
     }
 
     /// Bytes that this open file holds on the heap, blocks in the cache not counted.

@@ -7,7 +7,7 @@
 //!
 //! * A key block that can't be read loses the keys between its neighbours. A value block that can't be read loses the
 //!   entries that refer to it, and no others.
-//! * Filter and index, partitions of them too, are not needed; the properties are of use where they are whole.
+//! * Filter and index, partitions of them too, and the list of references are not needed; the properties are of use where they are whole.
 //! * Memory: eight bytes or so for each block, and one key block and one value block. Work: each byte is read at most a few
 //!   times, whatever the file says ([`WORK`]).
 //!
@@ -273,7 +273,7 @@ impl Salvage {
             }
             let fronts = (at..).zip(bytes.windows(FRAME_LEN));
             let found = fronts
-                .filter(|(_, front)| matches!(front.first(), Some(1..=5)))
+                .filter(|(_, front)| matches!(front.first(), Some(1..=6)))
                 .find(|(offset, front)| {
                     Frame::parse(front).is_some_and(|frame| u64::from(frame.stored_len) <= limit - *offset)
                 });

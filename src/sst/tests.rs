@@ -1,5 +1,6 @@
 //! The promises of whole files. Parts have their tests beside them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -209,6 +210,18 @@ fn expected(entries: &[Entry], key: &[u8], snapshot: SeqNo) -> Option<Found> {
         (Some(_), Some(object)) => Found::Object(*seq, object),
         (Some(value), None) => Found::Value(*seq, crate::Slice::from(value.as_slice())),
     })
+}
+
+/// The list of references.
+fn ids(sst: &Arc<Sst>) -> Result<Vec<[u8; 16]>> {
+    sst.references(None).collect()
+}
+
+/// What it should be.
+fn ids_of(entries: &[Entry]) -> Vec<[u8; 16]> {
+    let objects = objects_of(entries).into_iter().flatten();
+    let ids: BTreeSet<_> = objects.map(|object| object.id).collect();
+    ids.into_iter().collect()
 }
 
 /// All entries, forwards.

@@ -2,13 +2,14 @@
 //!
 //! Checked: header, footer and sections against their checksums; blocks tile the region between header and filter;
 //! every block's frame, checksum and decompression; entries ascend; separators separate, hashes are their keys'; every value reference leads to a
-//! block of its kind and inside it; partitions lie where the top says; the filter knows every key; properties count what there is.
+//! block of its kind and inside it; the list of references has all ids that entries refer to and no others; partitions lie where the top says; the filter knows every key; properties count what there is.
 //!
 //! The work divides into parts ([`Verification`]), so that all cores can share one large file.
 //!
 //! Callers: scrub, repair, tools, tests. Takes as long as reading the file twice: once in file order for the blocks,
 //! once for the key blocks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::footer::HEADER_LEN;
@@ -18,6 +19,7 @@ use super::offset_table::BlockPlace;
 use super::order::{SortOrder, split};
 use super::properties::{BlockTotals, Properties};
 use super::reader::{Access, Sst, SstReadOptions};
+use super::references::WholeList;
 use crate::types::{ObjectRef, SeqNo, ValuePlace};
 use crate::{Error, Result, Slice};
 
@@ -35,6 +37,8 @@ pub struct VerifyReport {
     pub blocks: u64,
     /// Entries of all kinds.
     pub entries: u64,
+    /// Different objects that entries refer to.
+    pub references: u64,
 }
 
 /// A block as far as references to it need to know it.
@@ -44,10 +48,11 @@ struct Seen {
 }
 
 /// The check of one file in parts that any threads may do, in any order: all parts of the first pass, then all of the second, then
-/// `finish` with what they gave, in order. Eight bytes for each block are held, and one block for each thread.
+/// `finish` with what they gave, in order. Eight bytes for each block are held, the list of references, and one block for each thread.
 #[derive(Debug)]
 pub struct Verification {
-    sst: Sst,
+    sst: Arc<Sst>,
+    list: WholeList,
     /// Kind and length of each block by its number, once its part of the first pass is done.
     seen: Vec<AtomicU64>,
     /// Block numbers in the order of the file, and where each part begins in them.
@@ -82,9 +87,9 @@ impl Sst {
     pub fn verification(&self) -> Result<Verification> {
         let options = SstReadOptions {
             access: Access::Pread,
-            cache: std::sync::Arc::new(super::BlockCache::new(0)),
+            cache: Arc::new(super::BlockCache::new(0)),
         };
-        let again = Sst::open(std::sync::Arc::clone(&self.file), self.path(), &options)?;
+        let again = Sst::open(Arc::clone(&self.file), self.path(), &options)?;
         if again.footer != self.footer || again.properties() != self.properties() {
             return Err(Error::corruption(
                 self.path(),
@@ -92,12 +97,12 @@ impl Sst {
                 "the file has changed since it was opened",
             ));
         }
-        Verification::new(again)
+        Verification::new(Arc::new(again))
     }
 }
 
 impl Verification {
-    fn new(sst: Sst) -> Result<Verification> {
+    fn new(sst: Arc<Sst>) -> Result<Verification> {
         let count = sst.footer.block_count;
         let mut places: Vec<(u32, BlockPlace)> = (0..count)
             .map(|number| Ok((number, sst.block_place(number)?)))
@@ -128,8 +133,10 @@ impl Verification {
         let seen = std::iter::repeat_with(|| AtomicU64::new(0))
             .take(count as usize)
             .collect();
+        let list = WholeList::read(&sst)?;
         Ok(Verification {
             sst,
+            list,
             seen,
             order,
             parts,
@@ -166,6 +173,7 @@ impl Verification {
                 BlockKind::Medium => &mut report.counted.medium_blocks,
                 BlockKind::Filter => &mut report.counted.filter_blocks,
                 BlockKind::Index => &mut report.counted.index_blocks,
+                BlockKind::References => &mut report.counted.reference_blocks,
             };
             *totals = BlockTotals {
                 count: totals.count + 1,
@@ -210,6 +218,7 @@ impl Verification {
             add_totals(&mut sum.medium_blocks, &part.counted.medium_blocks);
             add_totals(&mut sum.filter_blocks, &part.counted.filter_blocks);
             add_totals(&mut sum.index_blocks, &part.counted.index_blocks);
+            add_totals(&mut sum.reference_blocks, &part.counted.reference_blocks);
         }
         for partition in 0..self.sst.partition_count() {
             self.sst.check_partition(partition)?;
@@ -240,12 +249,14 @@ impl Verification {
             sum.key_count -= u64::from(goes_on);
             last = part.last;
         }
+        sum.references = self.list.noted();
         sum.max_key = last.map(|(key, _)| Slice::from(key)).unwrap_or_default();
         self.sst.compare(&sum)?;
         Ok(VerifyReport {
             file_bytes: self.sst.footer.file_len,
             blocks: self.order.len() as u64,
             entries: sum.entry_count,
+            references: sum.references,
         })
     }
 
@@ -277,6 +288,7 @@ fn add_entries(sum: &mut Properties, part: &Properties) {
     sum.medium_count += part.medium_count;
     sum.tombstone_count += part.tombstone_count;
     sum.object_count += part.object_count;
+    sum.referenced_bytes = sum.referenced_bytes.saturating_add(part.referenced_bytes);
     sum.raw_key_bytes += part.raw_key_bytes;
     sum.raw_value_bytes += part.raw_value_bytes;
 }
@@ -291,6 +303,11 @@ impl Sst {
             compression: said.compression,
             replaces: said.replaces.clone(),
             order: said.order,
+            // Every id behind it has been found there.
+            first_reference_block: match said.references {
+                0 => 0,
+                _ => said.first_reference_block,
+            },
             origin: said.origin.clone(),
             ..counted.clone()
         };
@@ -389,6 +406,10 @@ impl Walk<'_> {
             if !self.index.may_contain(sst, &key, hash)? {
                 return Err(damaged("a key that the filter knows"));
             }
+            if let ValuePlace::Object { block, offset } = place {
+                self.object(sst.reference(bytes, block, offset)?)
+                    .ok_or_else(|| damaged("a reference whose id is in the list of references"))?;
+            }
             let value_len = self
                 .reference(place)
                 .ok_or_else(|| damaged("a reference to a value"))?;
@@ -396,6 +417,13 @@ impl Walk<'_> {
             self.report.last = Some((key, seq));
         }
         Ok(())
+    }
+
+    /// Counts a reference; `None` when the list of references lacks it.
+    fn object(&mut self, object: ObjectRef) -> Option<()> {
+        let sum = &mut self.report.counted.referenced_bytes;
+        *sum = sum.saturating_add(object.len);
+        self.all.list.note(&object.id).then_some(())
     }
 
     /// The length of the value; `None` when the reference leads nowhere.

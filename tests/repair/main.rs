@@ -6,6 +6,7 @@ mod compactions;
 mod damage;
 mod failures;
 mod hash_order;
+mod objects;
 mod sample;
 #[path = "../support/mod.rs"]
 mod support;

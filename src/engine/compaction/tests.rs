@@ -47,6 +47,7 @@ impl File {
             max_key: Slice::from(last.as_bytes()),
             min_seq: age * 100,
             max_seq: age * 100 + 99,
+            referenced_bytes: 0,
         };
         File { meta, keys: 100 }
     }

@@ -94,6 +94,11 @@ impl std::fmt::Debug for SharedPack {
     }
 }
 
+/// What a pack begins with as long as it is not sealed: for a copy of one.
+pub(crate) fn unsealed_header(identity: [u8; 16], number: u64) -> Vec<u8> {
+    FileHeader { identity, number }.encode().to_vec()
+}
+
 /// Creates a database's pack file: its header is with the kernel, not synced.
 fn create(fs: &dyn FileSystem, path: &Path, header: &FileHeader) -> Result<Arc<dyn File>> {
     let file = fs.create(path).map_err(|e| Error::io("create", path, e))?;

@@ -48,6 +48,10 @@ fn all_answers_are_right(bytes: &[u8], entries: &[Entry], access: Access) -> boo
             return true;
         }
     };
+    match ids(&sst) {
+        Ok(found) => assert_eq!(found, ids_of(entries)),
+        error => assert!(is_typed(&error)),
+    }
     for entry in entries {
         match get(&sst, &entry.0, entry.1) {
             Ok(found) => assert_eq!(found, expected(entries, &entry.0, entry.1)),
@@ -197,7 +201,7 @@ fn a_file_of_a_newer_release_is_named_as_such() {
 }
 
 /// Makes all checksums of a file right again, as a hostile writer would.
-fn reseal(bytes: &mut [u8], blocks: &[BlockInfo], sections: &[(&str, u64, u32)]) {
+pub(super) fn reseal(bytes: &mut [u8], blocks: &[BlockInfo], sections: &[(&str, u64, u32)]) {
     let identity = identity().identity;
     let crc_of = |parts: &[&[u8]]| crc32fast::hash(&parts.concat()).to_le_bytes();
     for block in blocks {
@@ -265,7 +269,22 @@ fn exercise(bytes: &[u8], entries: &[Entry], access: Access) -> bool {
         let _ = cursor.prev();
         let _ = cursor.load(cursor.value());
     }
-    let _ = (sst.blocks(), sst.verify());
+    let (_, list) = (sst.blocks(), ids(&sst));
+    if sst.verify().is_ok() {
+        let mut referred = BTreeSet::new();
+        cursor.seek_to_first().unwrap();
+        while cursor.valid() {
+            let place = cursor.value().place;
+            if cursor.value().kind() == EntryKind::Object {
+                referred.insert(sst.object(place).unwrap().id);
+            }
+            cursor.next().unwrap();
+        }
+        assert!(
+            list.unwrap().into_iter().eq(referred),
+            "what is verified is right"
+        );
+    }
     true
 }
 

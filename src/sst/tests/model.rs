@@ -190,6 +190,7 @@ fn files_answer_as_a_sorted_vector_does() {
         walk(&mut random, &sst, &entries);
         let report = sst.verify().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(report.entries, entries.len() as u64);
+        assert_eq!(ids(&sst).unwrap(), ids_of(&entries), "seed {seed}");
     }
 }
 

@@ -56,7 +56,8 @@ fn one_entry_of_every_class_comes_back() {
                     BlockKind::Key,
                     BlockKind::Value,
                     BlockKind::Medium,
-                    BlockKind::Medium
+                    BlockKind::Medium,
+                    BlockKind::References
                 ]
             );
         }

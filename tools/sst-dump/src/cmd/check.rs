@@ -107,6 +107,10 @@ pub(crate) fn compare(ctx: &mut Ctx, item: &Item, found: &packstone::sst::SstSum
         ("number of entries", info.entries == found.entry_count),
         ("number of tombstones", info.tombstones == found.tombstone_count),
         (
+            "referenced bytes",
+            info.referenced_bytes == found.referenced_bytes,
+        ),
+        (
             "bounds of keys",
             info.min_key == found.min_key && info.max_key == found.max_key,
         ),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::pack;
 use crate::args::LayoutArgs;
 use crate::draw::ratio;
-use crate::out::Fail;
+use crate::out::{Fail, hex};
 use crate::target::Targets;
 use crate::{Ctx, entries, packs};
 
@@ -46,6 +46,7 @@ pub(crate) fn kind_name(kind: BlockKind) -> &'static str {
         BlockKind::Medium => "medium value",
         BlockKind::Filter => "filter partition",
         BlockKind::Index => "index partition",
+        BlockKind::References => "references",
     }
 }
 
@@ -114,6 +115,11 @@ fn draw_block(ctx: &mut Ctx, sst: &Arc<Sst>, info: &BlockInfo, verbose: bool) ->
     ctx.out.record("layout", object)?;
     match found {
         Err(error) => ctx.out.problem(&error),
+        Ok(block) if verbose && info.kind == BlockKind::References => {
+            for id in block.bytes.chunks(16) {
+                ctx.out.line(format_args!(" │    ├── object {}", hex(id)))?;
+            }
+        }
         Ok(block) if verbose => draw_entries(ctx, sst, &block)?,
         Ok(_) => {}
     }

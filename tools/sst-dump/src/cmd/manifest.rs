@@ -161,8 +161,12 @@ fn pack_json(pack: &PackInfo) -> Value {
 }
 
 fn sst_text(out: &Out, sst: &SstInfo) -> String {
+    let objects = match sst.referenced_bytes {
+        0 => String::new(),
+        bytes => format!(", {bytes} bytes of objects"),
+    };
     format!(
-        "{} with {} bytes, {} entries, {} tombstones, '{}' .. '{}', seq {}..{}",
+        "{} with {} bytes, {} entries, {} tombstones, '{}' .. '{}', seq {}..{}{objects}",
         sst.number,
         sst.size,
         sst.entries,
@@ -178,7 +182,7 @@ pub(crate) fn sst_json(out: &Out, sst: &SstInfo) -> Value {
     json!({
         "number": sst.number, "size": sst.size, "identity": hex(&sst.identity), "entries": sst.entries,
         "tombstones": sst.tombstones, "min_key": out.bytes(&sst.min_key), "max_key": out.bytes(&sst.max_key),
-        "min_seq": sst.min_seq, "max_seq": sst.max_seq,
+        "min_seq": sst.min_seq, "max_seq": sst.max_seq, "referenced_bytes": sst.referenced_bytes,
     })
 }
 

@@ -69,6 +69,8 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         ("# small values", p.small_count.to_string()),
         ("# medium values", p.medium_count.to_string()),
         ("# objects", p.object_count.to_string()),
+        ("# different objects", p.references.to_string()),
+        ("referenced bytes", p.referenced_bytes.to_string()),
         ("raw key size", p.raw_key_bytes.to_string()),
         (
             "raw average key size",
@@ -97,6 +99,10 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
             "medium value uncompressed size",
             p.medium_blocks.uncompressed_bytes.to_string(),
         ),
+        (
+            "reference block size",
+            p.reference_blocks.stored_bytes.to_string(),
+        ),
         ("index block size", index.to_string()),
         ("filter block size", filter.to_string()),
         ("# filter and index partitions", p.index_blocks.count.to_string()),
@@ -123,6 +129,8 @@ pub(crate) fn print(ctx: &mut Ctx, sst: &Sst) -> Result<(), Fail> {
         "identity": hex(&summary.identity), "keyspace": p.keyspace, "compression": compression.to_lowercase(),
         "entries": p.entry_count, "keys": p.key_count, "tombstones": p.tombstone_count,
         "inline_values": p.inline_count, "small_values": p.small_count, "medium_values": p.medium_count, "objects": p.object_count,
+        "references": p.references, "referenced_bytes": p.referenced_bytes,
+        "reference_blocks": totals(&p.reference_blocks),
         "raw_key_bytes": p.raw_key_bytes, "raw_value_bytes": p.raw_value_bytes,
         "key_blocks": totals(&p.key_blocks), "value_blocks": totals(&p.value_blocks),
         "medium_blocks": totals(&p.medium_blocks), "index_bytes": index, "filter_bytes": filter,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use packstone::inspect::{FileKind, SstBlock};
-use packstone::sst::{BlockKind, Sst};
+use packstone::sst::{BlockKind, ObjectRef, Sst};
 use serde_json::json;
 
 use super::layout::{codec_name, describe, kind_name};
@@ -123,11 +123,16 @@ fn blocks(ctx: &mut Ctx, sst: &Arc<Sst>) -> Result<(), Fail> {
             Err(error) => ctx.out.problem(&error),
             Ok(block) => {
                 sizes.push(block.bytes.len() as u64);
-                if info.kind == BlockKind::Key {
-                    entries_of(ctx, sst, &block)?;
-                } else {
-                    ctx.out
-                        .line(format_args!("  {} bytes of values", block.bytes.len()))?;
+                match info.kind {
+                    BlockKind::Key => entries_of(ctx, sst, &block)?,
+                    BlockKind::References => {
+                        for id in block.bytes.chunks(16) {
+                            ctx.out.line(format_args!("  object {}", hex(id)))?;
+                        }
+                    }
+                    _ => ctx
+                        .out
+                        .line(format_args!("  {} bytes of values", block.bytes.len()))?,
                 }
             }
         }
@@ -159,7 +164,11 @@ fn entries_of(ctx: &mut Ctx, sst: &Arc<Sst>, block: &SstBlock) -> Result<(), Fai
             .unwrap_or_default();
         let (kind, place, _) = describe(place);
         let told = (|| {
-            let (text, shown) = (ctx.out.bytes(key), ctx.out.bytes(&value));
+            let object = ObjectRef::from_bytes(&value).filter(|_| kind == "object");
+            let (text, shown) = match object {
+                Some(object) => (ctx.out.bytes(key), entries::object_text(&object)),
+                None => (ctx.out.bytes(key), ctx.out.bytes(&value)),
+            };
             ctx.out.line(format_args!(
                 "  HEX    {} seq:{seq} {kind}: {}",
                 hex(key),
@@ -167,10 +176,14 @@ fn entries_of(ctx: &mut Ctx, sst: &Arc<Sst>, block: &SstBlock) -> Result<(), Fai
             ))?;
             ctx.out
                 .line(format_args!("  ASCII  {text} : {shown}  ({place})\n  ------"))?;
-            let put = kind != "tombstone";
+            let type_name = match kind {
+                "tombstone" => "delete",
+                "object" => kind,
+                _ => "put",
+            };
             let object = json!({
                 "file": sst.path().display().to_string(), "keyspace": keyspace, "key": text, "seq": seq,
-                "type": if put { "put" } else { "delete" }, "value": put.then_some(shown),
+                "type": type_name, "value": (kind != "tombstone").then_some(shown),
             });
             ctx.out.record("entry", object)
         })();

@@ -175,8 +175,12 @@ fn report(ctx: &mut Ctx, targets: &Targets, item: &Item, found: Checked) -> Resu
         Ok((summary, report)) => {
             check::compare(ctx, item, &summary);
             let ok = ctx.out.problems() == before;
+            let objects = match report.references {
+                0 => String::new(),
+                count => format!(", references to {count} objects"),
+            };
             let what = format!(
-                "{} blocks, {} entries, {} bytes",
+                "{} blocks, {} entries, {} bytes{objects}",
                 report.blocks, report.entries, report.file_bytes
             );
             outcome(ctx, item, ok, &what)

@@ -123,6 +123,24 @@ fn properties_come_in_sst_dumps_order() {
 }
 
 #[test]
+fn references_are_shown_as_objects() {
+    let lines = [
+        "scan @",
+        "scan @/000001.sst --json",
+        "find film @",
+        "find film @ --json",
+        "properties @/000001.sst",
+        "layout -v @",
+        "raw @/000002.sst",
+        "raw @/000001.sst --json",
+        "verify @",
+        "histogram @",
+        "recompress @/000001.sst",
+    ];
+    check_in(&support::objects(), "objects", &lines);
+}
+
+#[test]
 fn packs_and_archives_are_told_listed_and_checked() {
     let lines = [
         "identify @",

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::pack::{ArchiveWriter, PackBuilder, PackOptions};
+use packstone::sst::{
+    EntryValue, ObjectRef, SortKeyBuffer, SortOrder, SstIdentity, SstOptions, write_sorted,
+};
 use packstone::{Compression, Db, Durability, KeyspaceOptions, Options};
 use tempfile::TempDir;
 
@@ -164,6 +167,57 @@ pub(crate) fn packs() -> Database {
     bytes.extend_from_slice(b"half a record");
     std::fs::write(dir.path().join("torn.pack"), bytes).unwrap();
     Database { dir }
+}
+
+/// An SST in key order and one in hash order, with values, tombstones and references to two objects.
+pub(crate) fn objects() -> Database {
+    let sim = SimEnv::new(21);
+    let big = ObjectRef {
+        id: *b"\x00\x01 sixteen bytes",
+        len: 5 << 30,
+    };
+    let other = ObjectRef {
+        id: [0xfe; 16],
+        len: 70_000,
+    };
+    sim.env().fs.create_dir_all(Path::new("/db")).unwrap();
+    for (number, order) in [(1, SortOrder::Key), (2, SortOrder::Hash { seed: 7 })] {
+        let path = PathBuf::from(format!("/db/{number:06}.sst"));
+        let options = SstOptions {
+            order,
+            ..SstOptions::default()
+        };
+        let identity = SstIdentity {
+            keyspace: 1,
+            file_number: number,
+            identity: [number as u8; 16],
+            replaces: Vec::new(),
+        };
+        let entries = [
+            ("film", 9, EntryValue::Object(&big)),
+            ("film", 4, EntryValue::Object(&other)),
+            ("gone", 5, EntryValue::Tombstone),
+            ("picture", 6, EntryValue::Object(&other)),
+            ("text", 7, EntryValue::Put(b"words")),
+        ];
+        let mut room = SortKeyBuffer::default();
+        let mut sorted: Vec<_> = entries
+            .into_iter()
+            .map(|(key, seq, value)| {
+                let key = key.as_bytes();
+                (
+                    order.sort_key(key, order.hash(key), &mut room).to_vec(),
+                    seq,
+                    value,
+                )
+            })
+            .collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        let rows = sorted.iter().map(|(key, seq, value)| (&key[..], *seq, *value));
+        let file = sim.env().fs.create(&path).unwrap();
+        write_sorted(file, &path, &options, identity, rows).unwrap();
+    }
+    write_out(&sim)
 }
 
 fn build() -> (SimEnv, Db) {
