@@ -80,9 +80,12 @@ impl Batch {
             return;
         }
         let core = &self.handle.core;
-        let stored = core
-            .object_directory()
-            .and_then(|directory| Ok((directory, core.store_object(value, keyspace.core.options.get_deduplicate())?)));
+        let stored = core.object_directory().and_then(|directory| {
+            Ok((
+                directory,
+                core.store_object(value, keyspace.core.options.get_deduplicate())?,
+            ))
+        });
         match stored {
             Ok((directory, stored)) => {
                 stored.add_to(&mut self.payload, directory.id, keyspace.core.id, key);
@@ -161,8 +164,9 @@ impl Batch {
         if let Some(error) = self.error {
             return Err(error);
         }
-        self.handle
-            .core
-            .commit(Request::new(self.payload, self.keyspaces).with_objects(self.objects), durability)
+        self.handle.core.commit(
+            Request::new(self.payload, self.keyspaces).with_objects(self.objects),
+            durability,
+        )
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::bounds::Bounds;
 use super::handle::Handle;
+use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::latency::Timed;
 use crate::engine::merge::Direction;
-use crate::engine::core::Core;
 use crate::engine::run::Run;
 use crate::engine::snapshots::SnapshotGuard;
 use crate::{Error, Result, Slice};
@@ -90,7 +90,11 @@ impl Range {
     }
 
     #[inline]
-    fn take_next<T>(&mut self, direction: Direction, take: fn(&Core, &Run) -> Result<T>) -> Option<Result<T>> {
+    fn take_next<T>(
+        &mut self,
+        direction: Direction,
+        take: fn(&Core, &Run) -> Result<T>,
+    ) -> Option<Result<T>> {
         let result = match self.failed.take() {
             Some(error) => Err(error),
             None => self

@@ -120,7 +120,14 @@ impl Core {
             // Work that is due and not queued has failed, and is tried again after a while.
             let settled =
                 |keyspace: &Arc<KeyspaceCore>| keyspace.is_settled() && !self.compaction_is_due(keyspace);
-            outcome.is_err() || self.keyspace_cores().iter().all(settled)
+            let packs = match self.packs_are_settled() {
+                Ok(settled) => settled,
+                Err(error) => {
+                    outcome = outcome.clone().and(Err(error));
+                    false
+                }
+            };
+            outcome.is_err() || packs && self.keyspace_cores().iter().all(settled)
         });
         outcome
     }

@@ -66,8 +66,8 @@ pub use log::{
     Tail, read_logs, walk_log,
 };
 pub use manifest::{
-    Change, KeyspaceSettings, KeyspaceState, ManifestFrame, ManifestReport, PackInfo, SstInfo, State, load_state,
-    read_current, walk_manifest,
+    Change, KeyspaceSettings, KeyspaceState, ManifestFrame, ManifestReport, PackInfo, SstInfo, State,
+    load_state, read_current, walk_manifest,
 };
 
 /// What a file is, by its content.

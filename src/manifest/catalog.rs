@@ -79,7 +79,8 @@ impl Catalog {
                 }
             }
         }
-        edit.records.extend(self.packs.values().cloned().map(Record::Pack));
+        edit.records
+            .extend(self.packs.values().cloned().map(Record::Pack));
         edit.push(Record::NextFileNumber(self.next_file_number));
         edit.push(Record::NextKeyspaceId(self.next_keyspace_id));
         edit.push(Record::LogFloor(self.log_floor));

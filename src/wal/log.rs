@@ -239,7 +239,10 @@ impl Wal {
         self.syncs.fetch_add(1, Ordering::Relaxed);
 
         // Of frames that come in meanwhile the marker says nothing.
-        let before = self.before_sync.as_ref().map_or(Ok(()), |before| before.before_sync());
+        let before = self
+            .before_sync
+            .as_ref()
+            .map_or(Ok(()), |before| before.before_sync());
         let result = before
             .and_then(|()| older.iter().try_for_each(|medium| medium.sync()))
             .and_then(|()| current.sync())

@@ -240,7 +240,11 @@ impl<'a> Ops<'a> {
         if kind == OBJECT {
             let object = self.rest.bytes(ObjectRef::LEN).and_then(ObjectRef::from_bytes);
             let object = object.ok_or(SHORT)?;
-            return Ok(Op::PutObject { keyspace, key, object });
+            return Ok(Op::PutObject {
+                keyspace,
+                key,
+                object,
+            });
         }
         let value = self.rest.length_prefixed().ok_or(SHORT)?;
         if value.len() > MAX_VALUE_LEN {

@@ -204,7 +204,14 @@ fn replay_one(
         Ok(ControlFlow::Continue(()))
     })?;
     if let Some((offset, what)) = dangling {
-        end_at(&mut outcome, log, offset, what, read_options.synced_to, options.mode);
+        end_at(
+            &mut outcome,
+            log,
+            offset,
+            what,
+            read_options.synced_to,
+            options.mode,
+        );
     }
     replayed.last_seq = last_seq;
     replayed.note_places(log, &outcome, last_frame);

@@ -47,9 +47,8 @@ impl Leases {
                     return held.place;
                 }
             }
-            env.scheduler.wait(&self.removed, &mut || {
-                !self.state.lock().removing.contains(&id)
-            });
+            env.scheduler
+                .wait(&self.removed, &mut || !self.state.lock().removing.contains(&id));
         }
     }
 
@@ -75,9 +74,7 @@ impl Leases {
     pub(super) fn doom(&self, ids: impl Iterator<Item = ObjectId>) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        state
-            .doomed
-            .extend(ids.filter(|id| !state.held.contains_key(id)));
+        state.doomed.extend(ids.filter(|id| !state.held.contains_key(id)));
     }
 
     /// The object is needed after all.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::DIRECTORY;
 use super::pack::Pack;
 use super::place::Place;
-use super::DIRECTORY;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::pack::{ObjectId, ObjectReader};
@@ -35,7 +35,8 @@ impl Core {
             return Ok(None);
         };
         let bytes = found.load()?;
-        let what = || format!("expected the place of object {id} in the directory of objects, found {bytes:?}");
+        let what =
+            || format!("expected the place of object {id} in the directory of objects, found {bytes:?}");
         let place = Place::decode(&bytes).ok_or_else(|| Error::corruption(&self.dir, 0, what()))?;
         Ok(Some(place))
     }

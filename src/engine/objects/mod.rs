@@ -36,7 +36,6 @@ use std::sync::Arc;
 
 use super::keyspace::KeyspaceCore;
 use super::table::Trash;
-use crate::Result;
 use crate::env::Env;
 use crate::manifest::{Catalog, Edit, PackMeta, Record};
 use crate::options::Options;
@@ -45,6 +44,7 @@ use crate::planted::{self, Bug};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::wal::BeforeSync;
+use crate::{Error, Result};
 
 mod lease;
 mod load;
@@ -83,6 +83,8 @@ pub(crate) struct Objects {
     syncing: Mutex<()>,
     /// Held while a pack is sealed.
     sealing: Mutex<()>,
+    /// Why the last attempt to seal packs has failed; it is tried again.
+    seal_failure: Mutex<Option<Error>>,
     leases: Leases,
     /// What writers of records use one after the other.
     buffers: Mutex<Vec<RecordBuffers>>,
@@ -114,6 +116,7 @@ impl Objects {
             active: Mutex::new(None),
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
+            seal_failure: Mutex::new(None),
             leases: Leases::default(),
             buffers: Mutex::default(),
             directory: RwLock::default(),
@@ -196,7 +199,9 @@ impl Objects {
 
     fn count_duplicate(&self, content: u64) {
         self.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-        self.counters.duplicate_bytes.fetch_add(content, Ordering::Relaxed);
+        self.counters
+            .duplicate_bytes
+            .fetch_add(content, Ordering::Relaxed);
     }
 }
 

@@ -19,7 +19,9 @@ impl Core {
     }
 
     fn run_seal(self: &Arc<Self>) {
-        match self.seal_full_packs() {
+        let sealed = self.seal_full_packs();
+        *self.objects.seal_failure.lock() = sealed.clone().err();
+        match sealed {
             Ok(()) | Err(Error::Poisoned { .. } | Error::Closed) => {}
             Err(error) => {
                 self.note_full_disk(&error);
@@ -42,6 +44,17 @@ impl Core {
     /// Whether packs wait for their seal.
     pub(crate) fn has_full_packs(&self) -> bool {
         !self.full_packs().is_empty()
+    }
+
+    /// Whether no pack waits for its seal; why the last attempt has failed.
+    pub(crate) fn packs_are_settled(&self) -> Result<bool> {
+        if !self.has_full_packs() {
+            return Ok(true);
+        }
+        match &*self.objects.seal_failure.lock() {
+            Some(error) => Err(error.clone()),
+            None => Ok(false),
+        }
     }
 
     pub(super) fn seal_full_packs(&self) -> Result<()> {

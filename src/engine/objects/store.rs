@@ -12,9 +12,9 @@ use crate::names;
 use crate::options::{KeyspaceOptions, Order};
 use crate::pack::shared::{Prepared, SharedPack};
 use crate::pack::{ObjectId, RecordOptions, Salt};
-use crate::sst::Compression;
 use crate::planted::{self, Bug};
 use crate::record_log::is_sync_failure;
+use crate::sst::Compression;
 use crate::sync::atomic::Ordering;
 use crate::types::{KeyspaceId, ObjectRef};
 use crate::wal::PayloadBuilder;
@@ -57,7 +57,8 @@ impl Stored {
         self.place = Some(place);
         self.orphan = true;
         self.objects.leases.wrote(ObjectId(self.object.id), place);
-        self.objects.count_stored(self.object.len, place.record.record_len);
+        self.objects
+            .count_stored(self.object.len, place.record.record_len);
     }
 
     /// Adds what says that the value of `key` is this object.
@@ -100,9 +101,7 @@ impl Core {
         if let Some(directory) = &*self.objects.directory.read() {
             return Ok(directory.clone());
         }
-        let options = KeyspaceOptions::new()
-            .order(Order::Hash)
-            .object_threshold(None);
+        let options = KeyspaceOptions::new().order(Order::Hash).object_threshold(None);
         let directory = self.open_or_create(DIRECTORY, Some(options))?;
         *self.objects.directory.write() = Some(directory.clone());
         Ok(directory)

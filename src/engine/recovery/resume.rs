@@ -42,9 +42,7 @@ impl Opening {
             medium: self.options.log_medium,
         };
         // Before the log, which calls all durable that has been replayed.
-        let (objects, packs) = self
-            .open_packs(true)
-            .inspect_err(|_| spill.discard(&self.dir))?;
+        let (objects, packs) = self.open_packs(true).inspect_err(|_| spill.discard(&self.dir))?;
         let mut log = wal::resume(&self.env, &self.dir, log_number, &replayed, wal_options)
             .inspect_err(|_| spill.discard(&self.dir))?;
         log.wal.set_before_sync(objects.clone());

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use packstone::inspect::{self, Change, FileKind, Frame, FrameContent, ManifestFrame, PackInfo, SstInfo, State, Tail};
+use packstone::inspect::{
+    self, Change, FileKind, Frame, FrameContent, ManifestFrame, PackInfo, SstInfo, State, Tail,
+};
 use serde_json::{Value, json};
 
 use super::wal;

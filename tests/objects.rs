@@ -1,0 +1,288 @@
+//! Large values: objects in packs behind the ordinary keyspace API, and as streams.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use packstone::{Db, Durability, Error, KeyspaceOptions, Options, Order};
+
+/// Bytes that do not compress, and differ from seed to seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn small_packs() -> Options {
+    Options::new().pack_size(64 << 10)
+}
+
+fn low_threshold() -> KeyspaceOptions {
+    KeyspaceOptions::new().object_threshold(Some(100))
+}
+
+fn pack_bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let packs = files.filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
+    packs.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+fn pack_count(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    files
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"))
+        .count()
+}
+
+#[test]
+fn values_on_both_sides_of_the_threshold_come_back_from_everywhere() {
+    for order in [Order::Key, Order::Hash] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = small_packs().open(dir.path()).unwrap();
+        let values = db.keyspace_with("values", low_threshold().order(order)).unwrap();
+        let lens = [
+            0, 1, 8, 9, 99, 100, 101, 4096, 4097, 65_535, 65_536, 65_537, 300_000,
+        ];
+        for (n, len) in lens.into_iter().enumerate() {
+            values.put(format!("key {n:02}"), noise(n as u64, len)).unwrap();
+        }
+        let check = |db: &Db, when: &str| {
+            let values = db.open_keyspace("values").unwrap();
+            let snapshot = db.snapshot();
+            let mut buffer = Vec::new();
+            for (n, len) in lens.into_iter().enumerate() {
+                let (key, expected) = (format!("key {n:02}"), noise(n as u64, len));
+                assert!(
+                    values.get(&key).unwrap().unwrap() == expected[..],
+                    "{when}: get {len}"
+                );
+                assert!(snapshot.get(&values, &key).unwrap().unwrap() == expected[..]);
+                assert!(values.get_into(&key, &mut buffer).unwrap());
+                assert!(buffer == expected, "{when}: get_into {len}");
+                assert!(values.contains_key(&key).unwrap());
+                let mut reader = values.open(&key).unwrap().unwrap();
+                assert_eq!(reader.len(), len as u64);
+                buffer.clear();
+                reader.read_to_end(&mut buffer).unwrap();
+                assert!(buffer == expected, "{when}: stream {len}");
+                let middle = len / 2;
+                reader.seek(SeekFrom::Start(middle as u64)).unwrap();
+                buffer.clear();
+                reader.read_to_end(&mut buffer).unwrap();
+                assert!(
+                    buffer == expected[middle..],
+                    "{when}: stream from the middle of {len}"
+                );
+            }
+            let keys: Vec<String> = (0..lens.len()).map(|n| format!("key {n:02}")).collect();
+            let many = values.multi_get(&keys).unwrap();
+            for (n, value) in many.into_iter().enumerate() {
+                assert!(value.unwrap() == noise(n as u64, lens[n])[..]);
+            }
+            if order == Order::Key {
+                for (n, entry) in values.iter().enumerate() {
+                    let (key, value) = entry.unwrap();
+                    assert_eq!(key, format!("key {n:02}").as_bytes());
+                    assert!(value == noise(n as u64, lens[n])[..], "{when}: iterate {n}");
+                }
+                let mut cursor = values.cursor().unwrap();
+                assert!(cursor.seek_to_last().unwrap());
+                assert!(cursor.value().unwrap().unwrap() == noise(12, 300_000)[..]);
+            }
+            assert!(!values.contains_key("none").unwrap());
+            assert!(values.open("none").unwrap().is_none());
+        };
+        check(&db, "in memory");
+        assert_eq!(db.keyspaces(), ["values"]);
+        db.flush().unwrap();
+        check(&db, "flushed");
+        values.compact_range::<&[u8], _>(..).unwrap();
+        check(&db, "compacted");
+        db.close().unwrap();
+        drop(values);
+        let db = small_packs().open(dir.path()).unwrap();
+        check(&db, "reopened");
+        let reader = Options::new().open_read_only(dir.path()).unwrap();
+        check(&reader, "read-only");
+        let copy = tempfile::tempdir().unwrap();
+        let target = copy.path().join("checkpoint");
+        db.checkpoint(&target).unwrap();
+        db.close().unwrap();
+        check(&Options::new().open(&target).unwrap(), "checkpoint");
+    }
+}
+
+#[test]
+fn equal_values_are_stored_once_across_keys_and_keyspaces() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    let (a, b) = (db.keyspace("a").unwrap(), db.keyspace("b").unwrap());
+    let alone = db
+        .keyspace_with("alone", KeyspaceOptions::new().deduplicate(false))
+        .unwrap();
+    let value = noise(1, 100_000);
+    a.put("1", &value).unwrap();
+    let once = pack_bytes(dir.path());
+    assert!(once < 101_000, "{once}");
+    a.put("2", &value).unwrap();
+    b.put("1", &value).unwrap();
+    b.put_reader("2", &value[..]).unwrap();
+    let mut batch = db.batch();
+    batch.put(&a, "3", &value);
+    batch.put(&b, "3", &value);
+    batch.put(&b, "4", "small");
+    batch.commit(Durability::Sync).unwrap();
+    assert_eq!(pack_bytes(dir.path()), once);
+    alone.put("1", &value).unwrap();
+    alone.put("2", &value).unwrap();
+    let thrice = pack_bytes(dir.path());
+    assert!((3 * once - 1000..3 * once).contains(&thrice), "{thrice}");
+    for (keyspace, key) in [
+        (&a, "1"),
+        (&a, "2"),
+        (&a, "3"),
+        (&b, "1"),
+        (&b, "2"),
+        (&b, "3"),
+        (&alone, "2"),
+    ] {
+        assert!(keyspace.get(key).unwrap().unwrap() == value[..]);
+    }
+    // A stream is written before its id is known, and taken back then.
+    let long = noise(2, 3_000_000);
+    a.put_reader("long", &long[..]).unwrap();
+    let packs = pack_count(dir.path());
+    b.put_reader("long", &long[..]).unwrap();
+    assert_eq!(pack_count(dir.path()), packs);
+    assert!(b.get("long").unwrap().unwrap() == long[..]);
+}
+
+#[test]
+fn a_stream_is_seen_when_it_is_committed_or_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    let values = db.keyspace("values").unwrap();
+    for len in [0, 5, 20_000, 1 << 20, (1 << 20) + 1, 5_000_000] {
+        let content = noise(len as u64, len);
+        let mut writer = values.writer("key").unwrap();
+        for piece in content.chunks(70_001) {
+            writer.write_all(piece).unwrap();
+        }
+        assert_eq!(writer.len(), len as u64);
+        assert!(values.get("key").unwrap().is_none());
+        writer.commit(Durability::Sync).unwrap();
+        assert!(values.get("key").unwrap().unwrap() == content[..], "{len}");
+        values.delete("key").unwrap();
+
+        let before = pack_count(dir.path());
+        let mut writer = values.writer("other").unwrap();
+        writer.write_all(&noise(len as u64 + 1, len)).unwrap();
+        writer.abort();
+        assert!(values.get("other").unwrap().is_none());
+        assert_eq!(pack_count(dir.path()), before, "{len}");
+    }
+    struct Failing(usize);
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0 == 0 {
+                return Err(std::io::Error::other("the source failed"));
+            }
+            let n = buffer.len().min(self.0);
+            self.0 -= n;
+            Ok(n)
+        }
+    }
+    let before = pack_count(dir.path());
+    for len in [0, 100_000, 4_000_000] {
+        let failed = values.put_reader("key", Failing(len));
+        assert!(matches!(&failed, Err(Error::Io { .. })), "{failed:?}");
+        assert!(failed.unwrap_err().to_string().contains("the source failed"));
+        assert!(values.get("key").unwrap().is_none());
+        assert_eq!(pack_count(dir.path()), before);
+    }
+}
+
+#[test]
+fn packs_roll_over_and_are_sealed_in_the_background() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = small_packs().open(dir.path()).unwrap();
+    let values = db.keyspace_with("values", low_threshold()).unwrap();
+    for n in 0..100u64 {
+        values.put(n.to_be_bytes(), noise(n, 5000)).unwrap();
+    }
+    // Longer than a pack.
+    values.put("long", noise(1000, 200_000)).unwrap();
+    values.put("behind", noise(1001, 5000)).unwrap();
+    db.wait_for_background().unwrap();
+    assert!(
+        (9..=12).contains(&pack_count(dir.path())),
+        "{}",
+        pack_count(dir.path())
+    );
+    db.close().unwrap();
+    drop(values);
+    // Whole packs by themselves, but for the one that goes on.
+    let mut sealed = 0;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "pack")
+            && let Ok(pack) = packstone::pack::Pack::open(&path)
+        {
+            sealed += pack.objects();
+        }
+    }
+    assert!(sealed >= 100, "{sealed}");
+    let db = small_packs().open(dir.path()).unwrap();
+    let values = db.open_keyspace("values").unwrap();
+    for n in 0..100u64 {
+        assert!(values.get(n.to_be_bytes()).unwrap().unwrap() == noise(n, 5000)[..]);
+    }
+    let packs = pack_count(dir.path());
+    values.put("more", noise(1002, 100)).unwrap();
+    assert_eq!(pack_count(dir.path()), packs, "the active pack is continued");
+}
+
+#[test]
+fn what_can_not_be_a_value_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    let inline = db
+        .keyspace_with("inline", KeyspaceOptions::new().object_threshold(None))
+        .unwrap();
+    let mut writer = inline.writer("key").unwrap();
+    let piece = vec![0; 8 << 20];
+    let refused = (0..10).find_map(|_| writer.push(&piece).err());
+    assert!(
+        matches!(refused, Some(Error::LimitExceeded { what: "value", .. })),
+        "{refused:?}"
+    );
+    drop(writer);
+    for name in ["\0objects", "\0"] {
+        assert!(matches!(
+            db.keyspace(name),
+            Err(Error::InvalidKeyspaceName { .. })
+        ));
+        assert!(matches!(
+            db.open_keyspace(name),
+            Err(Error::KeyspaceNotFound { .. })
+        ));
+        assert!(matches!(
+            db.drop_keyspace(name),
+            Err(Error::KeyspaceNotFound { .. })
+        ));
+    }
+    let bad = db.keyspace_with("bad", KeyspaceOptions::new().object_threshold(Some(1)));
+    assert!(matches!(
+        bad,
+        Err(Error::InvalidOption {
+            name: "object_threshold",
+            ..
+        })
+    ));
+}
