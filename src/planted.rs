@@ -101,6 +101,12 @@ pub enum Bug {
     RoomNotReserved,
     /// 41: the log is synced, and SSTs are named, before the objects that they refer to are synced.
     ReferenceBeforeObject,
+    /// 42: a synced write syncs the packs only if it has written an object itself.
+    DedupHitUnsynced,
+    /// 44: the active pack is continued behind a torn record.
+    TornRecordContinued,
+    /// 45: an opening goes on with the newest pack, sealed or not.
+    SealedPackChanged,
     /// 46: nobody counts the references that flushes and compactions leave out.
     GarbageUnnoticed,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
@@ -139,7 +145,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 42] = [
+        pub const ALL: [Bug; 46] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -181,6 +187,10 @@ mod switch {
             Bug::ReusedHeaderNotSynced,
             Bug::ReusedTooEarly,
             Bug::RoomNotReserved,
+            Bug::ReferenceBeforeObject,
+            Bug::DedupHitUnsynced,
+            Bug::TornRecordContinued,
+            Bug::SealedPackChanged,
             Bug::SpilledTooFar,
         ];
     }
