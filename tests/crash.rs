@@ -46,8 +46,11 @@ fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
     }
 }
 
-/// With both media of the log.
+/// With both media of the log; where objects are what matters, with its own.
 fn crash_everywhere(history: &History) {
+    if history.objects {
+        return crash_at_every_call(history);
+    }
     for log_medium in [LogMedium::Auto, LogMedium::Plain] {
         crash_at_every_call(&History {
             log_medium,

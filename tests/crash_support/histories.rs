@@ -565,6 +565,7 @@ fn packs() -> History {
             Stream("c", 6, 900, true),
         ],
     );
+    history.log_medium = LogMedium::Plain;
     history.objects = true;
     history
 }

@@ -6,7 +6,8 @@ use super::*;
 fn keys_and_values_exactly_at_the_limit_are_kept_and_one_byte_more_is_refused() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path())?;
-    let keyspace = db.keyspace("a")?;
+    // Objects have no such limit.
+    let keyspace = db.keyspace_with("a", KeyspaceOptions::new().object_threshold(None))?;
     let mut rng = Rng::new(1);
     let (long_key, large_value) = (vec![0xff; MAX_KEY_LEN], rng.fill(MAX_VALUE_LEN));
     keyspace.put(&long_key, "long key")?;

@@ -28,7 +28,7 @@ use packstone::env::Clock;
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
     Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, MAX_KEY_LEN,
-    MAX_VALUE_LEN, Options, RecoveryMode, Result,
+    MAX_VALUE_LEN, Options, RecoveryMode, Result, Slice,
 };
 
 use support::rng::Rng;

@@ -48,6 +48,8 @@ struct Limits {
     compaction_rate_limit: Option<u64>,
     sync_interval: Option<Duration>,
     pack_size: u64,
+    /// Half of the histories have none, and grow deeper.
+    objects: bool,
 }
 
 impl Limits {
@@ -63,6 +65,7 @@ impl Limits {
             memory_limit: rng.pick(&[16 << 20, 512 << 20, 512 << 20]),
             compaction_rate_limit: rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]),
             pack_size: rng.pick(&[4, 16, 64, 1024]) << 10,
+            objects: rng.one_in(2),
             sync_interval: rng.one_in(8).then(|| Duration::from_millis(rng.between(1, 50))),
         }
     }

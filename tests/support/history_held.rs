@@ -142,7 +142,10 @@ impl History {
             .partition_size(self.rng.pick(&[64, 200, 1024, 32 << 10]))
             .key_block_size(self.rng.pick(&[64, 256, 1024, 16 << 10]))
             .value_block_size(self.rng.pick(&[64, 256, 4096, 8 << 10]))
-            .object_threshold(self.rng.pick(&[None, Some(32), Some(100), Some(4096)]))
+            .object_threshold(match self.limits.objects {
+                true => self.rng.pick(&[None, Some(32), Some(100), Some(4096)]),
+                false => None,
+            })
             .deduplicate(!self.rng.one_in(4));
         let keyspace = session.db.keyspace_with(name, options.clone()).expect("creates");
         if self.oracle.live.contains_key(name) {
