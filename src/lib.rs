@@ -74,7 +74,7 @@ mod types;
 mod wal;
 
 pub use api::{
-    Activity, AsOf, Batch, CheckpointReport, Cursor, Db, FilterMetrics, Health, Keys, Keyspace,
+    Activity, AsOf, Batch, CheckpointReport, CollectionReport, Cursor, Db, FilterMetrics, Health, Keys, Keyspace,
     KeyspaceMetrics, Latency, LatencyMetrics, LevelMetrics, MemoryMetrics, Metrics, Range, Snapshot, SstFile,
     StallMetrics, Stalls, ValueReader, ValueWriter,
 };

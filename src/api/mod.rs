@@ -17,6 +17,7 @@ mod value;
 
 pub use crate::engine::checkpoint::CheckpointReport;
 pub use crate::engine::health::{Activity, Health};
+pub use crate::engine::objects::collect::CollectionReport;
 pub use crate::engine::latency::{FilterMetrics, Latency, LatencyMetrics};
 pub use batch::Batch;
 pub use cursor::Cursor;

@@ -276,6 +276,7 @@ impl Latencies {
             stall_level_0: of(Timed::Stall(Cause::Level0)),
             stall_debt: of(Timed::Stall(Cause::Debt)),
             stall_memory: of(Timed::Stall(Cause::Memory)),
+            stall_garbage: of(Timed::Stall(Cause::Garbage)),
         }
     }
 

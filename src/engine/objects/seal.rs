@@ -22,7 +22,8 @@ impl Core {
         let sealed = self.seal_full_packs();
         *self.objects.seal_failure.lock() = sealed.clone().err();
         match sealed {
-            Ok(()) | Err(Error::Poisoned { .. } | Error::Closed) => {}
+            Ok(()) => self.schedule_collection(),
+            Err(Error::Poisoned { .. } | Error::Closed) => {}
             Err(error) => {
                 self.note_full_disk(&error);
                 self.spawn_for_all_after(RETRY, Priority::Low, Core::run_seal);
