@@ -48,6 +48,7 @@ mod output;
 mod reader;
 #[allow(dead_code, reason = "the engine is built on it next")]
 mod record;
+mod record_file;
 mod recover;
 mod scan;
 mod section;
@@ -58,6 +59,7 @@ mod sort;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod whole;
 
 pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
 pub use builder::{PackBuilder, PackReport};
