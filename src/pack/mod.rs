@@ -32,7 +32,9 @@
 //! Sources: spec/pack-builder.md (streaming builder, external sort), spec/segments.md (sealed files, scans), spec/archive-append.md (growing
 //! archives), spec/ecs.md (ids). What differs and why is in DESIGN.md.
 //!
-//! Callers: programs, the tools. This module knows `sst` and `env`, and nothing of the engine.
+//! `shared` has the packs of a database, which are appended to before they are sealed.
+//!
+//! Callers: programs, the tools, the engine. This module knows `sst` and `env`, and nothing of the engine.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
