@@ -23,7 +23,9 @@ pub use cursor::Cursor;
 pub use db::{AsOf, Db};
 pub use files::SstFile;
 pub use keyspace::Keyspace;
-pub use metrics::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, StallMetrics, Stalls};
+pub use metrics::{
+    KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, StallMetrics, Stalls,
+};
 pub use range::{Keys, Range};
 pub use snapshot::Snapshot;
 pub use value::{ValueReader, ValueWriter};

@@ -49,6 +49,7 @@ mod reader;
 #[allow(dead_code, reason = "the engine is built on it next")]
 mod record;
 mod recover;
+pub(crate) mod salvage;
 mod scan;
 mod section;
 mod segment;
