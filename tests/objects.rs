@@ -338,7 +338,10 @@ fn what_nobody_refers_to_any_more_goes_when_it_is_asked_for() {
     db.wait_for_background().unwrap();
     let live = live_bytes(&values) + 5000;
     let after = shrinks_to(dir.path(), live * 12 / 10);
-    assert!(after * 10 <= live * 12, "{live} live, {after} on disk, {before} before");
+    assert!(
+        after * 10 <= live * 12,
+        "{live} live, {after} on disk, {before} before"
+    );
     for n in 100..200u64 {
         assert!(values.get(n.to_be_bytes()).unwrap().unwrap() == noise(n, 5000)[..]);
     }
@@ -379,7 +382,15 @@ fn overwrites_stay_within_1_8_times_the_live_bytes_by_themselves() {
         values.put(key.to_be_bytes(), noise(n, LEN)).unwrap();
         if n >= KEYS && n % 500 == 0 {
             most = most.max(pack_bytes(dir.path()));
-            eprintln!("DEBUG at {n}: {} {:?}", pack_bytes(dir.path()), db.metrics().keyspaces.iter().map(|k| k.levels[0].files).collect::<Vec<_>>());
+            eprintln!(
+                "DEBUG at {n}: {} {:?}",
+                pack_bytes(dir.path()),
+                db.metrics()
+                    .keyspaces
+                    .iter()
+                    .map(|k| k.levels[0].files)
+                    .collect::<Vec<_>>()
+            );
         }
     }
     let live = KEYS * LEN as u64;

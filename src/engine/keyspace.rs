@@ -209,7 +209,7 @@ impl View {
             return Ok(match held {
                 Held::Value(value) => Some(Located::Memory(value)),
                 Held::Object(bytes) => {
-                    Some(Located::Object(ObjectRef::from_bytes(bytes).ok_or_else(unread)?))
+                    Some(Located::Object(ObjectRef::from_bytes(bytes).ok_or_else(unresolved)?))
                 }
                 Held::Tombstone => None,
             });

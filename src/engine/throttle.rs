@@ -7,9 +7,7 @@ use super::compaction::picker::pending_bytes;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::latency::Timed;
-use super::pressure::{
-    Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay, garbage_debt,
-};
+use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay, garbage_debt};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 

@@ -52,6 +52,7 @@ mod reader;
 mod record;
 mod record_file;
 mod recover;
+pub(crate) mod salvage;
 mod scan;
 mod section;
 mod segment;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, StallMetrics, Stalls};
+use super::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, StallMetrics, Stalls};
 use crate::engine::compaction::picker;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
@@ -94,6 +94,23 @@ fn memory_metrics(core: &Core) -> MemoryMetrics {
     metrics
 }
 
+fn object_metrics(core: &Core) -> ObjectMetrics {
+    let counters = &core.objects.counters;
+    let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let packs = core.objects.packs();
+    ObjectMetrics {
+        stored: total(&counters.stored),
+        content_bytes: total(&counters.content_bytes),
+        pack_bytes_written: total(&counters.pack_bytes),
+        duplicates: total(&counters.duplicates),
+        duplicate_bytes: total(&counters.duplicate_bytes),
+        packs: packs.len() as u64,
+        sealed_packs: packs.iter().filter(|pack| pack.is_sealed()).count() as u64,
+        bytes: packs.iter().map(|pack| pack.len()).sum(),
+        dead_bytes: packs.iter().map(|pack| pack.dead()).sum(),
+    }
+}
+
 pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     let counters = &core.counters;
     let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -145,6 +162,7 @@ pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
         replay_flushes: report.flushes,
+        objects: object_metrics(core),
         keyspaces,
     }
 }

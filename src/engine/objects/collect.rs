@@ -244,7 +244,9 @@ impl Core {
         while !left.is_empty() {
             let mut begun = None;
             self.wait(&mut || {
-                begun = begun.take().or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
+                begun = begun
+                    .take()
+                    .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
                 begun.is_some() || self.is_closed()
             });
             let mut result = Err(Error::Closed);
@@ -260,11 +262,7 @@ impl Core {
     }
 
     /// Looks at the first of these packs; the others are left.
-    fn collect_from(
-        self: &Arc<Self>,
-        collection: &mut Collection,
-        packs: &mut Vec<Arc<Pack>>,
-    ) -> Result<()> {
+    fn collect_from(self: &Arc<Self>, collection: &mut Collection, packs: &mut Vec<Arc<Pack>>) -> Result<()> {
         self.choose_from(collection, packs)?;
         self.env.scheduler.breathe();
         self.remove_dead(collection)?;
@@ -362,11 +360,7 @@ impl Core {
         Ok(())
     }
 
-    fn delete_from(
-        self: &Arc<Self>,
-        directory: &Arc<KeyspaceCore>,
-        dead: &BTreeSet<ObjectId>,
-    ) -> Result<()> {
+    fn delete_from(self: &Arc<Self>, directory: &Arc<KeyspaceCore>, dead: &BTreeSet<ObjectId>) -> Result<()> {
         let mut ids = dead.iter();
         loop {
             let mut payload = PayloadBuilder::new();

@@ -115,11 +115,20 @@ mod tests {
     #[test]
     fn marks_meet_sorted_lists() {
         let id = |n: u8| ObjectId([n; 16]);
-        for list in [vec![], vec![1, 3, 5, 9], vec![0, 2, 10], vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+        for list in [
+            vec![],
+            vec![1, 3, 5, 9],
+            vec![0, 2, 10],
+            vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        ] {
             let mut marks = Marks::new([5, 1, 9, 1, 3].map(id).to_vec());
             marks.mark_list(list.iter().map(|n| Ok(id(*n)))).unwrap();
             let found: Vec<ObjectId> = marks.marked().copied().collect();
-            let expected: Vec<ObjectId> = [1, 3, 5, 9].into_iter().filter(|n| list.contains(n)).map(id).collect();
+            let expected: Vec<ObjectId> = [1, 3, 5, 9]
+                .into_iter()
+                .filter(|n| list.contains(n))
+                .map(id)
+                .collect();
             assert_eq!(found, expected);
             marks.mark(&id(5));
             marks.mark(&id(6));

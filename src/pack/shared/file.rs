@@ -73,6 +73,11 @@ impl PackFile {
         Ok(PackFile { file, header })
     }
 
+    /// The pack with this header, whatever stands in the file in place of it: for who saves what can be saved.
+    pub(in crate::pack) fn assume(file: RecordFile, header: FileHeader) -> PackFile {
+        PackFile { file, header }
+    }
+
     pub(super) fn of(file: RecordFile, header: FileHeader) -> PackFile {
         PackFile { file, header }
     }
