@@ -7,7 +7,7 @@ use super::compaction::picker::pending_bytes;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::latency::Timed;
-use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay, garbage_debt};
+use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay, object_debt};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
@@ -43,10 +43,11 @@ impl Core {
             .max_by_key(|asked| asked.nanos_per_kib());
         self.memory
             .note(keyspaces.values().map(|keyspace| &keyspace.holdings));
-        let (dead, all) = self.objects.collectable();
+        let (dead, all) = self.objects.garbage();
+        let debt = object_debt(dead, all, self.objects.unsealed());
         self.pressure
             .asked_of_objects
-            .store(delay(garbage_debt(dead, all)), Ordering::Relaxed);
+            .store(delay(debt), Ordering::Relaxed);
         let by_memory = delay(self.memory.debt());
         match most.filter(|most| most.nanos_per_kib() >= by_memory) {
             Some(most) => self.pressure.asked.set(most.nanos_per_kib(), most.cause()),

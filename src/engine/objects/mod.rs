@@ -80,6 +80,7 @@ pub(crate) struct Objects {
     syncing: Mutex<()>,
     /// Held while a pack is sealed.
     sealing: Mutex<()>,
+    seal_queued: AtomicBool,
     /// Why the last attempt to seal packs has failed; it is tried again.
     seal_failure: Mutex<Option<Error>>,
     leases: Leases,
@@ -123,6 +124,7 @@ impl Objects {
             active: Mutex::new(None),
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
+            seal_queued: AtomicBool::new(false),
             seal_failure: Mutex::new(None),
             leases: Leases::default(),
             buffers: Mutex::default(),
@@ -214,13 +216,23 @@ impl Objects {
     }
 
     /// Bytes that are known to be dead and can be collected, and bytes of all packs.
-    pub(crate) fn collectable(&self) -> (u64, u64) {
+    pub(crate) fn garbage(&self) -> (u64, u64) {
         let packs = self.packs.read();
         packs.values().fold((0, 0), |(dead, all), pack| {
             let collectable = pack.is_sealed() && !pack.is_damaged();
             let here = if collectable { pack.dead() } else { 0 };
             (dead + here, all + pack.len())
         })
+    }
+
+    /// Packs that are not sealed, the active one not counted.
+    pub(crate) fn unsealed(&self) -> usize {
+        let packs = self.packs.read();
+        packs
+            .values()
+            .filter(|pack| !pack.is_sealed())
+            .count()
+            .saturating_sub(1)
     }
 
     /// Bytes of all packs.

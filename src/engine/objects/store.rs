@@ -158,6 +158,7 @@ impl Core {
                 let next = self.begin_pack()?;
                 if active.replace(next.clone()).is_some() {
                     self.schedule_seal();
+                    self.update_pressure();
                 }
                 writer(&next).ok_or(Error::Closed)?
             }
