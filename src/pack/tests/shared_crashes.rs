@@ -402,6 +402,23 @@ fn what_an_earlier_process_could_not_sync_is_written_again() {
     }
 }
 
+/// The first sync fails, of nothing but the header: the next one brings that to the medium.
+#[test]
+fn a_header_that_could_not_be_synced_is_written_again() {
+    let world = World::new(1);
+    let env = world.sim.env();
+    let pack = create(&env).unwrap();
+    let kind = io::ErrorKind::Other;
+    world
+        .sim
+        .fail_where(|call| call.op == Op::Sync, 1, kind, Effect::Nothing);
+    pack.sync().unwrap_err();
+    pack.sync().unwrap();
+    env.fs.sync_dir(dir()).unwrap();
+    world.sim.crash(CrashStyle::KeepNothing);
+    reader(&world.sim.env()).unwrap();
+}
+
 /// The disk is full in the middle of a record: nothing of it takes room, what there is can be read, and there is room again.
 #[test]
 fn a_full_disk_in_the_middle_and_room_again() {
