@@ -398,4 +398,20 @@ fn what_overwrites_leave_behind_goes_by_itself() {
     );
     assert!(pack_bytes(dir.path()) * 10 <= live * 18);
     assert_eq!(values.iter().count() as u64, KEYS);
+
+#[test]
+fn a_stream_is_no_object_where_its_keyspace_has_none_of_that_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    for (name, threshold) in [("inline", None), ("long", Some(5 << 20))] {
+        let options = KeyspaceOptions::new().object_threshold(threshold);
+        let values = db.keyspace_with(name, options).unwrap();
+        let value = noise(3, 3 << 20);
+        values.put_reader("key", &value[..]).unwrap();
+        assert!(values.get("key").unwrap().unwrap() == value[..]);
+    }
+    assert_eq!(pack_count(dir.path()), 0);
+    let long = db.open_keyspace("long").unwrap();
+    long.put_reader("key", &noise(4, 5 << 20)[..]).unwrap();
+    assert_eq!(pack_count(dir.path()), 1);
 }

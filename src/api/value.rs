@@ -50,9 +50,10 @@ impl fmt::Debug for ValueWriter {
 
 impl ValueWriter {
     pub(super) fn new(keyspace: Keyspace, key: &[u8]) -> ValueWriter {
-        let deduplicate = keyspace.core.options.get_deduplicate();
+        let options = &keyspace.core.options;
+        let (threshold, deduplicate) = (options.get_object_threshold(), options.get_deduplicate());
         ValueWriter {
-            stream: ObjectStream::new(&keyspace.handle.core, deduplicate),
+            stream: ObjectStream::new(&keyspace.handle.core, threshold, deduplicate),
             key: key.to_vec(),
             keyspace,
         }
