@@ -398,6 +398,7 @@ fn what_overwrites_leave_behind_goes_by_itself() {
     );
     assert!(pack_bytes(dir.path()) * 10 <= live * 18);
     assert_eq!(values.iter().count() as u64, KEYS);
+}
 
 #[test]
 fn a_stream_is_no_object_where_its_keyspace_has_none_of_that_length() {
