@@ -101,8 +101,14 @@ pub enum Bug {
     RoomNotReserved,
     /// 41: the log is synced, and SSTs are named, before the objects that they refer to are synced.
     ReferenceBeforeObject,
-    /// 42: a collection takes what a running write has just found.
+    /// 42: a synced write syncs the packs only if it has written an object itself.
+    DedupHitUnsynced,
+    /// 43: a collection takes what a running write has just found.
     LeaseIgnored,
+    /// 44: the active pack is continued behind a torn record.
+    TornRecordContinued,
+    /// 45: an opening goes on with the newest pack, sealed or not.
+    SealedPackChanged,
     /// 47: a pack is removed before it is durable where its objects have gone.
     PackRemovedEarly,
     /// 46: nobody counts the references that flushes and compactions leave out.
@@ -143,7 +149,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 42] = [
+        pub const ALL: [Bug; 46] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -185,6 +191,10 @@ mod switch {
             Bug::ReusedHeaderNotSynced,
             Bug::ReusedTooEarly,
             Bug::RoomNotReserved,
+            Bug::ReferenceBeforeObject,
+            Bug::DedupHitUnsynced,
+            Bug::TornRecordContinued,
+            Bug::SealedPackChanged,
             Bug::SpilledTooFar,
         ];
     }

@@ -132,4 +132,6 @@ power_loss_at_every_call! {
     readers_beside_the_writer_survive_a_crash_at_every_call: 15;
     log_files_that_are_used_again_survive_a_crash_at_every_call: 16;
     a_recovery_that_flushes_survives_a_crash_at_every_call: 17;
+    objects_survive_a_crash_at_every_call: 18;
+    packs_that_are_full_and_streams_survive_a_crash_at_every_call: 19;
 }

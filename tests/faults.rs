@@ -303,6 +303,8 @@ every_call_fails! {
     readers_beside_the_writer_bear_a_failure_of_every_call: 15;
     log_files_that_are_used_again_bear_a_failure_of_every_call: 16;
     a_recovery_that_flushes_bears_a_failure_of_every_call: 17;
+    objects_bear_a_failure_of_every_call: 18;
+    packs_that_are_full_and_streams_bear_a_failure_of_every_call: 19;
 }
 
 /// A call fails, the program does what an error asks for, opening the database again if need be, and in the middle of that

@@ -32,11 +32,13 @@ fn option_sets(seed: u64) -> Vec<OptionSet> {
         .max_log_size(4 << 10)
         .max_file_size(4 << 10)
         .manifest_roll_size(1 << 10)
-        .cache_size(0);
+        .cache_size(0)
+        .pack_size(4 << 10);
     let tiny_blocks = KeyspaceOptions::new()
         .key_block_size(64)
         .value_block_size(64)
-        .partition_size(64);
+        .partition_size(64)
+        .object_threshold(Some(32));
     let set = |name: &str| OptionSet {
         name: name.to_owned(),
         ..OptionSet::defaults()

@@ -203,5 +203,9 @@ hunts! {
     a_header_that_is_not_synced_in_a_file_used_again: ReusedHeaderNotSynced by Crashes;
     a_log_file_used_again_too_early: ReusedTooEarly by Crashes;
     room_that_is_not_reserved: RoomNotReserved by Crashes;
+    a_reference_before_its_object: ReferenceBeforeObject by Crashes;
+    a_duplicate_that_is_not_durable: DedupHitUnsynced by Crashes;
+    a_pack_that_goes_on_behind_a_torn_record: TornRecordContinued by Crashes;
+    a_sealed_pack_that_is_changed: SealedPackChanged by Crashes;
     a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Replay;
 }

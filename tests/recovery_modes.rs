@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use packstone::{Db, Durability, Error, LogMedium, Metrics, Options, RecoveryMode, Result};
+use packstone::{Db, Durability, Error, KeyspaceOptions, LogMedium, Metrics, Options, RecoveryMode, Result};
 
 const WRITES: u32 = 90;
 
@@ -259,5 +259,79 @@ fn damage_of_any_length_at_any_place_is_skipped_to_the_next_whole_frame() {
             assert_eq!(writes, expected, "{len} bytes at {at}");
             assert_eq!(metrics.skipped_log_bytes, (lost.len() * frame) as u64);
         }
+    }
+}
+
+/// `WRITES` objects in one pack, and beside each a small value; all synced, and the process killed.
+fn killed_with_objects() -> tempfile::TempDir {
+    let made = tempfile::tempdir().unwrap();
+    let db = Db::open(made.path()).unwrap();
+    let ks = db.keyspace_with("k", KeyspaceOptions::new().object_threshold(Some(64)));
+    let ks = ks.unwrap();
+    for i in 0..WRITES {
+        let mut batch = db.batch();
+        batch.put(&ks, format!("{i:03} a"), object(i));
+        batch.put(&ks, format!("{i:03} b"), b"small");
+        batch.commit(Durability::Buffered).unwrap();
+    }
+    db.sync().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(made.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+fn object(i: u32) -> Vec<u8> {
+    i.to_le_bytes().repeat(75)
+}
+
+#[test]
+fn damage_in_an_unsealed_pack_is_an_error_or_the_end_and_never_a_wrong_value() {
+    for mode in ALL {
+        let dir = killed_with_objects();
+        let packs: Vec<PathBuf> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ext| ext == "pack"))
+            .collect();
+        assert_eq!(packs.len(), 1);
+        // All records are as long, or nearly so.
+        let len = fs::metadata(&packs[0]).unwrap().len() as usize;
+        flip(&packs[0], 80 + (len - 80) / 2 + 30);
+        let opened = open(dir.path(), mode);
+        match mode {
+            RecoveryMode::TornTail | RecoveryMode::Absolute => {
+                let said = opened.unwrap_err().to_string();
+                let name = packs[0].file_name().unwrap().to_str().unwrap();
+                assert!(said.contains(name), "{said}");
+                continue;
+            }
+            _ => {}
+        }
+        let db = opened.unwrap();
+        assert!(mode == RecoveryMode::Salvage || !db.metrics().recovery_damage.is_empty());
+        let ks = db.open_keyspace("k").unwrap();
+        let mut there = 0;
+        for i in 0..WRITES {
+            let small = ks.get(format!("{i:03} b")).unwrap();
+            match ks.get(format!("{i:03} a")) {
+                Ok(Some(value)) => {
+                    assert_eq!(value, object(i)[..]);
+                    there += 1;
+                }
+                Ok(None) => assert_eq!(mode, RecoveryMode::PointInTime),
+                Err(error) => {
+                    assert_eq!(mode, RecoveryMode::Salvage, "{error}");
+                    assert!(error.to_string().contains(".pack"), "{error}");
+                }
+            }
+            // A batch is there as a whole, up to some place.
+            if mode == RecoveryMode::PointInTime {
+                assert_eq!(small.is_some(), i < there, "{i}");
+            }
+        }
+        assert!((WRITES / 3..WRITES).contains(&there), "{mode:?}: {there}");
     }
 }

@@ -65,6 +65,7 @@ impl Core {
             };
         }
         let mut request = request;
+        let has_written = request.objects.iter().any(Stored::is_new);
         let end = loop {
             if request.keyspaces.iter().any(|keyspace| keyspace.is_refusing()) {
                 self.settle_drops()?;
@@ -79,7 +80,12 @@ impl Core {
         };
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Sync => self.sync_log_to(wal, end),
+            Durability::Sync => {
+                if planted::is(Bug::DedupHitUnsynced) && has_written {
+                    self.sync_objects()?;
+                }
+                self.sync_log_to(wal, end)
+            }
         }
     }
 

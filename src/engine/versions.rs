@@ -103,6 +103,9 @@ impl Core {
     /// Makes everything in the log so far durable: before any edit that depends on it.
     pub(crate) fn sync_log(&self) -> Result<()> {
         let wal = self.wal()?;
+        if planted::is(Bug::DedupHitUnsynced) {
+            self.sync_objects()?;
+        }
         self.sync_log_to(wal, wal.end())
     }
 

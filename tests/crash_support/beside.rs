@@ -141,7 +141,9 @@ impl World {
                     contents: vec![wanted.clone()],
                     complete: true,
                 });
-                if report.copied_files > 0 && !amidst.no_links || report.linked_files > 0 && amidst.no_links {
+                // A pack that grows is copied.
+                let copied = report.copied_files > 0 && !self.history.objects;
+                if copied && !amidst.no_links || report.linked_files > 0 && amidst.no_links {
                     return Err(Stop::Broken(format!("links and copies: {report:?}")));
                 }
                 if is_off {

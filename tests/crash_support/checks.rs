@@ -83,6 +83,7 @@ impl World {
         self.snapshots.clear();
         self.db().wait_for_background()?;
         self.sim.run_until_idle();
+        self.check_sealed()?;
         if self.sim.is_off() {
             return Ok(()); // nothing can be removed any more
         }
@@ -96,7 +97,7 @@ impl World {
         let names = self.names();
         let ending = |end: &str| names.iter().filter(|name| name.ends_with(end)).count() as u64;
         let manifests = names.iter().filter(|name| name.starts_with("MANIFEST-")).count() as u64;
-        let known = ending(".sst") + ending(".log") + manifests + 2;
+        let known = ending(".sst") + ending(".log") + ending(".pack") + manifests + 2;
         if ending(".sst") != counted || manifests != 1 || known != names.len() as u64 {
             return Err(Stop::Broken(format!(
                 "{counted} SSTs in the metrics, and these files: {names:?}"

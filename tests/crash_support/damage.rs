@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    /// Flips single bits of SSTs: what is read is what was written, or an error.
+    /// Flips single bits of SSTs and packs: what is read is what was written, or an error.
     pub fn decay(&mut self, rng: &mut Rng) -> Result<(), Stop> {
         let wanted = self.oracle.visible();
         self.snapshots.clear();
@@ -48,7 +48,8 @@ impl World {
             db.close()?;
         }
         let names = self.names();
-        let ssts: Vec<&String> = names.iter().filter(|name| name.ends_with(".sst")).collect();
+        let is_data = |name: &&String| name.ends_with(".sst") || name.ends_with(".pack");
+        let ssts: Vec<&String> = names.iter().filter(is_data).collect();
         for _ in 0..16 {
             if ssts.is_empty() {
                 break;

@@ -16,6 +16,7 @@ fn history(name: &str, steps: Vec<Step>) -> History {
         sync_interval_ms: None,
         read_calls: false,
         log_medium: LogMedium::Auto,
+        objects: false,
         steps,
     }
 }
@@ -53,6 +54,8 @@ pub fn all() -> Vec<History> {
         readers_beside(),
         log_files_used_again(),
         replay_beyond_memory(),
+        objects(),
+        packs(),
     ]
 }
 
@@ -512,4 +515,56 @@ fn replay_beyond_memory() -> History {
             write(&[("a", 4, Some(10)), ("b", 4, Some(10))], false),
         ],
     )
+}
+
+/// Large values beside small ones, equal ones among them; a pack that is continued.
+fn objects() -> History {
+    let mut history = history(
+        "objects",
+        vec![
+            Keyspace("a"),
+            Keyspace("b"),
+            write(
+                &[("a", 1, Some(700)), ("b", 1, Some(10)), ("a", 2, Some(30))],
+                false,
+            ),
+            // A value that is there already: its object may not be durable.
+            write(&[("b", 2, Some(700))], true),
+            write(&[("a", 3, Some(900))], false),
+            Sync,
+            write(&[("b", 3, Some(300))], false),
+            Kill,
+            write(&[("a", 1, Some(700)), ("a", 4, Some(500))], false),
+            Compact("a"),
+            write(&[("a", 5, Some(600)), ("b", 1, None)], false),
+            PowerLossRandom,
+            write(&[("a", 6, Some(400))], true),
+            write(&[("b", 4, Some(400))], false),
+        ],
+    );
+    history.objects = true;
+    history
+}
+
+/// Packs are full and get sealed; streams write packs of their own.
+fn packs() -> History {
+    let mut history = history(
+        "packs",
+        vec![
+            Keyspace("a"),
+            Keyspace("c"),
+            write(&[("a", 1, Some(2800)), ("c", 1, Some(2800))], false),
+            RunIdle,
+            Stream("a", 2, 6000, true),
+            Stream("c", 2, 6000, false),
+            write(&[("a", 3, Some(2900))], true),
+            Kill,
+            write(&[("c", 3, Some(2700)), ("c", 4, Some(1500))], false),
+            Flush,
+            Checkpoint(amidst(7, &[("a", 4, Some(900)), ("c", 5, Some(2000))])),
+            Stream("c", 6, 900, true),
+        ],
+    );
+    history.objects = true;
+    history
 }

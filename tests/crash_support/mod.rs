@@ -59,6 +59,8 @@ pub enum Step {
         count: u32,
         len: usize,
     },
+    /// A value of this length, written as a stream; the flag asks for `Durability::Sync`.
+    Stream(&'static str, u32, usize, bool),
     Sync,
     Flush,
     /// `compact_range` over everything: also the way to flush one keyspace alone.
@@ -106,5 +108,7 @@ pub struct History {
     /// SSTs are read by read calls and without a cache, so that every block that a reader needs is a call.
     pub read_calls: bool,
     pub log_medium: LogMedium,
+    /// Keyspaces hold objects, in small packs.
+    pub objects: bool,
     pub steps: Vec<Step>,
 }

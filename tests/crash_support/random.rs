@@ -9,6 +9,7 @@ use crate::support::rng::Rng;
 /// A history of about `length` steps. With `crashes` it contains kills and losses of power.
 pub fn history(seed: u64, length: u64, crashes: bool) -> History {
     let mut rng = Rng::apart(seed, 0);
+    let objects = rng.one_in(2);
     let mut live: Vec<&'static str> = Vec::new();
     let mut steps = Vec::new();
     for _ in 0..length {
@@ -31,6 +32,7 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
         sync_interval_ms: rng.pick(&[None, None, Some(20)]),
         read_calls: false,
         log_medium: rng.pick(&[LogMedium::Auto, LogMedium::Auto, LogMedium::Plain]),
+        objects,
         steps,
     }
 }
@@ -48,6 +50,12 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
                 len: rng.pick(&[10, 900, 3900]),
             }
         }
+        53 if rng.one_in(2) => Stream(
+            rng.pick(live),
+            rng.below(60) as u32,
+            rng.pick(&[10, 700, 5000, 14_000]),
+            rng.one_in(2),
+        ),
         53..57 => Sync,
         57..64 => Flush,
         64..69 => Compact(rng.pick(live)),

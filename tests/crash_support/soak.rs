@@ -66,7 +66,7 @@ fn step_if_possible(world: &mut World, step: &Step) -> Result<(), Stop> {
     let possible = match step {
         Step::Write(items, _) | Step::Amid(_, items) => items.iter().all(|(name, ..)| has(name)),
         Step::Fill { keyspace, .. } => has(keyspace),
-        Step::Compact(name) | Step::Drop(name) => has(name),
+        Step::Stream(name, ..) | Step::Compact(name) | Step::Drop(name) => has(name),
         _ => true,
     };
     let possible = possible

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use packstone::env::sim::{Call, CrashStyle, SimEnv};
-use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
+use packstone::{Access, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Result, Snapshot};
 
 use super::beside::Kept;
 use super::oracle::{Content, Loss, Op, Oracle};
 use super::{History, Item, Reader, Step};
 use crate::support::hooked::hooked;
+use crate::support::packs::SealedPacks;
 
 pub const DIR: &str = "/db";
 
@@ -54,6 +55,7 @@ pub struct World {
     stamp: u64,
     /// Contents of logs that have been there: what stale blocks of a disk may hold.
     pub(super) stale: Vec<Vec<u8>>,
+    pub(super) sealed: SealedPacks,
 }
 
 thread_local! {
@@ -95,6 +97,7 @@ impl World {
             db: None,
             stamp: 0,
             stale: Vec::new(),
+            sealed: SealedPacks::default(),
         }
     }
 
@@ -113,6 +116,7 @@ impl World {
             .max_log_size(history.max_log_size)
             .max_file_size(history.max_file_size)
             .manifest_roll_size(history.manifest_roll_size)
+            .pack_size(if history.objects { 4 << 10 } else { 256 << 20 })
             .sync_interval(history.sync_interval_ms.map(Duration::from_millis))
             .env(hooked(self.sim.env()))
     }
@@ -138,9 +142,12 @@ impl World {
 
     /// Opens the database and checks what it holds.
     pub fn open(&mut self, loss: Loss) -> Result<(), Stop> {
-        let db = self.options().open(DIR)?;
+        self.check_sealed()?;
+        let opened = self.options().open(DIR);
+        self.check_sealed()?;
+        let db = opened?;
         for name in db.keyspaces() {
-            self.keyspaces.insert(name.clone(), db.keyspace(&name)?);
+            self.keyspaces.insert(name.clone(), db.open_keyspace(&name)?);
         }
         self.db = Some(db);
         let content = self.content()?;
@@ -169,6 +176,7 @@ impl World {
                     self.write(&[(keyspace, number, Some(*len))], false)?;
                 }
             }
+            Step::Stream(name, number, len, sync) => self.stream(name, *number, *len, *sync)?,
             Step::Sync => {
                 self.db().sync()?;
                 self.oracle.synced();
@@ -236,6 +244,9 @@ impl World {
             self.sim.power_off();
             self.drop_all();
             self.sim.crash(style);
+            if style != CrashStyle::KeepAll {
+                self.sealed.forget();
+            }
         } else {
             self.drop_all();
         }
@@ -247,7 +258,7 @@ impl World {
     }
 
     pub(super) fn create(&mut self, name: &str) -> Result<()> {
-        match self.db().keyspace(name) {
+        match self.db().keyspace_with(name, self.keyspace_options(name)) {
             Ok(keyspace) => {
                 self.oracle.created(name);
                 self.keyspaces.insert(name.to_owned(), keyspace);
@@ -258,6 +269,35 @@ impl World {
                 Err(error)
             }
         }
+    }
+
+    fn keyspace_options(&self, name: &str) -> KeyspaceOptions {
+        let options = KeyspaceOptions::new();
+        match name {
+            _ if !self.history.objects => options,
+            "b" => options.object_threshold(Some(64)),
+            "c" => options.object_threshold(Some(64)).deduplicate(false),
+            _ => options.object_threshold(Some(256)),
+        }
+    }
+
+    pub(super) fn check_sealed(&mut self) -> Checked {
+        self.sealed.check(&self.sim, std::path::Path::new(DIR))
+    }
+
+    fn stream(&mut self, name: &str, number: u32, len: usize, sync: bool) -> Result<()> {
+        let value = self.value(len);
+        let durability = match sync {
+            true => Durability::Sync,
+            false => Durability::Buffered,
+        };
+        let written = self.keyspace(name).writer(key(number)).and_then(|mut writer| {
+            value.chunks(700).try_for_each(|piece| writer.push(piece))?;
+            writer.commit(durability)
+        });
+        let op = self.oracle.op(name, key(number), Some(value));
+        self.oracle.commit(vec![op], written.is_ok(), sync);
+        written
     }
 
     fn drop_keyspace(&mut self, name: &str) -> Result<()> {
@@ -276,13 +316,18 @@ impl World {
 
     fn value(&mut self, len: usize) -> Vec<u8> {
         self.stamp += 1;
-        let stamp = format!("{}:", self.stamp);
+        let (mut number, mut len) = (self.stamp, len);
+        if self.history.objects && len > 64 {
+            // Equal ones come up often.
+            (number, len) = (number / 4, len.next_multiple_of(100));
+        }
+        let stamp = format!("{number}:");
         // Half of it repeats, so that some blocks are compressed and others not.
-        let mut state = self.stamp.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut value: Vec<u8> = stamp.bytes().take(len).collect();
         while value.len() < len {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            value.push(if self.stamp.is_multiple_of(2) {
+            value.push(if number.is_multiple_of(2) {
                 (state >> 56) as u8
             } else {
                 b'x'

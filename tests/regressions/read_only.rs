@@ -274,3 +274,39 @@ fn a_reader_beside_a_writer_that_is_faster_finds_no_damage() -> Result<()> {
     }
     Ok(())
 }
+
+/// Objects are appended to a pack before the log refers to them, and a reader that has looked at the pack first must not take such a
+/// reference for a torn one, or for damage.
+#[test]
+fn a_reader_beside_a_writer_of_objects_is_not_misled() -> Result<()> {
+    let sim = SimEnv::new(16);
+    let db = on(&sim).open("/db")?;
+    let keyspace = db.keyspace_with("a", KeyspaceOptions::new().object_threshold(Some(64)))?;
+    keyspace.put_with("first", [1; 500], Durability::Sync)?;
+    let written = std::rc::Rc::new(std::cell::Cell::new(0u64));
+    let (count, into) = (written.clone(), keyspace.clone());
+    // Each differs from the others, and is durable.
+    let write = move |_| {
+        count.set(count.get() + 1);
+        let value = count.get().to_le_bytes().repeat(20);
+        into.put_with(count.get().to_be_bytes(), value, Durability::Sync)
+            .unwrap();
+    };
+    let reader = hooked::during(Path::new("/db"), write, || {
+        on(&sim).env(hooked::hooked(sim.env())).open_read_only("/db")
+    })?;
+    assert!(written.get() > 5);
+    let seen = reader.open_keyspace("a")?;
+    assert_eq!(seen.get("first")?.unwrap(), [1; 500][..]);
+    let mut next = 1u64;
+    for entry in seen
+        .iter()
+        .take_while(|entry| entry.as_ref().is_ok_and(|(key, _)| key.len() == 8))
+    {
+        let (key, value) = entry?;
+        assert_eq!(key, next.to_be_bytes()[..]);
+        assert_eq!(value, u64::to_le_bytes(next).repeat(20)[..]);
+        next += 1;
+    }
+    Ok(())
+}

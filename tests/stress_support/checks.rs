@@ -34,6 +34,7 @@ impl World {
 
     pub(crate) fn check_space(&mut self, when: &str) -> Checked {
         self.report.checks += 1;
+        self.sealed.check(&self.sim, Path::new(DIR))?;
         let files = self.check_levels().map_err(|what| format!("{when}: {what}"))?;
         self.check_disk(&files).map_err(|what| format!("{when}: {what}"))
     }
@@ -86,6 +87,14 @@ impl World {
         Ok(all)
     }
 
+    pub(crate) fn packs(&self) -> BTreeSet<PathBuf> {
+        let paths = self.sim.list().into_iter();
+        let is_pack = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pack");
+        paths
+            .filter(|path| path.parent() == Some(Path::new(DIR)) && is_pack(path))
+            .collect()
+    }
+
     /// Every file that is needed is there; when nothing has gone wrong and nobody holds an old one, nothing else is.
     fn check_disk(&self, needed: &BTreeSet<PathBuf>) -> Checked {
         let paths: Vec<PathBuf> = self.sim.list();
@@ -113,8 +122,15 @@ impl World {
         if !self.is_clean() || held > 0 {
             return Ok(());
         }
-        if let Some(leaked) = ssts.difference(needed).next() {
-            return Err(format!("{} is a leftover", leaked.display()));
+        // Those of the directory of objects are counted, and not named.
+        let levels = metrics.keyspaces.iter().flat_map(|keyspace| &keyspace.levels);
+        let known: u64 = levels.map(|level| level.files).sum();
+        if ssts.len() as u64 > known {
+            let leaked: Vec<&PathBuf> = ssts.difference(needed).collect();
+            return Err(format!(
+                "of these {} are leftovers: {leaked:?}",
+                ssts.len() as u64 - known
+            ));
         }
         let logs = ours.iter().filter(|path| ends(path, "log"));
         let log_bytes: u64 = logs.clone().filter_map(|path| self.sim.file_len(path).ok()).sum();
@@ -125,7 +141,7 @@ impl World {
             ));
         }
         // LOCK, CURRENT, one manifest, and a file of somebody else's.
-        let others = ours.len() - ssts.len() - logs.count();
+        let others = ours.len() - ssts.len() - logs.count() - self.packs().len();
         if others != 4 || metrics.undeleted_files != 0 || metrics.background_failures != 0 {
             return Err(format!("files: {ours:?}, {metrics:?}"));
         }

@@ -34,7 +34,7 @@ pub(crate) fn key(style: u64, number: Id) -> Bytes {
     bytes.into()
 }
 
-/// The value of that number: no two are the same but the shortest. Odd ones compress.
+/// The value of that number: no two of one number are the same, but the shortest. Odd ones compress.
 pub(crate) fn value(len: u32, stamp: u32) -> Bytes {
     let len = len as usize;
     let mut bytes = Vec::with_capacity(len + 8);

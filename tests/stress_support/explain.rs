@@ -35,7 +35,12 @@ impl World {
             }
             Error::Corruption { path, .. }
             | Error::NewerFormat { path, .. }
-            | Error::NotADatabase { path, .. } => self.is_damaged() && path.starts_with(Path::new(DIR)),
+            | Error::NotADatabase { path, .. } => {
+                // Whatever notices it, the pack is named.
+                let packs = self.flipped.iter().all(|part| part == ".pack");
+                let named = !packs || error.to_string().contains(".pack");
+                self.is_damaged() && path.starts_with(Path::new(DIR)) && named
+            }
             _ => false,
         }
     }

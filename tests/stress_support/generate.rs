@@ -4,7 +4,7 @@ use packstone::env::sim::{CrashStyle, EIO, EMFILE, ENOSPC, Op};
 
 use super::Plan;
 use super::data::NAMES;
-use super::steps::{End, History, Id, Item, Layout, Move, Opts, Span, Step};
+use super::steps::{End, Ending, History, Id, Item, Layout, Move, Opts, Span, Step};
 use crate::support::rng::Rng;
 
 /// What sets a history's numbers apart from those of others who use its seed.
@@ -31,6 +31,8 @@ pub(crate) struct Generator {
     /// One step in so many stops the machine; 0: none does.
     crash_one_in: u64,
     stamp: u32,
+    /// Some long values that have been written.
+    lately: Vec<(u32, u32)>,
 }
 
 /// The history of a seed.
@@ -56,6 +58,7 @@ pub(crate) fn history(seed: u64, plan: &Plan) -> History {
         faults,
         crash_one_in,
         stamp: 0,
+        lately: Vec::new(),
         plan: plan.clone(),
         rng,
     };
@@ -106,6 +109,7 @@ impl Generator {
             point_in_time: !self.plan.flips && rng.one_in(6),
             compaction_rate: rng.pick(&[0, 0, 16 << 10, 1 << 20]),
             plain_log: rng.one_in(3),
+            pack_size: rng.pick(&[4, 4, 8, 16, 64]) << 10,
         }
     }
 
@@ -118,6 +122,8 @@ impl Generator {
             filter: rng.one_in(2),
             hash_order: rng.one_in(3),
             partition: rng.pick(&[64, 200, 1024, 32 << 10]),
+            objects_above: rng.pick(&[0, 0, 32, 64, 100, 1000, 4096]),
+            alone: rng.one_in(4),
         }
     }
 
@@ -144,7 +150,19 @@ impl Generator {
             (_, 17 | 18) => rng.between(300, 4096),
             _ => rng.pick(&[9, 4095, 4096, 4097, 9000]),
         };
-        (len as u32, self.stamp)
+        // The long ones come up again and again.
+        if len > 32 && rng.one_in(3) && !self.lately.is_empty() {
+            return rng.pick(&self.lately);
+        }
+        let value = (len as u32, self.stamp);
+        if len > 32 {
+            let at = self.lately.len();
+            match at < 8 {
+                true => self.lately.push(value),
+                false => self.lately[rng.below(8) as usize] = value,
+            }
+        }
+        value
     }
 
     fn item(&mut self) -> Item {
@@ -157,6 +175,31 @@ impl Generator {
                 Some(self.value())
             },
         }
+    }
+
+    fn stream(&mut self) -> Step {
+        let ending = self.rng.pick(&[
+            Ending::Reader,
+            Ending::Reader,
+            Ending::Commit,
+            Ending::Commit,
+            Ending::Synced,
+            Ending::Abort,
+            Ending::Fail,
+        ]);
+        let (mut len, stamp) = self.value();
+        if self.rng.one_in(4) {
+            // Longer than most packs.
+            len = len.saturating_mul(5).min(80_000);
+        }
+        Step::Stream(
+            ending,
+            Item {
+                keyspace: self.keyspace(),
+                key: self.key(),
+                value: Some((len, stamp)),
+            },
+        )
     }
 
     fn span(&mut self) -> Span {
@@ -229,7 +272,8 @@ impl Generator {
 
     pub(crate) fn step(&mut self) -> Step {
         match self.rng.below(1000) {
-            0..330 => Step::Write(self.rng.one_in(12), vec![self.item()]),
+            0..315 => Step::Write(self.rng.one_in(12), vec![self.item()]),
+            315..330 => self.stream(),
             330..410 => {
                 let count = if self.rng.one_in(30) {
                     0
@@ -239,7 +283,17 @@ impl Generator {
                 let items = (0..count).map(|_| self.item()).collect();
                 Step::Write(self.rng.one_in(5), items)
             }
-            410..530 => Step::Get(self.keyspace(), self.key()),
+            410..500 => Step::Get(self.keyspace(), self.key()),
+            500..512 => Step::Open(
+                self.rng.below(3) as Id,
+                self.keyspace(),
+                self.key(),
+                self.maybe_snapshot(),
+            ),
+            512..530 => {
+                let to = self.rng.one_in(2).then(|| self.rng.below(13_000));
+                Step::Pour(self.rng.below(3) as Id, to, self.rng.pick(&[1, 100, 5000]))
+            }
             530..538 => {
                 let keys = (0..self.rng.below(10)).map(|_| self.key()).collect();
                 Step::GetMany(self.keyspace(), self.maybe_snapshot(), keys)
@@ -327,8 +381,12 @@ impl Generator {
         steps.push(Step::Calm);
         let part = self
             .rng
-            .pick(&[".sst", ".sst", ".sst", ".log", "MANIFEST", "CURRENT"]);
-        let count = if part == ".sst" { self.rng.between(1, 3) } else { 1 };
+            .pick(&[".sst", ".sst", ".pack", ".pack", ".log", "MANIFEST", "CURRENT"]);
+        let count = if part == ".sst" || part == ".pack" {
+            self.rng.between(1, 3)
+        } else {
+            1
+        };
         if self.rng.one_in(2) {
             steps.push(Step::Sync);
             steps.push(Step::Abandon);

@@ -5,7 +5,7 @@
 //!
 //! * `steps`: histories as data, and as text;
 //! * `generate`: histories drawn from a seed; `data`: keys and values from numbers;
-//! * `oracle`: what the database must hold; `world`, `writing`, `reading`, `beside`, `checks`: runs steps and compares; `explain`: which
+//! * `oracle`: what the database must hold; `world`, `writing`, `reading`, `streams`, `beside`, `checks`: runs steps and compares; `explain`: which
 //!   errors the faults explain;
 //! * `shrink`: shortens what fails; `report`: what was done.
 #![allow(dead_code, reason = "each test program uses a part of it")]
@@ -31,6 +31,7 @@ mod reading;
 pub(crate) mod report;
 pub(crate) mod shrink;
 pub(crate) mod steps;
+mod streams;
 mod world;
 pub(crate) mod writing;
 

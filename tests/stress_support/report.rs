@@ -63,6 +63,10 @@ counts!(
     retrying,
     read_only,
     poisoned,
+    streams,
+    readings,
+    packs,
+    sealed_packs,
 );
 
 impl Report {

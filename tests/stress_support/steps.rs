@@ -34,6 +34,18 @@ pub(crate) enum Span {
     Prefix(Id, u16),
 }
 
+/// What becomes of a value that is written piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is read to its end.
+    Reader,
+    Commit,
+    Synced,
+    Abort,
+    /// Its source fails at the end.
+    Fail,
+}
+
 /// Where a cursor goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
@@ -55,6 +67,10 @@ pub(crate) struct Layout {
     pub(crate) filter: bool,
     pub(crate) hash_order: bool,
     pub(crate) partition: u32,
+    /// Longer values are objects; 0: none are.
+    pub(crate) objects_above: u32,
+    /// Equal objects are stored each for itself.
+    pub(crate) alone: bool,
 }
 
 /// The options of an opening.
@@ -73,6 +89,7 @@ pub(crate) struct Opts {
     /// Bytes a second; 0 means no limit.
     pub(crate) compaction_rate: u64,
     pub(crate) plain_log: bool,
+    pub(crate) pack_size: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +124,13 @@ pub(crate) enum Step {
     Drop(Id),
     /// With `true`: synced.
     Write(bool, Vec<Item>),
+    /// A value, piece by piece, with a job after each.
+    Stream(Ending, Item),
     Get(Id, Id),
+    /// A value that is held open as a stream: its slot, keyspace, key, snapshot.
+    Open(Id, Id, Id, Option<Id>),
+    /// Goes to a place in it, if one is named, and reads so many bytes.
+    Pour(Id, Option<u64>, u64),
     /// First, last, and whether there is any.
     Ends(Id),
     /// A range read to its end; with `true` only its keys.
@@ -181,6 +204,13 @@ const WHAT: [(&str, bool); 2] = [("entries", false), ("keys", true)];
 const EFFECTS: [(&str, bool); 2] = [("before", false), ("half", true)];
 const LINKS: [(&str, bool); 2] = [("linked", false), ("copied", true)];
 const SYNCED: [(&str, bool); 2] = [("buffered", false), ("synced", true)];
+const ENDINGS: [(&str, Ending); 5] = [
+    ("reader", Ending::Reader),
+    ("commit", Ending::Commit),
+    ("synced", Ending::Synced),
+    ("abort", Ending::Abort),
+    ("fail", Ending::Fail),
+];
 pub(crate) const OPS: [(&str, Option<Op>); 17] = [
     ("any", None),
     ("create", Some(Op::Create)),
@@ -266,8 +296,17 @@ impl Display for Opts {
             u8::from(self.point_in_time),
             self.compaction_rate,
             u8::from(self.plain_log)
-        )
+        )?;
+        // Histories from before there were packs have no word for them.
+        if self.pack_size != Opts::DEFAULT_PACK {
+            write!(f, " packs {}", self.pack_size)?;
+        }
+        Ok(())
     }
+}
+
+impl Opts {
+    pub(crate) const DEFAULT_PACK: u64 = 256 << 20;
 }
 
 impl Layout {
@@ -285,6 +324,12 @@ impl Display for Layout {
         // The same goes for partitions.
         if self.partition != Layout::DEFAULT_PARTITION {
             write!(f, " partition {}", self.partition)?;
+        }
+        if self.objects_above > 0 {
+            write!(f, " objects {}", self.objects_above)?;
+        }
+        if self.alone {
+            f.write_str(" alone")?;
         }
         Ok(())
     }
@@ -322,7 +367,12 @@ impl Display for Step {
                 write!(f, "write {}", name_of(&SYNCED, sync))?;
                 items.iter().try_for_each(|item| write!(f, " {item}"))
             }
+            Step::Stream(ending, item) => write!(f, "stream {} {item}", name_of(&ENDINGS, ending)),
             Step::Get(id, key) => write!(f, "get {id} {key}"),
+            Step::Open(slot, id, key, snapshot) => {
+                write!(f, "open {slot} {id} {key} {}", Dash(*snapshot))
+            }
+            Step::Pour(slot, to, count) => write!(f, "pour {slot} {} {count}", Dash(*to)),
             Step::Ends(id) => write!(f, "ends {id}"),
             Step::Range(id, span, end, keys) => {
                 write!(
@@ -427,11 +477,15 @@ impl Words<'_> {
             filter: self.flag()?,
             hash_order: false,
             partition: Layout::DEFAULT_PARTITION,
+            objects_above: 0,
+            alone: false,
         };
         while let Some(word) = self.0.next() {
             match word {
                 "hashed" => layout.hash_order = true,
                 "partition" => layout.partition = self.get()?,
+                "objects" => layout.objects_above = self.get()?,
+                "alone" => layout.alone = true,
                 word => return Err(format!("{word:?} is no option of a keyspace")),
             }
         }
@@ -439,7 +493,7 @@ impl Words<'_> {
     }
 
     fn opts(&mut self) -> Result<Opts, String> {
-        Ok(Opts {
+        let mut opts = Opts {
             write_buffer: self.get()?,
             max_log: self.get()?,
             max_file: self.get()?,
@@ -451,7 +505,15 @@ impl Words<'_> {
             point_in_time: self.flag()?,
             compaction_rate: self.get()?,
             plain_log: self.flag()?,
-        })
+            pack_size: Opts::DEFAULT_PACK,
+        };
+        while let Some(word) = self.0.next() {
+            match word {
+                "packs" => opts.pack_size = self.get()?,
+                word => return Err(format!("{word:?} is no option of an opening")),
+            }
+        }
+        Ok(opts)
     }
 }
 
@@ -498,6 +560,9 @@ impl FromStr for Step {
                 let sync = w.one_of(&SYNCED)?;
                 Step::Write(sync, words.0.map(str::parse).collect::<Result<_, _>>()?)
             }
+            "stream" => Step::Stream(w.one_of(&ENDINGS)?, w.get()?),
+            "open" => Step::Open(w.get()?, w.get()?, w.get()?, w.dash()?),
+            "pour" => Step::Pour(w.get()?, w.dash()?, w.get()?),
             "get" => Step::Get(w.get()?, w.get()?),
             "ends" => Step::Ends(w.get()?),
             "range" => Step::Range(w.get()?, w.span()?, w.one_of(&ENDS)?, w.one_of(&WHAT)?),
@@ -547,7 +612,8 @@ impl History {
     /// One more than the greatest number of a key that is written.
     pub(crate) fn keys_end(&self) -> Id {
         let items = self.steps.iter().filter_map(|step| match step {
-            Step::Write(_, items) => Some(items),
+            Step::Write(_, items) => Some(&items[..]),
+            Step::Stream(_, item) => Some(std::slice::from_ref(item)),
             _ => None,
         });
         items.flatten().map(|item| item.key + 1).max().unwrap_or(0)

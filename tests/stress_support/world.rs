@@ -24,7 +24,9 @@ use super::oracle::{Found, Incarnation, Loss, Map, Oracle};
 use super::reading::HeldRange;
 use super::report::Report;
 use super::steps::{History, Id, Opts, Step};
+use super::streams::HeldReader;
 use crate::support::hooked::hooked;
+use crate::support::packs::SealedPacks;
 
 pub(crate) const DIR: &str = "/data/db";
 /// After so many openings in a row that have failed, faults and the shortage of room end.
@@ -62,11 +64,13 @@ pub(crate) struct World {
     // In this order: ranges and snapshots go before the database.
     pub(crate) ranges: BTreeMap<Id, HeldRange>,
     pub(crate) cursors: BTreeMap<Id, HeldCursor>,
+    pub(crate) readers: BTreeMap<Id, HeldReader>,
     pub(crate) snapshots: BTreeMap<Id, HeldSnapshot>,
     pub(crate) keyspaces: BTreeMap<Id, Keyspace>,
     pub(crate) layouts: BTreeMap<Id, KeyspaceOptions>,
     db: Option<Db>,
     pub(crate) kept: Option<Kept>,
+    pub(crate) sealed: SealedPacks,
     /// Checkpoints begun.
     pub(crate) made: u64,
     /// The last error of the present step, and whether it has written something.
@@ -103,6 +107,7 @@ pub(crate) const FIRST_OPTIONS: Opts = Opts {
     point_in_time: false,
     compaction_rate: 0,
     plain_log: false,
+    pack_size: Opts::DEFAULT_PACK,
 };
 
 pub(crate) fn options(opts: &Opts) -> Options {
@@ -112,6 +117,7 @@ pub(crate) fn options(opts: &Opts) -> Options {
         .max_log_size(opts.max_log)
         .max_file_size(opts.max_file)
         .manifest_roll_size(opts.manifest_roll)
+        .pack_size(opts.pack_size)
         .cache_size(opts.cache)
         .background_threads(opts.threads as usize)
         // Sometimes four threads, and room for one compaction and one flush.
@@ -158,11 +164,13 @@ impl World {
             opts: FIRST_OPTIONS,
             ranges: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            readers: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             keyspaces: BTreeMap::new(),
             layouts: BTreeMap::new(),
             db: None,
             kept: None,
+            sealed: SealedPacks::default(),
             made: 0,
             last_error: None,
             wrote: false,
@@ -242,6 +250,8 @@ impl World {
         if foreign.ok().as_deref() != Some(FOREIGN) {
             return Err("a file of somebody else's has changed".to_owned());
         }
+        self.report.packs += self.packs().len() as u64;
+        self.report.sealed_packs += self.sealed.len();
         self.report.failures += self.failures();
         self.report.hiccups += self.sim.stats().hiccups;
         self.report.calls += self.sim.io_count();
@@ -320,6 +330,7 @@ impl World {
     fn flip(&mut self, part: &str) {
         if self.sim.flip_some_bit(part).is_some() {
             self.report.flips += 1;
+            self.sealed.forget();
             self.flipped.push(part.to_owned());
         }
     }
@@ -338,6 +349,7 @@ impl World {
     pub(crate) fn drop_all(&mut self) {
         self.ranges.clear();
         self.cursors.clear();
+        self.readers.clear();
         self.snapshots.clear();
         self.keyspaces.clear();
         self.poisoned_for = 0;
@@ -349,6 +361,7 @@ impl World {
     pub(crate) fn close(&mut self) -> Checked {
         self.ranges.clear();
         self.cursors.clear();
+        self.readers.clear();
         self.snapshots.clear();
         let Some(db) = self.db.take() else {
             return Ok(());
@@ -370,6 +383,7 @@ impl World {
         self.sim.power_off();
         self.drop_all();
         self.sim.crash(style);
+        self.sealed.forget();
         if style != CrashStyle::KeepAll {
             self.loss = self.loss.max(Loss::Unsynced);
         }
@@ -405,7 +419,10 @@ impl World {
 
     fn open(&mut self) -> Checked<bool> {
         let since = self.failures();
-        match self.options().open(DIR) {
+        self.sealed.check(&self.sim, Path::new(DIR))?;
+        let opened = self.options().open(DIR);
+        self.sealed.check(&self.sim, Path::new(DIR))?;
+        match opened {
             Ok(db) => self.db = Some(db),
             Err(error) => {
                 self.tolerate("open", &error, since)?;

@@ -16,6 +16,8 @@ pub(crate) fn keyspace_options(layout: &Layout) -> KeyspaceOptions {
         .key_block_size(layout.key_block)
         .value_block_size(layout.value_block)
         .filter(layout.filter)
+        .object_threshold((layout.objects_above > 0).then_some(u64::from(layout.objects_above)))
+        .deduplicate(!layout.alone)
         .partition_size(layout.partition)
         .compression(if layout.compressed {
             Compression::Lz4
@@ -51,6 +53,7 @@ impl World {
             Step::Create(id, layout) => self.create(*id, layout),
             Step::Drop(id) => self.drop_keyspace(*id),
             Step::Write(sync, items) => self.write(*sync, items),
+            Step::Stream(ending, item) => self.stream(*ending, item),
             Step::Flush => {
                 let result = self.db().flush();
                 self.made_durable("flush", result)
@@ -157,6 +160,16 @@ impl World {
             return Ok(());
         }
         let result = self.commit(sync, &writes);
+        self.committed(sync, writes, result)
+    }
+
+    /// What became of a write.
+    pub(crate) fn committed(
+        &mut self,
+        sync: bool,
+        writes: Vec<(Id, Bytes, Option<Bytes>)>,
+        result: packstone::Result<()>,
+    ) -> Checked {
         if writes.is_empty() {
             // It writes nothing; synced, it makes durable what came before.
             return if sync {

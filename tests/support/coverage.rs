@@ -72,6 +72,9 @@ counts!(
     compressed_blocks,
     files_in_hash_order,
     refused_ranges,
+    streams,
+    readings,
+    packs,
 );
 
 impl Coverage {

@@ -47,6 +47,7 @@ struct Limits {
     memory_limit: u64,
     compaction_rate_limit: Option<u64>,
     sync_interval: Option<Duration>,
+    pack_size: u64,
 }
 
 impl Limits {
@@ -61,6 +62,7 @@ impl Limits {
             // The least has room for one compaction.
             memory_limit: rng.pick(&[16 << 20, 512 << 20, 512 << 20]),
             compaction_rate_limit: rng.pick(&[None, None, Some(16 << 10), Some(1 << 20)]),
+            pack_size: rng.pick(&[4, 16, 64, 1024]) << 10,
             sync_interval: rng.one_in(8).then(|| Duration::from_millis(rng.between(1, 50))),
         }
     }
@@ -101,6 +103,8 @@ pub(crate) struct History {
     limits: Limits,
     keys: Keys,
     values: Values,
+    /// Some long ones that have been written: equal objects are stored once.
+    lately: Vec<Vec<u8>>,
     oracle: Oracle,
     trace: bool,
     /// A keyspace has been dropped since the last opening.
@@ -136,6 +140,7 @@ pub(crate) fn run(seed: u64, world: World, operations: u64, trace: bool) -> Cove
         limits: Limits::draw(&mut rng),
         keys: Keys::draw(&mut rng, count),
         values: Values::draw(&mut rng),
+        lately: Vec::new(),
         rng,
         world,
         dir,
@@ -193,6 +198,7 @@ impl History {
             .memory_limit(self.limits.memory_limit)
             .compaction_rate_limit(limit)
             .sync_interval(self.limits.sync_interval)
+            .pack_size(self.limits.pack_size)
             .access(access)
             .log_medium(medium)
             .env(self.env())
@@ -233,10 +239,17 @@ impl History {
         })
     }
 
+    fn note_session(&mut self, session: &Session) {
+        let metrics = session.db.metrics();
+        self.coverage.note_session(&metrics);
+        // Where an object lies is a write as well.
+        self.oracle.places += metrics.entries_written - (self.oracle.now - session.opened_at);
+    }
+
     /// Ends a session in order, or by dropping everything.
     fn end(&mut self, session: Open, close: bool) {
         trace!(self, "close {close}");
-        self.coverage.note_session(&session.db.metrics());
+        self.note_session(&session);
         let Session {
             running,
             held,
@@ -263,7 +276,8 @@ impl History {
             return self.open();
         };
         trace!(self, "kill");
-        self.coverage.note_session(&session.db.metrics());
+        let sim = sim.clone();
+        self.note_session(&session);
         self.coverage.kills += 1;
         sim.crash(CrashStyle::KeepAll);
         drop(ManuallyDrop::into_inner(session));
@@ -307,6 +321,7 @@ impl History {
     fn note_files(&mut self) {
         let fs = self.fs();
         let names = self.names();
+        self.coverage.packs += count_suffix(&names, ".pack");
         for name in names.iter().filter(|name| name.ends_with(".sst")) {
             let path = self.dir.join(name);
             let options = SstReadOptions {

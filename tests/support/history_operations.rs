@@ -1,5 +1,9 @@
 //! The operations of a [`History`] that read and write.
 
+use std::io::{Read, Seek, SeekFrom};
+
+use packstone::ValueReader;
+
 use super::held::brief_bounds;
 use super::*;
 
@@ -94,7 +98,7 @@ impl History {
 
     pub(super) fn put(&mut self, session: &Session, durability: Durability) {
         let (id, keyspace) = self.any_keyspace(session);
-        let (key, value) = (self.keys.any(&mut self.rng), self.values.any(&mut self.rng));
+        let (key, value) = (self.keys.any(&mut self.rng), self.value());
         let key = self.fit(id, key);
         trace!(
             self,
@@ -103,8 +107,70 @@ impl History {
             brief(&key),
             brief(&value)
         );
-        keyspace.put_with(&key, &value, durability).expect("writes");
+        match (self.rng.below(8), durability) {
+            (0, Durability::Buffered) => {
+                self.coverage.streams += 1;
+                let len = keyspace.put_reader(&key, &value[..]).expect("writes");
+                assert_eq!(len, value.len() as u64);
+            }
+            (0 | 1, _) => self.stream(keyspace, &key, &value, durability),
+            _ => keyspace.put_with(&key, &value, durability).expect("writes"),
+        }
         self.oracle.write(id, &key, Some(value));
+    }
+
+    /// A value, often a long one that has been written before.
+    fn value(&mut self) -> Vec<u8> {
+        if self.rng.one_in(6) && !self.lately.is_empty() {
+            let at = self.rng.below(self.lately.len() as u64) as usize;
+            return self.lately[at].clone();
+        }
+        let value = self.values.any(&mut self.rng);
+        if value.len() > 32 {
+            self.lately.push(value.clone());
+            if self.lately.len() > 6 {
+                self.lately.remove(0);
+            }
+        }
+        value
+    }
+
+    /// Writes a value piece by piece; or gives it up, before it is written as a whole.
+    fn stream(&mut self, keyspace: &Keyspace, key: &[u8], value: &[u8], durability: Durability) {
+        self.coverage.streams += 1;
+        let piece = self.rng.between(1, 5000) as usize;
+        let gives_up = self.rng.one_in(4);
+        let mut writer = keyspace.writer(key).expect("begins");
+        for piece in value.chunks(piece) {
+            writer.push(piece).expect("writes");
+        }
+        if gives_up {
+            writer.abort();
+            return keyspace.put_with(key, value, durability).expect("writes");
+        }
+        writer.commit(durability).expect("commits");
+    }
+
+    /// Reads a part of a value as a stream.
+    pub(super) fn read_stream(&mut self, key: &[u8], reader: Option<ValueReader>, expected: Option<&Value>) {
+        let (mut reader, expected) = match (reader, expected) {
+            (Some(reader), Some(expected)) => (reader, expected),
+            (reader, expected) => {
+                assert_eq!(reader.is_some(), expected.is_some(), "{}", brief(key));
+                return;
+            }
+        };
+        self.coverage.readings += 1;
+        assert_eq!(reader.len(), expected.len() as u64);
+        for _ in 0..2 {
+            let from = self.rng.below(expected.len() as u64 + 1);
+            assert_eq!(reader.seek(SeekFrom::Start(from)).expect("seeks"), from);
+            let len = self.rng.below(expected.len() as u64 - from + 1);
+            let mut piece = vec![0; len as usize];
+            reader.read_exact(&mut piece).expect("reads");
+            let (from, to) = (from as usize, (from + len) as usize);
+            assert!(piece == expected[from..to], "{} from {from} to {to}", brief(key));
+        }
     }
 
     pub(super) fn delete(&mut self, session: &Session) {
@@ -152,13 +218,14 @@ impl History {
                 batch.delete(keyspace, &key);
                 writes.push((id, key, None));
             } else {
-                let value = self.values.any(&mut self.rng);
+                let value = self.value();
                 batch.put(keyspace, &key, &value);
                 writes.push((id, key, Some(value)));
             }
         }
         trace!(self, "{} batch of {}", self.oracle.now + 1, writes.len());
-        assert_eq!(batch.len(), writes.len());
+        // Where an object lies is a write as well.
+        assert!((writes.len()..=2 * writes.len()).contains(&batch.len()));
         if self.rng.one_in(10) {
             return drop(batch); // which writes nothing
         }
@@ -188,6 +255,9 @@ impl History {
             "{}",
             brief(&key)
         );
+        if self.rng.one_in(4) {
+            self.read_stream(&key, keyspace.open(&key).expect("opens"), expected.as_ref());
+        }
         same_value(&key, keyspace.get(&key).expect("reads"), expected);
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod counting;
 pub(crate) mod data;
 pub(crate) mod hooked;
 pub(crate) mod outside;
+pub(crate) mod packs;
 pub(crate) mod rng;
 
 use std::path::Path;

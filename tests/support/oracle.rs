@@ -86,6 +86,8 @@ pub(crate) struct Oracle {
     /// Sequence numbers that drops of keyspaces have taken.
     drops: u64,
     drops_since_write: u64,
+    /// Sequence numbers that the places of objects have taken.
+    pub(crate) places: u64,
 }
 
 impl Oracle {
@@ -106,12 +108,12 @@ impl Oracle {
         self.drops_since_write += 1;
     }
 
-    /// Whether a database may show this sequence number after an opening: one for each write and each drop. Those of drops
+    /// Whether a database may show this sequence number after an opening: one for each write, each place of an object, and each drop. Those of drops
     /// behind the last write stand nowhere, and may be given again.
     pub(crate) fn reopened_at(&mut self, seq: u64) -> bool {
-        let most = self.now + self.drops;
+        let most = self.now + self.places + self.drops;
         let fits = (most - self.drops_since_write..=most).contains(&seq);
-        self.drops = seq.saturating_sub(self.now);
+        self.drops = seq.saturating_sub(self.now + self.places);
         self.drops_since_write = 0;
         fits
     }

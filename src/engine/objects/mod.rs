@@ -262,7 +262,7 @@ impl Objects {
 
 impl BeforeSync for Objects {
     fn before_sync(&self) -> Result<()> {
-        match planted::is(Bug::ReferenceBeforeObject) {
+        match planted::is(Bug::ReferenceBeforeObject) || planted::is(Bug::DedupHitUnsynced) {
             true => Ok(()),
             false => self.sync(),
         }

@@ -75,6 +75,11 @@ impl Stored {
         payload.put_object(keyspace, key, &self.object);
     }
 
+    /// Whether it was written for this write.
+    pub(crate) fn is_new(&self) -> bool {
+        self.orphan
+    }
+
     /// The write has succeeded.
     pub(crate) fn keep(&mut self) {
         self.orphan = false;
@@ -118,11 +123,17 @@ impl Core {
         }
     }
 
-    /// Stores a value. When this returns it is with the kernel, and on the medium after the next sync of the log.
-    pub(crate) fn store_object(self: &Arc<Self>, content: &[u8], deduplicate: bool) -> Result<Stored> {
+    /// Whether anything that is stored now can be referred to.
+    pub(super) fn check_storable(&self) -> Result<()> {
         self.check_open()?;
         self.wal()?;
         self.check_writable()?;
+        self.poisoned().map_or(Ok(()), Err)
+    }
+
+    /// Stores a value. When this returns it is with the kernel, and on the medium after the next sync of the log.
+    pub(crate) fn store_object(self: &Arc<Self>, content: &[u8], deduplicate: bool) -> Result<Stored> {
+        self.check_storable()?;
         self.object_directory()?;
         self.throttle_object(content.len() as u64);
         let salt = self.salt(deduplicate)?;

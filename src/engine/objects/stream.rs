@@ -80,9 +80,7 @@ impl ObjectStream {
 
     fn begin(&self) -> Result<(u64, StreamPack)> {
         let core = &self.core;
-        core.check_open()?;
-        core.wal()?;
-        core.check_writable()?;
+        core.check_storable()?;
         core.object_directory()?;
         let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
         let path = names::pack(&core.dir, number);
@@ -99,7 +97,7 @@ impl ObjectStream {
         let Some((number, mut pack)) = self.pack else {
             return Ok(Streamed::Short(self.buffer));
         };
-        core.check_writable()?;
+        core.check_storable()?;
         let (id, identity) = (pack.end()?, pack.identity());
         let mut stored = Stored::lease(&core.objects, id, self.len);
         if stored.is_placed() || (self.deduplicate && core.find_object(&id)?.is_some()) {

@@ -19,6 +19,7 @@ use super::file::expect_pack;
 use super::seal::Contents;
 use super::{SealedPack, SharedPack};
 use crate::env::FileSystem;
+use crate::planted::{self, Bug};
 use crate::{Error, Result};
 
 /// What is written again is read so much at once: 1 MiB.
@@ -200,6 +201,7 @@ impl SharedPack {
         let len = measure(&file)?;
         match decode_sealed_len(&file.read(0, FILE_HEADER_LEN)?, file.seed) {
             Some(0) => {}
+            Some(_) if planted::is(Bug::SealedPackChanged) => {}
             Some(sealed) => return reopen_sealed(&file, known, sealed).map(Reopened::Sealed),
             // A crash may have torn it when it was being written, with everything else of the seal durable.
             None => {
@@ -214,6 +216,10 @@ impl SharedPack {
             }
         }
         let (contents, end) = read_records(&file, len, known)?;
+        let end = match planted::is(Bug::TornRecordContinued) {
+            true => len,
+            false => end,
+        };
         if end > known || len > end {
             write_again(&file, known, end)?;
             match len > end {
