@@ -92,7 +92,11 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
                 Ok(_) if range.limit.is_some_and(|limit| shown >= limit) => return ControlFlow::Break(()),
                 Ok(op) if range.contains(op.key) => {
                     shown += 1;
-                    show(ctx, &file, op.keyspace, op.key, op.seq, op.value.into())
+                    let content = match op.object {
+                        Some(object) => Content::Object(object),
+                        None => op.value.into(),
+                    };
+                    show(ctx, &file, op.keyspace, op.key, op.seq, content)
                 }
                 Ok(_) => Ok(()),
             };
