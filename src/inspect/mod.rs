@@ -58,6 +58,7 @@ use crate::{Error, Result};
 mod log;
 mod manifest;
 mod objects;
+mod resolve;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
@@ -73,6 +74,7 @@ pub use manifest::{
 };
 
 pub use objects::{DamagedObject, ObjectsReport, PackCheck, check_objects, check_pack};
+pub use resolve::ObjectDirectory;
 
 /// What a file is, by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -163,20 +163,7 @@ pub struct DamagedObject {
 /// ```
 pub fn check_objects(fs: &dyn FileSystem, dir: &Path, state: &State, packs: &[PackCheck]) -> ObjectsReport {
     let mut report = ObjectsReport::default();
-    let logged = Logged::read(fs, dir, state, &mut report.unread);
-    let mut check = Check {
-        fs,
-        dir,
-        directory: BTreeMap::new(),
-        bad: BTreeMap::new(),
-        referenced: BTreeSet::new(),
-        logged: BTreeSet::new(),
-        beyond: 0,
-    };
-    let is_directory = |keyspace: &&KeyspaceState| keyspace.name == DIRECTORY;
-    if let Some(keyspace) = state.keyspaces.iter().find(is_directory) {
-        check.read_directory(keyspace, &logged, &mut report.unread);
-    }
+    let (mut check, logged) = Check::begin(fs, dir, state, &mut report.unread);
     report.objects = check.directory.len() as u64;
     check.follow_places(state, packs);
     report.beyond = check.beyond;
@@ -208,6 +195,45 @@ struct Check<'a> {
     /// Those of the directory that only the log knows.
     logged: BTreeSet<ObjectId>,
     beyond: u64,
+}
+
+/// Where the directory says that objects lie.
+pub(super) fn places(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    state: &State,
+    unread: &mut Vec<Error>,
+) -> BTreeMap<ObjectId, Place> {
+    Check::begin(fs, dir, state, unread).0.directory
+}
+
+fn is_directory(keyspace: &&KeyspaceState) -> bool {
+    keyspace.name == DIRECTORY
+}
+
+impl<'a> Check<'a> {
+    /// With the logs read, and the directory.
+    fn begin(
+        fs: &'a dyn FileSystem,
+        dir: &'a Path,
+        state: &State,
+        unread: &mut Vec<Error>,
+    ) -> (Check<'a>, Logged) {
+        let logged = Logged::read(fs, dir, state, unread);
+        let mut check = Check {
+            fs,
+            dir,
+            directory: BTreeMap::new(),
+            bad: BTreeMap::new(),
+            referenced: BTreeSet::new(),
+            logged: BTreeSet::new(),
+            beyond: 0,
+        };
+        if let Some(keyspace) = state.keyspaces.iter().find(is_directory) {
+            check.read_directory(keyspace, &logged, unread);
+        }
+        (check, logged)
+    }
 }
 
 impl Check<'_> {

@@ -103,6 +103,39 @@ fn a_torn_tail_and_objects_that_nobody_refers_to_are_no_damage() {
 }
 
 #[test]
+fn scan_prints_references_or_the_values_that_they_lead_to() {
+    let database = support::large();
+    let id = ObjectId::of(&noise(8000));
+    let plain = database.run("scan @ --from=bird --to=c");
+    assert!(
+        plain
+            .stdout
+            .contains(&format!("'bird' seq:12, type:17 => object {id} 8000")),
+        "{}",
+        plain.stdout
+    );
+    let values = database.run("scan @ --from=bird --to=c --values --json");
+    assert_eq!(values.status, 0, "{}", values.stderr);
+    let line = values
+        .stdout
+        .lines()
+        .find(|line| line.contains("\"key\":\"bird\""))
+        .unwrap();
+    assert!(line.contains("\"type\":\"put\"") && line.len() > 8000, "{line}");
+    // What can't be read is told, and stays a reference.
+    let (path, at) = find(&database, &noise(8000));
+    database.change(&path, |bytes| bytes.truncate(at + 8000));
+    let torn = database.run("scan @ --from=bird --to=c --values");
+    assert_eq!(torn.status, 1);
+    assert!(
+        torn.stderr.contains(&path.display().to_string()),
+        "{}",
+        torn.stderr
+    );
+    assert!(torn.stdout.contains("'bird' seq:12, type:17"), "{}", torn.stdout);
+}
+
+#[test]
 fn a_database_in_use_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     let db = Options::new().open(dir.path()).unwrap();
