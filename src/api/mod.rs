@@ -11,6 +11,7 @@ mod health;
 mod keyspace;
 mod limits;
 mod metrics;
+mod objects;
 mod range;
 mod snapshot;
 mod value;
@@ -27,6 +28,7 @@ pub use keyspace::Keyspace;
 pub use metrics::{
     KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, StallMetrics, Stalls,
 };
+pub use objects::{DamagedValue, ObjectVerification};
 pub use range::{Keys, Range};
 pub use snapshot::Snapshot;
 pub use value::{ValueReader, ValueWriter};

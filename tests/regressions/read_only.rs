@@ -259,7 +259,6 @@ fn a_reader_beside_a_writer_that_is_faster_finds_no_damage() -> Result<()> {
                     writer
                         .put_with(next.to_be_bytes(), &value, Durability::Sync)
                         .unwrap();
-                    next += 1;
                 }
             }
         };
@@ -298,11 +297,10 @@ fn a_reader_beside_a_writer_of_objects_is_not_misled() -> Result<()> {
     assert!(written.get() > 5);
     let seen = reader.open_keyspace("a")?;
     assert_eq!(seen.get("first")?.unwrap(), [1; 500][..]);
-    let mut next = 1u64;
-    for entry in seen
+    let numbered = seen
         .iter()
-        .take_while(|entry| entry.as_ref().is_ok_and(|(key, _)| key.len() == 8))
-    {
+        .take_while(|entry| entry.as_ref().is_ok_and(|(key, _)| key.len() == 8));
+    for (next, entry) in (1u64..).zip(numbered) {
         let (key, value) = entry?;
         assert_eq!(key, next.to_be_bytes()[..]);
         assert_eq!(value, u64::to_le_bytes(next).repeat(20)[..]);

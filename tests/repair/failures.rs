@@ -126,7 +126,7 @@ fn a_repair_that_is_killed_leaves_no_database_or_a_whole_one() {
         .iter()
         .flat_map(|sample| styles.map(|style| (sample, style)))
     {
-        for index in some(calls(&sample.files), 5) {
+        for index in some(calls(&sample.files), 9) {
             let sim = machine(&sample.files);
             sim.set_fault(Fault::PowerOffAt { index });
             let result = run(&sim.env(), KEEP);

@@ -234,7 +234,7 @@ fn damaged_ssts_give_their_references_back_and_a_damaged_directory_costs_nothing
 fn a_directory_that_only_the_log_knows_is_known_by_what_it_says() {
     let sim = SimEnv::new(28);
     let db = options(&sim).open(SOURCE).unwrap();
-    let layout = KeyspaceOptions::new().object_threshold(Some(10));
+    let layout = KeyspaceOptions::new().object_threshold(Some(60));
     let plain = db.keyspace_with("plain", layout).unwrap();
     plain.put("small", "value").unwrap();
     db.flush().unwrap();

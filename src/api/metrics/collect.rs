@@ -104,6 +104,8 @@ fn object_metrics(core: &Core) -> ObjectMetrics {
         pack_bytes_written: total(&counters.pack_bytes),
         duplicates: total(&counters.duplicates),
         duplicate_bytes: total(&counters.duplicate_bytes),
+        moved: total(&counters.moved),
+        moved_bytes: total(&counters.moved_bytes),
         packs: packs.len() as u64,
         sealed_packs: packs.iter().filter(|pack| pack.is_sealed()).count() as u64,
         bytes: packs.iter().map(|pack| pack.len()).sum(),
@@ -122,7 +124,7 @@ pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
             let memtables =
                 std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
             KeyspaceMetrics {
-                name: keyspace.name.to_string(),
+                name: super::shown_name(&keyspace.name),
                 memtable_bytes: memtables.map(|table| table.memory_usage() as u64).sum(),
                 frozen_memtables: view.frozen.len() as u64,
                 pending_compaction_bytes: picker::pending_bytes(&view.tree, core.compaction_limits()),

@@ -108,6 +108,10 @@ pub struct ObjectMetrics {
     pub duplicates: u64,
     /// Bytes of these values.
     pub duplicate_bytes: u64,
+    /// Objects that collections have copied.
+    pub moved: u64,
+    /// Bytes of packs that the copies took.
+    pub moved_bytes: u64,
     /// Packs now.
     pub packs: u64,
     /// Those of them that never change any more.
@@ -116,6 +120,14 @@ pub struct ObjectMetrics {
     pub bytes: u64,
     /// Bytes of them that nobody needs any more, as far as that has been noticed.
     pub dead_bytes: u64,
+}
+
+/// The engine's own keyspace, which knows where objects lie, is named for people.
+fn shown_name(name: &str) -> String {
+    match name.strip_prefix('\0') {
+        Some(name) => format!("({name})"),
+        None => name.to_owned(),
+    }
 }
 
 /// How often writers were held back, and how long, by cause.

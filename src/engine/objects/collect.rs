@@ -418,7 +418,7 @@ impl Core {
             self.objects.count_moved(new.record.record_len);
             payload.put(directory.id, &id.0, &new.encode());
             if payload.count() as usize >= BATCH || moved.peek().is_none() {
-                let full = std::mem::replace(&mut payload, PayloadBuilder::new());
+                let full = std::mem::take(&mut payload);
                 self.commit_own(Request::new(full, vec![directory.clone()]))?;
             }
         }

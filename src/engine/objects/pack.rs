@@ -97,7 +97,10 @@ impl Pack {
     }
 
     pub(super) fn add_dead(&self, bytes: u64) {
-        self.dead.fetch_add(bytes, Ordering::Relaxed);
+        // An estimate: what several keys have given up counts several times.
+        let most = self.len();
+        let add = |dead: u64| Some(dead.saturating_add(bytes).min(most));
+        let _ = self.dead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// What the manifest, which says `known`, may say now.

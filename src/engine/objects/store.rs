@@ -147,7 +147,7 @@ impl Core {
         let prepared = buffers.prepare(content, id, &record_options(salt)?);
         let placed = self.place(&prepared);
         self.objects.give_buffers(buffers);
-        stored.wrote(placed?);
+        stored.wrote(placed.inspect_err(|error| self.note_full_disk(error))?);
         Ok(stored)
     }
 

@@ -130,6 +130,18 @@ impl PackFile {
         self.file.expect(id, len, &object).map(|()| object)
     }
 
+    /// Reads the object at this place, which must be `id`, and compares its content with that; its length.
+    ///
+    /// # Errors
+    /// The record can't be read, is damaged or another one.
+    pub(crate) fn verify_object(&self, place: RecordPlace, id: &ObjectId) -> Result<u64> {
+        self.check(place)?;
+        let mut object = ObjectReader::open(&self.file, place)?;
+        let len = object.len();
+        self.file.expect(id, len, &object)?;
+        object.verify().map(|()| len)
+    }
+
     /// The record as it is stored, to be appended to another pack; all of it comes into memory, so it is for short ones
     /// ([`StreamPack::copy`](super::StreamPack::copy) moves the others). Each chunk is checked, none decompressed.
     ///
