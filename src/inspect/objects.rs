@@ -247,7 +247,7 @@ impl Check<'_> {
         // By file, its newest first: the first that is met of a key in a file counts.
         for info in deepest_first {
             let mut seen = None;
-            let read = self.each_entry(info.number, &mut |id, kind, value| {
+            let read = self.each_entry(info.number, |id, kind, value| {
                 let Ok(id) = <[u8; 16]>::try_from(id).map(ObjectId) else {
                     return None;
                 };
@@ -373,7 +373,7 @@ impl Check<'_> {
             if !refers {
                 continue;
             }
-            let found = self.each_entry(info.number, &mut |key, kind, value| {
+            let found = self.each_entry(info.number, |key, kind, value| {
                 let object = ObjectRef::from_bytes(value).filter(|_| kind == EntryKind::Object)?;
                 let id = ObjectId(object.id);
                 self.bad.contains_key(&id).then(|| (id, Slice::from(key)))
