@@ -259,6 +259,7 @@ fn a_reader_beside_a_writer_that_is_faster_finds_no_damage() -> Result<()> {
                     writer
                         .put_with(next.to_be_bytes(), &value, Durability::Sync)
                         .unwrap();
+                    next += 1;
                 }
             }
         };
@@ -304,7 +305,6 @@ fn a_reader_beside_a_writer_of_objects_is_not_misled() -> Result<()> {
         let (key, value) = entry?;
         assert_eq!(key, next.to_be_bytes()[..]);
         assert_eq!(value, u64::to_le_bytes(next).repeat(20)[..]);
-        next += 1;
     }
     Ok(())
 }
