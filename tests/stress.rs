@@ -123,9 +123,13 @@ fn a_history_as_text_is_the_same_history() {
 
 #[test]
 fn histories_that_have_found_a_bug_pass() {
-    let removed_log = include_str!("stress_support/histories/a_removed_log_that_comes_back.txt");
-    let history: History = removed_log.parse().expect("it is a history");
-    run_history(&history, Tell::Nothing).unwrap_or_else(|failure| panic!("{failure}"));
+    for text in [
+        include_str!("stress_support/histories/a_removed_log_that_comes_back.txt"),
+        include_str!("stress_support/histories/a_sealed_pack_with_a_tail.txt"),
+    ] {
+        let history: History = text.parse().expect("it is a history");
+        run_history(&history, Tell::Nothing).unwrap_or_else(|failure| panic!("{failure}"));
+    }
 }
 
 #[test]

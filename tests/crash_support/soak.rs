@@ -48,7 +48,7 @@ pub fn random_crashes(seed: u64) {
             Err(Stop::Broken(what)) => panic!("{what}"),
         }
         // A crash during recovery loses what the crash before it has left to lose.
-        let before = if world.is_open() { Loss::Nothing } else { loss };
+        let before = world.owed;
         let (style, now) = style(&mut rng);
         world.crash(style);
         if now == Loss::Unsynced && rng.below(3) == 0 {
@@ -130,12 +130,7 @@ pub fn random_faults(seed: u64) {
     world.sim.set_capacity(None);
     let (style, now) = style(&mut rng);
     world.crash(style);
-    let loss = if world.is_open() || loss == Loss::Nothing {
-        now
-    } else {
-        loss
-    };
-    finish(&mut world, loss);
+    finish(&mut world, now);
 }
 
 fn disturb(rng: &mut Rng, world: &World) {

@@ -56,6 +56,9 @@ pub struct World {
     /// Contents of logs that have been there: what stale blocks of a disk may hold.
     pub(super) stale: Vec<Vec<u8>>,
     pub(super) sealed: SealedPacks,
+    /// What openings have been told of that have failed since the last one that did not: an opening that reads objects may be stopped
+    /// when the database is there, and nobody has looked at it.
+    pub(super) owed: Loss,
 }
 
 thread_local! {
@@ -98,6 +101,7 @@ impl World {
             stamp: 0,
             stale: Vec::new(),
             sealed: SealedPacks::default(),
+            owed: Loss::Nothing,
         }
     }
 
@@ -142,6 +146,9 @@ impl World {
 
     /// Opens the database and checks what it holds.
     pub fn open(&mut self, loss: Loss) -> Result<(), Stop> {
+        if loss == Loss::Unsynced {
+            self.owed = loss;
+        }
         self.check_sealed()?;
         let opened = self.options().open(DIR);
         self.check_sealed()?;
@@ -151,7 +158,8 @@ impl World {
         }
         self.db = Some(db);
         let content = self.content()?;
-        self.oracle.recovered(&content, loss)?;
+        self.oracle.recovered(&content, self.owed)?;
+        self.owed = Loss::Nothing;
         self.check_checkpoints()
     }
 

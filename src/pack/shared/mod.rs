@@ -268,6 +268,7 @@ impl SharedPack {
         if syncing.failed {
             self.write_again(end)?;
         }
+        self.cut_behind(end)?;
         let mut output = self.output(end);
         let contents = std::mem::take(&mut self.appends.lock().contents);
         let footed = seal::write_footers(&mut output, &self.header, &contents);
@@ -286,6 +287,16 @@ impl SharedPack {
         syncing.sealed = true;
         self.appends.lock().contents = Contents::default(); // its memory
         Ok(sealed)
+    }
+
+    /// What a failed append has left, and could not take back, may reach further than index and footers will.
+    fn cut_behind(&self, end: u64) -> Result<()> {
+        let file = &self.file.file;
+        let len = file.len().map_err(|e| self.file.failed("measure", end, e))?;
+        match len > end {
+            true => file.set_len(end).map_err(|e| self.file.failed("cut", end, e)),
+            false => Ok(()),
+        }
     }
 
     fn output(&self, at: u64) -> Output {
