@@ -4,7 +4,8 @@
 //! cargo run --release --example tree_store -- demo . --exclude target --exclude .git
 //! ```
 //!
-//! Two keyspaces: `files` (path -> contents) and `meta` (path -> size, mode, modification time). A path is relative to the
+//! Two keyspaces: `files` (path -> contents) and `meta` (path -> size, mode, modification time). Files above 4 MiB go in and out as streams, of
+//! any length; equal contents take room once. A path is relative to the
 //! stored directory, its parts joined by `/`, as bytes: names that are not UTF-8 are kept as they are on Unix.
 //! Symbolic links, sockets, pipes and devices are listed and skipped; empty directories are not kept.
 //!
@@ -18,8 +19,8 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -27,13 +28,19 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::{Batch, Db, Durability, Keyspace, Options};
 
+#[path = "tree_store/demo.rs"]
+mod demo;
 #[path = "tree_store/platform.rs"]
 mod platform;
+#[path = "tree_store/stream.rs"]
+mod stream;
 #[path = "tree_store/tree.rs"]
 mod tree;
 
-use platform::{allocated, part_of, path_bytes, set_mode};
-use tree::{Meta, Walk, read_file};
+use demo::demo;
+use platform::{part_of, path_bytes};
+use stream::{Difference, NotStored};
+use tree::{Entry, Meta, Walk, read_file};
 
 /// The longest key that the engine takes, in bytes.
 const MAX_PATH: usize = 65_535;
@@ -51,12 +58,13 @@ Usage: tree_store <command> [--exclude NAME]...
   verify <dir> <db>         compare every byte, in both directions
   restore <db> <target>     write the files to <target>, which must be empty or absent
   demo <dir>                store, verify and restore in a temporary directory, and report
+  thorough <dir>            the same, then store it again under other names, delete half, compact, and verify what is left
 
 Options:
-  --exclude NAME            skip files and directories of this name (store, verify, demo)
+  --exclude NAME            skip files and directories of this name (store, verify, demo, thorough)
   --help                    show this text
 
-Files above 64 MiB are refused; symbolic links and special files are skipped.";
+Symbolic links and special files are skipped.";
 
 /// Why a command stops.
 enum Failure {
@@ -130,9 +138,10 @@ fn run(arguments: Vec<OsString>) -> Outcome<bool> {
         }
         ("verify", [dir, db]) => verify(dir, db, None, &exclude).map(|report| report.finish("verified")),
         ("restore", [db, target]) => restore(db, target).map(|report| report.finish("restored")),
-        ("demo", [dir]) => demo(dir, exclude),
+        ("demo", [dir]) => demo(dir, exclude, false),
+        ("thorough", [dir]) => demo(dir, exclude, true),
         ("", _) => Err(Failure::Usage("no command".into())),
-        ("store" | "list" | "verify" | "restore" | "demo", _) => {
+        ("store" | "list" | "verify" | "restore" | "demo" | "thorough", _) => {
             Err(Failure::Usage(format!("wrong number of arguments for {command}")))
         }
         _ => Err(Failure::Usage(format!("unknown command {command:?}"))),
@@ -272,7 +281,12 @@ impl Store {
                 continue;
             }
             let (contents, meta) = match read_file(&entry.path) {
-                Ok(read) => read,
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    self.commit(&mut batch, &mut pending)?;
+                    self.stream(entry, &mut progress)?;
+                    continue;
+                }
                 Err(why) => {
                     progress.problem(format_args!("not stored: {why}"));
                     continue;
@@ -301,6 +315,19 @@ impl Store {
         }
         batch.commit(Durability::Sync)?;
         Ok(progress.finish())
+    }
+
+    /// A large file. A crash between the two writes leaves its contents without the right meta data, which `verify` tells.
+    fn stream(&self, entry: &Entry, progress: &mut Progress) -> Outcome<()> {
+        match stream::store(&entry.path, &self.files, &entry.key) {
+            Ok(meta) => {
+                self.meta.put(&entry.key, meta.encode())?;
+                progress.file_done(meta.size);
+            }
+            Err(NotStored::File(why)) => progress.problem(format_args!("not stored: {why}")),
+            Err(NotStored::Database(error)) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     fn commit(&self, batch: &mut Batch, pending: &mut usize) -> Outcome<()> {
@@ -344,33 +371,26 @@ fn verify(dir: &Path, db_path: &Path, own: Option<&Path>, exclude: &BTreeSet<OsS
     let mut progress = Progress::of(&walk, "verify");
     let snapshot = db.snapshot();
     for entry in &walk.files {
-        let contents = match read_file(&entry.path) {
-            Ok((contents, _)) => contents,
-            Err(why) => {
-                progress.problem(why);
-                continue;
-            }
+        let Some(mut stored) = snapshot.open(&files, &entry.key)? else {
+            progress.problem(format_args!("{} is not in the database", shown(&entry.key)));
+            continue;
         };
-        match snapshot.get(&files, &entry.key)? {
-            None => progress.problem(format_args!("{} is not in the database", shown(&entry.key))),
-            Some(stored) if *stored != *contents => {
-                progress.problem(format_args!(
-                    "{} differs {}",
-                    shown(&entry.key),
-                    difference(&contents, &stored)
-                ));
+        match stream::compare(&entry.path, &mut stored) {
+            Err(why) => progress.problem(why),
+            Ok(Some(difference)) => {
+                progress.problem(format_args!("{} differs {difference}", shown(&entry.key)));
             }
-            Some(stored) => {
+            Ok(None) => {
                 let noted = snapshot
                     .get(&meta, &entry.key)?
                     .and_then(|value| Meta::decode(&value));
-                if noted.is_none_or(|meta| meta.size != stored.len() as u64) {
+                if noted.is_none_or(|meta| meta.size != stored.len()) {
                     progress.problem(format_args!(
                         "{}: its entry in meta does not fit",
                         shown(&entry.key)
                     ));
                 }
-                progress.file_done(contents.len() as u64);
+                progress.file_done(stored.len());
             }
         }
     }
@@ -383,14 +403,17 @@ fn verify(dir: &Path, db_path: &Path, own: Option<&Path>, exclude: &BTreeSet<OsS
     Ok(progress.finish())
 }
 
-fn difference(file: &[u8], stored: &[u8]) -> String {
-    match file.iter().zip(stored).position(|(a, b)| a != b) {
-        Some(at) => format!("from byte {at} on"),
-        None => format!(
-            "in length: {} bytes in the directory, {} in the database",
-            file.len(),
-            stored.len()
-        ),
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::At(at) => write!(f, "from byte {at} on"),
+            Difference::Length { file, stored } => {
+                write!(
+                    f,
+                    "in length: {file} bytes in the directory, {stored} in the database"
+                )
+            }
+        }
     }
 }
 
@@ -413,8 +436,8 @@ fn restore(db_path: &Path, target: &Path) -> Outcome<Report> {
         .filter_map(|item| Some(Meta::decode(&item.ok()?.1)?.size))
         .sum();
     let mut progress = Progress::new("restore", total);
-    for item in snapshot.iter(&files) {
-        let (key, contents) = item?;
+    for item in snapshot.iter(&files).keys() {
+        let key = item?;
         let Some(relative) = safe_path(&key) else {
             progress.problem(format_args!(
                 "refused: the path {} leads out of the target",
@@ -426,28 +449,23 @@ fn restore(db_path: &Path, target: &Path) -> Outcome<Report> {
         if noted.is_none() {
             progress.problem(format_args!("{}: no mode and time are known", shown(&key)));
         }
-        match write_file(&target.join(relative), &contents, noted.as_ref()) {
-            Ok(()) => progress.file_done(contents.len() as u64),
-            Err(e) => progress.problem(format_args!("cannot restore {}: {e}", shown(&key))),
+        let path = target.join(relative);
+        let Some(mut contents) = snapshot.open(&files, &key)? else {
+            continue; // an iterator's key has a value
+        };
+        if let Err(e) = stream::write(&path, &mut contents, noted.as_ref()) {
+            progress.problem(format_args!("cannot restore {}: {e}", shown(&key)));
+            continue;
+        }
+        // What has been written is what is stored.
+        let compared = contents.rewind().map_err(|e| e.to_string());
+        match compared.and_then(|()| stream::compare(&path, &mut contents)) {
+            Ok(None) => progress.file_done(contents.len()),
+            Ok(Some(difference)) => progress.problem(format_args!("{} differs {difference}", shown(&key))),
+            Err(why) => progress.problem(format_args!("cannot verify {}: {why}", shown(&key))),
         }
     }
     Ok(progress.finish())
-}
-
-/// Writes a file that must not exist yet. The target was empty, so no symbolic link lies on the way.
-fn write_file(path: &Path, contents: &[u8], meta: Option<&Meta>) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(contents)?;
-    if let Some(meta) = meta {
-        if let Some(modified) = meta.modified() {
-            file.set_modified(modified)?;
-        }
-        set_mode(&file, meta.mode)?;
-    }
-    Ok(())
 }
 
 /// The stored path as one below the target, or nothing if any part of it is not a plain name.
@@ -464,71 +482,6 @@ fn safe_path(key: &[u8]) -> Option<PathBuf> {
         }
     }
     Some(path)
-}
-
-fn demo(dir: &Path, exclude: BTreeSet<OsString>) -> Outcome<bool> {
-    let scratch = tempfile::tempdir().map_err(|e| failed("create", &std::env::temp_dir(), &e))?;
-    let (db_path, target) = (scratch.path().join("db"), scratch.path().join("restored"));
-    let db = Options::new().create_if_missing(true).open(&db_path)?;
-    let store = Store {
-        files: db.keyspace("files")?,
-        meta: db.keyspace("meta")?,
-        db,
-    };
-    let stored = store.fill(dir, scratch.path(), &exclude)?;
-    store.db.flush()?;
-    store.db.wait_for_background()?;
-    store.db.close()?;
-    let verified = verify(dir, &db_path, Some(scratch.path()), &exclude)?;
-    let restored = restore(&db_path, &target)?;
-    let compared = verify(&target, &db_path, None, &BTreeSet::new())?;
-    let disk = disk_usage(&db_path).map_err(|e| failed("measure", &db_path, &e))?;
-
-    let reports = [
-        ("store", &stored),
-        ("verify", &verified),
-        ("restore", &restored),
-        ("compare", &compared),
-    ];
-    print_line(&format!("directory      {}", dir.display()))?;
-    print_line(&format!(
-        "files          {} ({} skipped)",
-        stored.files, stored.skipped
-    ))?;
-    print_line(&format!("bytes          {}", stored.bytes))?;
-    let share = 100.0 * disk as f64 / stored.bytes.max(1) as f64;
-    print_line(&format!(
-        "database       {disk} bytes on disk ({share:.1} % of the files)"
-    ))?;
-    for (name, report) in &reports {
-        let seconds = report.time.as_secs_f64();
-        print_line(&format!(
-            "{name:<14} {:.1} MB/s ({seconds:.2} s, {} problems)",
-            report.rate(),
-            report.problems
-        ))?;
-    }
-    let counts_agree = reports
-        .iter()
-        .all(|(_, report)| (report.files, report.bytes) == (stored.files, stored.bytes));
-    let good = counts_agree && reports.iter().all(|(_, report)| report.problems == 0);
-    let verdict = if good {
-        "every byte stored, verified and restored"
-    } else {
-        "NOT all is well: see above"
-    };
-    print_line(&format!("result         {verdict}"))?;
-    Ok(good)
-}
-
-/// What the file system has allocated for a directory's files, in bytes.
-fn disk_usage(dir: &Path) -> io::Result<u64> {
-    let mut sum = 0;
-    for entry in fs::read_dir(dir)? {
-        let meta = entry?.metadata()?;
-        sum += allocated(&meta);
-    }
-    Ok(sum)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {

@@ -103,10 +103,14 @@ pub enum Bug {
     ReferenceBeforeObject,
     /// 42: a synced write syncs the packs only if it has written an object itself.
     DedupHitUnsynced,
+    /// 43: a collection takes what a running write has just found.
+    LeaseIgnored,
     /// 44: the active pack is continued behind a torn record.
     TornRecordContinued,
     /// 45: an opening goes on with the newest pack, sealed or not.
     SealedPackChanged,
+    /// 47: a pack is removed before it is durable where its objects have gone.
+    PackRemovedEarly,
     /// 46: nobody counts the references that flushes and compactions leave out.
     GarbageUnnoticed,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.

@@ -126,6 +126,7 @@ fn histories_that_have_found_a_bug_pass() {
     for text in [
         include_str!("stress_support/histories/a_removed_log_that_comes_back.txt"),
         include_str!("stress_support/histories/a_sealed_pack_with_a_tail.txt"),
+        include_str!("stress_support/histories/a_damaged_pack_that_is_named.txt"),
     ] {
         let history: History = text.parse().expect("it is a history");
         run_history(&history, Tell::Nothing).unwrap_or_else(|failure| panic!("{failure}"));

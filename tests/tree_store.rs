@@ -119,15 +119,19 @@ fn verify_finds_what_differs_what_is_missing_and_what_is_too_much() {
 }
 
 #[test]
-fn a_file_above_the_limit_is_refused_by_name_and_the_others_are_stored() {
-    let (_dir, tree, db, _) = scratch();
+fn a_file_of_any_length_goes_in_and_out_as_a_stream() {
+    let (_dir, tree, db, out) = scratch();
     let huge = fs::File::create(tree.join("huge")).unwrap();
     huge.set_len((64 << 20) + 1).unwrap();
     let (code, said) = on("store", &tree, &db);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(on("verify", &tree, &db).0, Some(0));
+    assert_eq!(on("restore", &db, &out).0, Some(0));
+    assert_eq!(on("verify", &out, &db).0, Some(0));
+    huge.set_len((64 << 20) + 2).unwrap();
+    let (code, said) = on("verify", &tree, &db);
     assert_eq!(code, Some(1));
-    assert!(said.contains("huge has 67108865 bytes"), "{said}");
-    fs::remove_file(tree.join("huge")).unwrap();
-    assert_eq!(on("verify", &tree, &db).0, Some(0), "nothing of it was stored");
+    assert!(said.contains("huge differs in length: 67108866 bytes"), "{said}");
 }
 
 #[test]
@@ -207,6 +211,25 @@ fn the_demo_stores_verifies_and_restores() {
         "{said}"
     );
     assert!(said.contains("files          3"), "{said}");
+}
+
+#[test]
+fn the_thorough_demo_stores_twice_and_verifies_what_is_left_of_half() {
+    let (_dir, tree, _, _) = scratch();
+    for n in 0..6u8 {
+        fs::write(tree.join(format!("file {n}")), vec![n; 100_000]).unwrap();
+    }
+    let output = run(&[OsStr::new("thorough"), tree.as_os_str()]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for line in [
+        "7 large values known, 0 stored",
+        "10 files deleted",
+        "8 files, every byte verified",
+        "0 problems",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
 }
 
 #[test]

@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::platform::{mode_of, open_regular, path_bytes};
 use super::{Failure, Outcome, failed};
 
-/// The longest value that the engine takes, in bytes.
-const MAX_CONTENTS: u64 = 64 << 20;
+/// Longer files are not read whole.
+const MAX_CONTENTS: u64 = super::stream::LARGE;
 
 /// How often a file that changes while it is read is read again.
-const READ_ATTEMPTS: usize = 3;
+pub(super) const READ_ATTEMPTS: usize = 3;
 
 /// A regular file that a walk met.
 pub(super) struct Entry {
@@ -188,12 +188,17 @@ impl Meta {
     }
 }
 
-/// Reads a file that must not change meanwhile. The message of a failure names the file.
-pub(super) fn read_file(path: &Path) -> Result<(Vec<u8>, Meta), String> {
-    let problem = |e: io::Error| match e.kind() {
+/// What went wrong with a file, in words.
+pub(super) fn problem_of(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::NotFound => format!("{} has vanished", path.display()),
-        _ => format!("cannot read {}: {e}", path.display()),
-    };
+        _ => format!("cannot read {}: {error}", path.display()),
+    }
+}
+
+/// Reads a file that must not change meanwhile; `None`: it is a large one. The message of a failure names the file.
+pub(super) fn read_file(path: &Path) -> Result<Option<(Vec<u8>, Meta)>, String> {
+    let problem = |e: io::Error| problem_of(path, &e);
     for _ in 0..READ_ATTEMPTS {
         let file = open_regular(path).map_err(problem)?;
         let before = file.metadata().map_err(problem)?;
@@ -211,14 +216,11 @@ pub(super) fn read_file(path: &Path) -> Result<(Vec<u8>, Meta), String> {
         let after = file.metadata().map_err(problem)?;
         let size = after.len();
         if size > MAX_CONTENTS {
-            return Err(format!(
-                "{} has {size} bytes, and the limit is {MAX_CONTENTS} (64 MiB)",
-                path.display()
-            ));
+            return Ok(None);
         }
         if contents.len() as u64 == size && before.modified().ok() == after.modified().ok() {
             let meta = Meta::of(&after, size);
-            return Ok((contents, meta));
+            return Ok(Some((contents, meta)));
         }
     }
     Err(format!("{} keeps changing while it is read", path.display()))

@@ -11,6 +11,7 @@ mod health;
 mod keyspace;
 mod limits;
 mod metrics;
+mod objects;
 mod range;
 mod snapshot;
 mod value;
@@ -18,12 +19,16 @@ mod value;
 pub use crate::engine::checkpoint::CheckpointReport;
 pub use crate::engine::health::{Activity, Health};
 pub use crate::engine::latency::{FilterMetrics, Latency, LatencyMetrics};
+pub use crate::engine::objects::collect::CollectionReport;
 pub use batch::Batch;
 pub use cursor::Cursor;
 pub use db::{AsOf, Db};
 pub use files::SstFile;
 pub use keyspace::Keyspace;
-pub use metrics::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, StallMetrics, Stalls};
+pub use metrics::{
+    KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, StallMetrics, Stalls,
+};
+pub use objects::{DamagedValue, ObjectVerification};
 pub use range::{Keys, Range};
 pub use snapshot::Snapshot;
 pub use value::{ValueReader, ValueWriter};

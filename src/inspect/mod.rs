@@ -40,7 +40,8 @@
 //! # }
 //! ```
 //!
-//! Callers: programs. This layer stands beside `api`, above the formats, and imports nothing of the engine.
+//! Callers: programs. This layer stands beside `api`, above the formats, and imports nothing of the engine but what the directory of objects
+//! looks like.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -56,6 +57,8 @@ use crate::{Error, Result};
 
 mod log;
 mod manifest;
+mod objects;
+mod resolve;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test")]
 mod tests;
@@ -69,6 +72,9 @@ pub use manifest::{
     Change, KeyspaceSettings, KeyspaceState, ManifestFrame, ManifestReport, PackInfo, SstInfo, State,
     load_state, read_current, walk_manifest,
 };
+
+pub use objects::{DamagedObject, ObjectsReport, PackCheck, check_objects, check_pack};
+pub use resolve::ObjectDirectory;
 
 /// What a file is, by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,6 +218,11 @@ pub fn open_sst(fs: &dyn FileSystem, path: &Path) -> Result<Arc<Sst>> {
 /// As [`Pack::open`].
 pub fn open_pack(fs: &dyn FileSystem, path: &Path) -> Result<Pack> {
     Pack::open_in(fs, path, 0)
+}
+
+/// The path of the pack of that number in `dir`.
+pub fn pack_path(dir: &Path, number: u64) -> PathBuf {
+    names::pack(dir, number)
 }
 
 /// The path of the SST of that number in `dir`.

@@ -329,7 +329,7 @@ impl ArchiveWriter {
     /// Goes on behind an archive, or a pack, that there is. Nothing is changed before something is added.
     ///
     /// # Errors
-    /// As [`Pack::open`]; another writer has it open.
+    /// As [`Pack::open`]; another writer has it open; [`Error::InvalidOption`] for a pack of a database.
     pub fn append(path: impl AsRef<Path>, options: &PackOptions) -> Result<ArchiveWriter> {
         let path = path.as_ref();
         options.check()?;
@@ -344,6 +344,14 @@ impl ArchiveWriter {
         })?;
         let file = open()?;
         let pack = Pack::of_file(Arc::clone(&file), path, options.cache_size, false)?;
+        if pack.header.number != 0 {
+            let what = format!(
+                "{} is pack {} of a database, and sealed packs of databases never change; create an archive",
+                path.display(),
+                pack.header.number
+            );
+            return Err(Error::InvalidOption { name: "path", what });
+        }
         let (end, names_before, torn) = (pack.sealed_len(), pack.names(), pack.torn_bytes() > 0);
         let identity = pack.identity();
         let (seal_at, footer) = pack.last_segment();

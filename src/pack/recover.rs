@@ -172,7 +172,7 @@ fn each_record(
 }
 
 /// The identity that a footer states, where the file's header is lost. It is its own proof: it seeds the footer's sum.
-fn identity_of_a_footer(file: &RecordFile, len: u64) -> Result<Option<[u8; 16]>> {
+pub(super) fn identity_of_a_footer(file: &RecordFile, len: u64) -> Result<Option<[u8; 16]>> {
     const STEP: u64 = 1 << 20;
     let mut at = 0;
     while at + FOOTER_LEN <= len {

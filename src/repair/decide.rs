@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) spaces: BTreeMap<KeyspaceId, Space>,
     /// Keyspaces that are known to have been dropped.
     pub(super) dropped: BTreeSet<KeyspaceId>,
+    /// The keyspace that knows where objects lie. It is made anew.
+    pub(super) directory: Option<KeyspaceId>,
     /// The state of a whole manifest.
     pub(super) catalog: Option<Catalog>,
     pub(super) hints: Option<Catalog>,
@@ -64,6 +66,7 @@ pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
         ssts: survey.ssts,
         spaces: BTreeMap::new(),
         dropped: BTreeSet::new(),
+        directory: None,
         catalog: survey.catalog,
         hints: survey.hints,
         logs: survey.logs,
@@ -82,6 +85,7 @@ pub(super) fn decide(repair: &mut Repair<'_>, survey: Survey) -> Result<Plan> {
         Some(catalog) => plan.by_manifest(repair, &catalog),
         None => plan.by_files(repair),
     }
+    plan.find_directory();
     Ok(plan)
 }
 

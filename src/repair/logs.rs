@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Plan;
+use super::objects::{self, Dangling};
 use super::{Loss, Repair, Undecided, UndecidedChoice};
 use crate::record_log::RecoveryMode;
 use crate::types::{KeyspaceId, SeqNo};
@@ -71,9 +72,16 @@ pub(super) fn read_again(
 /// Finds holes, and keyspaces that only the logs know.
 pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()> {
     let mut logged: BTreeMap<KeyspaceId, (u64, SeqNo)> = BTreeMap::new();
+    let (mut dangling, mut directory) = (Dangling::default(), None);
     let replayed = read(repair, plan, &mut |first, payload| {
         for (seq, op) in (first..).zip(payload.ops()) {
-            let seen = logged.entry(keyspace_of(&op?)).or_default();
+            let op = op?;
+            let keyspace = keyspace_of(&op);
+            if directory.is_none() && plan.is_directory(&repair.objects, &op) {
+                directory = Some(keyspace);
+            }
+            dangling.note(&repair.objects, keyspace, seq, &op);
+            let seen = logged.entry(keyspace).or_default();
             seen.0 += 1;
             seen.1 = seen.1.max(seq);
         }
@@ -94,9 +102,12 @@ pub(super) fn first_pass(repair: &mut Repair<'_>, plan: &mut Plan) -> Result<()>
     repair.report.torn_log_bytes = repair.report.torn_log_bytes.saturating_sub(in_holes);
     note_unholed(repair, &replayed);
     plan.replayed = replayed;
+    plan.directory = plan.directory.or(directory);
     if plan.catalog.is_none() {
         judge_unfiled(repair, plan, &logged);
     }
+    objects::replace_directory(repair, plan)?;
+    dangling.report(repair, plan);
     Ok(())
 }
 
@@ -108,7 +119,7 @@ fn judge_unfiled(repair: &mut Repair<'_>, plan: &mut Plan, logged: &BTreeMap<Key
     plan.spaces
         .retain(|id, _| filed.contains(id) || candidates.contains(id));
     for id in candidates {
-        if filed.contains(&id) || plan.is_dropped(id) {
+        if filed.contains(&id) || plan.is_dropped(id) || plan.directory == Some(id) {
             continue;
         }
         let (count, newest) = logged.get(&id).copied().unwrap_or_default();
@@ -167,6 +178,9 @@ pub(super) fn keyspace_of(op: &Op<'_>) -> KeyspaceId {
 
 /// Whether a logged write goes into the target.
 pub(super) fn is_wanted(plan: &Plan, id: KeyspaceId, seq: SeqNo) -> bool {
+    if plan.directory == Some(id) {
+        return false;
+    }
     let Some(space) = plan.spaces.get(&id) else {
         return false;
     };

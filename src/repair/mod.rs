@@ -3,6 +3,7 @@
 //! ```text
 //! survey   names, manifests, every byte of every SST                       src/repair/survey.rs
 //! decide   which SSTs count, in which keyspace; which log entries          src/repair/decide.rs, decide/runs.rs, logs.rs
+//! objects  what the packs hold, and which references lead nowhere          src/repair/objects.rs
 //! place    which SSTs can stay as they are, which have to be merged        src/repair/place.rs
 //! write    copies, merges, log entries as SSTs, manifest, CURRENT          src/repair/write.rs
 //! ```
@@ -13,7 +14,7 @@
 //! 3. Nothing is guessed. What the files leave open is [`Undecided`], and nothing is written unless the caller has chosen.
 //! 4. Every entry keeps its sequence number. The newest version of a key by number is the one that reads find.
 //! 5. A key that is missing, or shows an older value, lies in a range that [`RepairReport::lost`] names.
-//! 6. Memory is bounded by a memtable, the blocks of one file, and the lists of files.
+//! 6. Memory is bounded by a memtable, the blocks of one file, the lists of files, and some 170 bytes for each object in packs.
 //!
 //! With a whole manifest the files are those that it names. Without one they are all files that no other replaces
 //! (`SstOrigin`), merged by entry numbers, zero being oldest, never by a recorded level.
@@ -32,6 +33,7 @@ use crate::{Error, Result, Slice};
 mod decide;
 mod logs;
 mod merge;
+mod objects;
 mod place;
 mod survey;
 mod write;
@@ -75,11 +77,11 @@ pub struct RepairOptions {
 pub enum Fate {
     /// Read for what it says: a log, a manifest, `CURRENT`.
     Read,
-    /// An SST that was copied as it is.
+    /// An SST or a pack that was copied as it is (a sealed pack: linked, where that goes).
     Copied,
     /// A whole SST whose entries went into new ones.
     Merged,
-    /// A damaged SST whose readable entries went into new ones.
+    /// A damaged SST whose readable entries, or a damaged pack whose whole objects, went into new ones.
     Salvaged,
     /// Left out: other files have taken its contents over.
     Replaced,
@@ -232,6 +234,7 @@ struct Repair<'a> {
     target: &'a Path,
     options: RepairOptions,
     report: RepairReport,
+    objects: objects::Objects,
     progress: &'a mut dyn FnMut(RepairProgress),
     at: RepairProgress,
 }
@@ -282,6 +285,7 @@ pub fn repair(
         target,
         options,
         report: RepairReport::default(),
+        objects: objects::Objects::default(),
         progress,
         at: RepairProgress::default(),
     };
@@ -293,6 +297,7 @@ pub fn repair(
     survey.examine(&mut repair)?;
     let mut plan = decide::decide(&mut repair, survey)?;
     logs::first_pass(&mut repair, &mut plan)?;
+    objects::follow_references(&mut repair, &mut plan)?;
     plan.name_keyspaces(&mut repair);
     let placed = place::place(&mut repair, &mut plan)?;
     let stop = !repair.report.undecided.is_empty() && options.undecided == UndecidedChoice::Stop;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::decide::Plan;
 use super::merge::merge;
+use super::objects::loss_of;
 use super::survey::{Condition, Found};
 use super::{Fate, Loss, Repair, Undecided, UndecidedChoice};
 use crate::manifest::LEVELS;
@@ -31,9 +32,9 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// Whether it is one whole file, which is copied.
+    /// Whether it is one whole file all of whose entries are good, which is copied.
     pub(super) fn is_copied(&self) -> bool {
-        matches!(self.files.as_slice(), [only] if matches!(only.condition, Condition::Whole))
+        matches!(self.files.as_slice(), [only] if matches!(only.condition, Condition::Whole) && !only.dangling)
     }
 
     fn overlaps(&self, other: &Unit) -> bool {
@@ -69,8 +70,9 @@ fn unit_of(repair: &mut Repair<'_>, keyspace: KeyspaceId, found: &Found) -> Resu
         (unit.min_seq, unit.max_seq) = (properties.min_seq, properties.max_seq);
         return Ok(Some(unit));
     }
-    let mut entries = 0u64;
-    let merged = merge(repair, &[found], &mut |key, seq, _, _| {
+    let (mut entries, mut dangling) = (0u64, Vec::new());
+    let merged = merge(repair, &[found], &mut |key, seq, kind, value| {
+        dangling.extend(loss_of(repair, found, keyspace, key, kind, value));
         if entries == 0 {
             unit.min_key = Slice::from(key);
         }
@@ -83,6 +85,7 @@ fn unit_of(repair: &mut Repair<'_>, keyspace: KeyspaceId, found: &Found) -> Resu
         }
         Ok(())
     })?;
+    repair.report.lost.extend(dangling);
     for (_, lost) in merged.lost {
         repair.report.lost.push(Loss {
             offset: lost.offset,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Fate, Repair, RepairBasis};
+use super::{Fate, Repair, RepairBasis, objects};
 use crate::inspect::open_sst;
 use crate::manifest::{Catalog, DecodeError, Edit, current_number};
 use crate::names::{self, FileKind};
@@ -36,6 +36,8 @@ pub(super) struct Found {
     pub(super) keyspace: Option<KeyspaceId>,
     /// What its entries are sorted by, where that is known.
     pub(super) order: Option<SortOrder>,
+    /// Entries of it refer to objects that are lost.
+    pub(super) dangling: bool,
 }
 
 impl Found {
@@ -58,7 +60,7 @@ pub(super) struct Survey {
     /// What an incomplete one says: names, options and what was dropped stay true, its list of files does not.
     pub(super) hints: Option<Catalog>,
     sst_numbers: Vec<u64>,
-    pub(super) pack_numbers: Vec<u64>,
+    pack_numbers: Vec<u64>,
     pub(super) highest_number: u64,
 }
 
@@ -120,7 +122,8 @@ impl Survey {
                 what: "it holds neither SSTs nor logs nor manifests; check the path".to_owned(),
             });
         }
-        survey.highest_number = survey.sst_numbers.iter().copied().max().unwrap_or(0);
+        let numbers = survey.sst_numbers.iter().chain(&survey.pack_numbers);
+        survey.highest_number = numbers.copied().max().unwrap_or(0);
         survey.find_manifest(repair, manifests)?;
         Ok(survey)
     }
@@ -165,7 +168,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Checks every byte of every SST that may count.
+    /// Checks every byte of every SST and every pack that may count.
     pub(super) fn examine(&mut self, repair: &mut Repair<'_>) -> Result<()> {
         let mut numbers = std::mem::take(&mut self.sst_numbers);
         if let Some(catalog) = &self.catalog {
@@ -189,8 +192,10 @@ impl Survey {
             .iter()
             .map(|number| size(&names::sst(repair.source, *number)))
             .collect();
+        let packs = self.pack_numbers.iter();
+        let packs = packs.map(|number| size(&names::pack(repair.source, *number)));
         // Once to examine it, once to write it.
-        repair.at.total = 2 * sizes.iter().sum::<u64>();
+        repair.at.total = 2 * (sizes.iter().sum::<u64>() + packs.sum::<u64>());
         for (number, size) in numbers.into_iter().zip(sizes) {
             let path = names::sst(repair.source, number);
             match examine_one(repair, number, &path, size)? {
@@ -201,7 +206,8 @@ impl Survey {
             }
             repair.step(size);
         }
-        Ok(())
+        let numbers = std::mem::take(&mut self.pack_numbers);
+        objects::examine_packs(repair, &numbers, self.catalog.as_ref(), self.hints.as_ref())
     }
 }
 
@@ -215,6 +221,7 @@ fn examine_one(repair: &Repair<'_>, number: u64, path: &Path, size: u64) -> Resu
         properties: None,
         keyspace: None,
         order: None,
+        dangling: false,
     };
     let opened = open_sst(&*repair.env.fs, path).and_then(|sst| sst.verify().map(|_| sst));
     let why = match opened {

@@ -1,6 +1,6 @@
-//! Writes the target: SSTs, then the manifest, then `CURRENT`.
+//! Writes the target: packs, SSTs, then the manifest, then `CURRENT`.
 //!
-//! Order: each SST is synced when it is finished, their names by one sync of the directory, then the manifest is made, which puts
+//! Order: each pack and each SST is synced when it is finished, their names by one sync of the directory, then the manifest is made, which puts
 //! `CURRENT` in place by a rename: the point of no return. Before it nothing takes the directory for a database.
 
 use std::collections::BTreeMap;
@@ -12,19 +12,21 @@ use super::logs;
 use super::merge::merge;
 use super::place::{Placed, Unit, lay_out};
 use super::survey::{Condition, Found};
-use super::{Fate, Repair};
+use super::{Fate, Repair, objects};
 use crate::cursor::Cursor;
 use crate::engine::keyspace::Sought;
+use crate::engine::objects::Place;
 use crate::engine::table::describe as meta_of;
-use crate::env::Env;
+use crate::env::{Env, FileSystem};
 use crate::inspect::open_sst;
-use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Manifest};
+use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Manifest, PackMeta};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names;
+use crate::pack::ObjectId;
 use crate::sst::{EntryValue, SortKeyBuffer, SstBuilder, SstIdentity, SstOrigin};
 use crate::types::{EntryKind, KeyspaceId, ObjectRef, SeqNo};
 use crate::wal::Op;
-use crate::{Error, Result};
+use crate::{Error, Result, Slice};
 
 /// Bytes at which the next SST is begun: the engine's default.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -51,6 +53,7 @@ pub(super) fn write(
     fs.create_dir_all(&target)
         .map_err(|e| Error::io("create", &target, e))?;
     let mut next_number = plan.next_number;
+    let packs = objects::write_packs(repair, &mut next_number)?;
     let mut placed = placed;
     let mut temporary = Vec::new();
     let mut counts = BTreeMap::new();
@@ -94,11 +97,17 @@ pub(super) fn write(
             files.extend(metas.into_iter().map(|meta| (unit.level, meta)));
         }
     }
+    if let Some(id) = plan.directory {
+        written.insert(
+            id,
+            write_directory(repair, plan, id, &packs.places, &mut next_number)?,
+        );
+    }
     for report in &mut repair.report.keyspaces {
         report.from_logs = counts.get(&report.id).copied().unwrap_or(0);
     }
     fs.sync_dir(&target).map_err(|e| Error::io("sync", &target, e))?;
-    put_in_force(repair, plan, written, next_number)
+    put_in_force(repair, plan, (packs.packs, written), next_number)
 }
 
 /// For a dry run: what would become of each file.
@@ -128,6 +137,10 @@ fn note_fates(repair: &mut Repair<'_>, unit: &Unit) {
         }
         let (fate, what) = match &found.condition {
             Condition::Damaged(why) => (Fate::Salvaged, why.clone()),
+            Condition::Whole if found.dangling => (
+                Fate::Merged,
+                "without the entries whose objects are lost".to_owned(),
+            ),
             Condition::Whole if unit.is_copied() => (Fate::Copied, format!("to level {}", unit.level)),
             Condition::Whole => (Fate::Merged, "with others that overlap it".to_owned()),
         };
@@ -150,9 +163,14 @@ fn write_unit(
         files => {
             let mut run = Run::new(repair, plan, space, unit.keyspace, next_number);
             let sources: Vec<&Found> = files.iter().collect();
-            merge(repair, &sources, &mut |key, seq, kind, value| {
-                run.add(key, seq, kind, value)
-            })?;
+            merge(
+                repair,
+                &sources,
+                &mut |key, seq, kind, value| match repair.objects.is_good(kind, value) {
+                    true => run.add(key, seq, kind, value),
+                    false => Ok(()),
+                },
+            )?;
             let metas = run.finish()?;
             for found in files
                 .iter()
@@ -173,26 +191,67 @@ fn copy(repair: &Repair<'_>, found: &Found) -> Result<FileMeta> {
     let path = names::sst(repair.target, found.number);
     let fs = &repair.env.fs;
     if path != found.path {
-        let from = fs
-            .open(&found.path)
-            .map_err(|e| Error::io("open", &found.path, e))?;
-        let to = fs.create(&path).map_err(|e| Error::io("create", &path, e))?;
-        let mut bytes = vec![0; COPY_BYTES];
-        let mut at = 0;
-        while at < found.size {
-            let len = (found.size - at).min(COPY_BYTES as u64) as usize;
-            let part = bytes.get_mut(..len).unwrap_or_default();
-            from.read_exact_at(at, part)
-                .map_err(|e| Error::io("read", &found.path, e))?;
-            to.write_all_at(at, part)
-                .map_err(|e| Error::io("write", &path, e))?;
-            at += len as u64;
-        }
-        to.sync().map_err(|e| Error::io("sync", &path, e))?;
+        copy_bytes(&**fs, &found.path, &path, found.size, &[])?;
     }
     let copied = open_sst(&**fs, &path)?;
     copied.verify()?;
     Ok(meta_of(copied.summary()))
+}
+
+/// Copies the first `len` bytes of a file to a new one, which begins with `front` in place of what the old one begins with, and syncs that.
+pub(super) fn copy_bytes(fs: &dyn FileSystem, from: &Path, to: &Path, len: u64, front: &[u8]) -> Result<()> {
+    let source = fs.open(from).map_err(|e| Error::io("open", from, e))?;
+    let target = fs.create(to).map_err(|e| Error::io("create", to, e))?;
+    let mut bytes = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < len {
+        let count = (len - at).min(COPY_BYTES as u64) as usize;
+        let part = bytes.get_mut(..count).unwrap_or_default();
+        source
+            .read_exact_at(at, part)
+            .map_err(|e| Error::io("read", from, e))?;
+        if at == 0 {
+            part.iter_mut().zip(front).for_each(|(to, from)| *to = *from);
+        }
+        target
+            .write_all_at(at, part)
+            .map_err(|e| Error::io("write", to, e))?;
+        at += count as u64;
+    }
+    target.sync().map_err(|e| Error::io("sync", to, e))
+}
+
+/// The directory of objects, on the last level.
+fn write_directory(
+    repair: &mut Repair<'_>,
+    plan: &Plan,
+    id: KeyspaceId,
+    places: &[(ObjectId, Place)],
+    next_number: &mut u64,
+) -> Result<Written> {
+    let Some(space) = plan.spaces.get(&id) else {
+        return Ok(Written::new());
+    };
+    let order = space.options.sst().order;
+    let mut rows = Vec::new();
+    for (id, place) in places {
+        let mut room = SortKeyBuffer::default();
+        let sought = Sought::new(&id.0, order, &mut room);
+        rows.push((Slice::from(sought.sort_key), place));
+    }
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut run = Run::new(repair, plan, space, id, next_number);
+    for (key, place) in rows {
+        // Nobody asks how old it is.
+        run.add(&key, 0, EntryKind::Put, &place.encode())?;
+    }
+    let metas = run.finish()?;
+    if let Some(report) = repair.report.keyspaces.iter_mut().find(|report| report.id == id) {
+        report.written = metas.len() as u64;
+        report.entries = places.len() as u64;
+    }
+    let last = (LEVELS - 1) as u32;
+    Ok(metas.into_iter().map(|meta| (last, meta)).collect())
 }
 
 /// Log entries that are in no SST, sorted, as SSTs of the target: units whose numbers lie above those of the keyspace's SSTs, as a
@@ -212,6 +271,11 @@ fn log_units(
             let id = logs::keyspace_of(&op);
             if !logs::is_wanted(plan, id, seq) {
                 continue;
+            }
+            if let Op::PutObject { object, .. } = &op
+                && !repair.objects.refer(object)
+            {
+                continue; // reported, unless it has been overwritten
             }
             let reference;
             let (key, kind, value) = match op {
@@ -274,6 +338,7 @@ fn write_tables(
                     properties: None,
                     keyspace: Some(id),
                     order: None,
+                    dangling: false,
                 }],
             });
         }
@@ -410,7 +475,7 @@ impl Drop for Run<'_> {
 fn put_in_force(
     repair: &Repair<'_>,
     plan: &Plan,
-    written: BTreeMap<KeyspaceId, Written>,
+    (packs, written): (BTreeMap<u64, PackMeta>, BTreeMap<KeyspaceId, Written>),
     next_number: u64,
 ) -> Result<()> {
     let target: &Path = repair.target;
@@ -425,6 +490,7 @@ fn put_in_force(
     catalog.next_file_number = next_number;
     catalog.next_keyspace_id = plan.next_keyspace_id();
     catalog.last_seq = plan.last_seq;
+    catalog.packs = packs;
     let mut written = written;
     for (id, space) in &plan.spaces {
         let mut levels: [BTreeMap<u64, FileMeta>; LEVELS] = Default::default();

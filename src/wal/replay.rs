@@ -380,6 +380,11 @@ fn lost_by(
     behind: &[ChainLog],
     mode: RecoveryMode,
 ) -> Result<Option<Error>> {
+    // A whole frame may refer to what is not there: then this names it.
+    let why = outcome
+        .torn
+        .as_ref()
+        .map_or(String::new(), |why| format!("; {why}"));
     for next in behind {
         let scan = ReadOptions {
             mode: RecoveryMode::PointInTime,
@@ -390,14 +395,14 @@ fn lost_by(
         let scanned = read(fs, &next.path, LogKind::Wal, &scan, &mut |_, _| Ok(()))?;
         if scanned.markers > Some((log.header.number, outcome.end)) {
             let what = format!(
-                "expected a frame; {} says that everything up to a later place had been synced",
+                "expected a frame; {} says that everything up to a later place had been synced{why}",
                 next.path.display()
             );
             return Ok(Some(Error::corruption(&log.path, outcome.end, what)));
         }
     }
     if mode == RecoveryMode::Absolute && !behind.is_empty() {
-        let what = "expected a frame; the recovery mode allows no torn tail";
+        let what = format!("expected a frame; the recovery mode allows no torn tail{why}");
         return Ok(Some(Error::corruption(&log.path, outcome.end, what)));
     }
     Ok(None)

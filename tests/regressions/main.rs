@@ -28,7 +28,7 @@ use packstone::env::Clock;
 use packstone::env::sim::{CrashStyle, Effect, Op, SimEnv};
 use packstone::{
     Access, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, LogMedium, MAX_KEY_LEN,
-    MAX_VALUE_LEN, Options, RecoveryMode, Result, Slice,
+    MAX_VALUE_LEN, Options, RecoveryMode, Result,
 };
 
 use support::rng::Rng;

@@ -298,11 +298,13 @@ fn a_reader_beside_a_writer_of_objects_is_not_misled() -> Result<()> {
     assert!(written.get() > 5);
     let seen = reader.open_keyspace("a")?;
     assert_eq!(seen.get("first")?.unwrap(), [1; 500][..]);
-    let counted = |entry: &Result<(Slice, Slice)>| entry.as_ref().is_ok_and(|(key, _)| key.len() == 8);
-    for (number, entry) in (1u64..).zip(seen.iter().take_while(counted)) {
+    let numbered = seen
+        .iter()
+        .take_while(|entry| entry.as_ref().is_ok_and(|(key, _)| key.len() == 8));
+    for (next, entry) in (1u64..).zip(numbered) {
         let (key, value) = entry?;
-        assert_eq!(key, number.to_be_bytes()[..]);
-        assert_eq!(value, number.to_le_bytes().repeat(20)[..]);
+        assert_eq!(key, next.to_be_bytes()[..]);
+        assert_eq!(value, u64::to_le_bytes(next).repeat(20)[..]);
     }
     Ok(())
 }

@@ -41,9 +41,16 @@ fn start_again(sim: &SimEnv, sample: &Sample, context: &str) {
 
 #[test]
 fn a_call_that_fails_once_is_an_error_or_costs_nothing() {
-    let sample = sample(13);
     let (mut errors, mut done) = (0, 0);
-    for files in [&sample.files, &without_manifest(&sample.files)] {
+    for (sample, bare) in [
+        (sample(13), true),
+        (sample(13), false),
+        (packed(13, Order::Key), true),
+    ] {
+        let files = match bare {
+            true => &without_manifest(&sample.files),
+            false => &sample.files,
+        };
         for index in calls(files) {
             let sim = machine(files);
             sim.set_fault(Fault::FailCallWith {
@@ -112,10 +119,14 @@ fn a_place_that_cannot_be_read_costs_what_the_report_names() {
 /// Killed, what had been written is there; where the power fails, what was not synced is not.
 #[test]
 fn a_repair_that_is_killed_leaves_no_database_or_a_whole_one() {
-    let sample = sample(14);
     let (mut begun, mut whole) = (0, 0);
-    for style in [CrashStyle::KeepAll, CrashStyle::KeepNothing] {
-        for index in some(calls(&sample.files), 5) {
+    let samples = [sample(14), packed(14, Order::Key)];
+    let styles = [CrashStyle::KeepAll, CrashStyle::KeepNothing];
+    for (sample, style) in samples
+        .iter()
+        .flat_map(|sample| styles.map(|style| (sample, style)))
+    {
+        for index in some(calls(&sample.files), 9) {
             let sim = machine(&sample.files);
             sim.set_fault(Fault::PowerOffAt { index });
             let result = run(&sim.env(), KEEP);
@@ -134,7 +145,7 @@ fn a_repair_that_is_killed_leaves_no_database_or_a_whole_one() {
             }
             assert!(result.is_err(), "{context}: it has said that it was done");
             begun += usize::from(!left.is_empty());
-            start_again(&sim, &sample, &context);
+            start_again(&sim, sample, &context);
         }
     }
     assert!(begun > 20 && whole > 0, "{begun} begun, {whole} whole");

@@ -7,6 +7,7 @@ mod damage;
 mod failures;
 mod hash_order;
 mod objects;
+mod packs;
 mod sample;
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,7 +26,7 @@ use packstone::sst::{
 };
 use packstone::{Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Order};
 
-use sample::{KEYS, Writer, key, sample, samples};
+use sample::{KEYS, Writer, key, packed, sample, samples};
 use support::rng::mix;
 
 const SOURCE: &str = "/db";

@@ -49,8 +49,12 @@ impl Writer {
     }
 
     pub(crate) fn with(seed: u64, sim: SimEnv, options: Options, order: Order) -> Writer {
-        let db = options.open(SOURCE).unwrap();
         let layout = KeyspaceOptions::new().key_block_size(500).value_block_size(500);
+        Writer::of(seed, sim, options, layout, order)
+    }
+
+    fn of(seed: u64, sim: SimEnv, options: Options, layout: KeyspaceOptions, order: Order) -> Writer {
+        let db = options.open(SOURCE).unwrap();
         db.keyspace_with("plain", layout.clone().compression(Compression::None))
             .unwrap();
         db.keyspace_with("packed", layout.order(order)).unwrap();
@@ -171,4 +175,33 @@ fn sample_in_order(seed: u64, order: Order) -> Sample {
     writer.settle();
     writer.write(40, 120);
     writer.close()
+}
+
+/// Like [`sample`], with most values in small packs, several of which are sealed, and one value that came as a stream.
+pub(crate) fn packed(seed: u64, order: Order) -> Sample {
+    let sim = SimEnv::new(seed);
+    let opened = options(&sim).pack_size(4 << 10);
+    let layout = KeyspaceOptions::new().key_block_size(500).value_block_size(500);
+    let mut writer = Writer::of(seed, sim, opened, layout.object_threshold(Some(60)), order);
+    writer.write(100, 60);
+    writer.stream("plain", &key(100));
+    writer.settle();
+    for name in ["plain", "packed"] {
+        writer.compact(name);
+    }
+    writer.write(100, 60);
+    writer.settle();
+    writer.write(40, 60);
+    writer.close()
+}
+
+impl Writer {
+    fn stream(&mut self, name: &str, key: &[u8]) {
+        let value: Vec<u8> = (0..1_200_000u32)
+            .map(|n| (mix(u64::from(n / 4)) >> (n % 4 * 8)) as u8 & 15)
+            .collect();
+        let keyspace = self.db.keyspace(name).unwrap();
+        keyspace.put_reader(key, &value[..]).unwrap();
+        self.state.get_mut(name).unwrap().insert(key.to_vec(), value);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, StallMetrics, Stalls};
+use super::{KeyspaceMetrics, LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, StallMetrics, Stalls};
 use crate::engine::compaction::picker;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
@@ -52,6 +52,7 @@ fn stall_metrics(core: &Core) -> StallMetrics {
         level_0: of(Cause::Level0),
         debt: of(Cause::Debt),
         memory: of(Cause::Memory),
+        garbage: of(Cause::Garbage),
     }
 }
 
@@ -93,6 +94,25 @@ fn memory_metrics(core: &Core) -> MemoryMetrics {
     metrics
 }
 
+fn object_metrics(core: &Core) -> ObjectMetrics {
+    let counters = &core.objects.counters;
+    let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let packs = core.objects.packs();
+    ObjectMetrics {
+        stored: total(&counters.stored),
+        content_bytes: total(&counters.content_bytes),
+        pack_bytes_written: total(&counters.pack_bytes),
+        duplicates: total(&counters.duplicates),
+        duplicate_bytes: total(&counters.duplicate_bytes),
+        moved: total(&counters.moved),
+        moved_bytes: total(&counters.moved_bytes),
+        packs: packs.len() as u64,
+        sealed_packs: packs.iter().filter(|pack| pack.is_sealed()).count() as u64,
+        bytes: packs.iter().map(|pack| pack.len()).sum(),
+        dead_bytes: packs.iter().map(|pack| pack.dead()).sum(),
+    }
+}
+
 pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
     let counters = &core.counters;
     let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -104,7 +124,7 @@ pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
             let memtables =
                 std::iter::once(&view.active).chain(view.frozen.iter().map(|frozen| &frozen.table));
             KeyspaceMetrics {
-                name: keyspace.name.to_string(),
+                name: super::shown_name(&keyspace.name),
                 memtable_bytes: memtables.map(|table| table.memory_usage() as u64).sum(),
                 frozen_memtables: view.frozen.len() as u64,
                 pending_compaction_bytes: picker::pending_bytes(&view.tree, core.compaction_limits()),
@@ -144,6 +164,7 @@ pub(in crate::api) fn collect(core: &Core, report: &RecoveryReport) -> Metrics {
         recovery_damage: report.damage.iter().map(ToString::to_string).collect(),
         replayed_entries: report.replayed,
         replay_flushes: report.flushes,
+        objects: object_metrics(core),
         keyspaces,
     }
 }

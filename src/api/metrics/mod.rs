@@ -74,8 +74,60 @@ pub struct Metrics {
     pub replayed_entries: u64,
     /// Flushes in the middle of that, because what was replayed did not fit into memory.
     pub replay_flushes: u64,
-    /// By keyspace, sorted by name.
+    /// Large values, and the packs that hold them.
+    pub objects: ObjectMetrics,
+    /// By keyspace, sorted by name. The one whose name begins with a NUL is the engine's own: it knows where objects lie.
     pub keyspaces: Vec<KeyspaceMetrics>,
+}
+
+/// Large values: objects in packs. See [`KeyspaceOptions::object_threshold`](crate::KeyspaceOptions::object_threshold).
+///
+/// ```
+/// # fn main() -> packstone::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = packstone::Db::open(dir.path())?;
+/// let images = db.keyspace_with("images", packstone::KeyspaceOptions::new().object_threshold(Some(1000)))?;
+/// images.put("a", vec![7; 5000])?;
+/// images.put("the same", vec![7; 5000])?;
+/// let objects = db.metrics().objects;
+/// assert_eq!((objects.stored, objects.duplicates, objects.packs), (1, 1, 1));
+/// assert!(objects.pack_bytes_written < objects.content_bytes, "compressed");
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectMetrics {
+    /// Objects written.
+    pub stored: u64,
+    /// Bytes of their contents.
+    pub content_bytes: u64,
+    /// Bytes of packs that they took, compressed where that pays.
+    pub pack_bytes_written: u64,
+    /// Values whose object was there already.
+    pub duplicates: u64,
+    /// Bytes of these values.
+    pub duplicate_bytes: u64,
+    /// Objects that collections have copied.
+    pub moved: u64,
+    /// Bytes of packs that the copies took.
+    pub moved_bytes: u64,
+    /// Packs now.
+    pub packs: u64,
+    /// Those of them that never change any more.
+    pub sealed_packs: u64,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// Bytes of them that nobody needs any more, as far as that has been noticed.
+    pub dead_bytes: u64,
+}
+
+/// The engine's own keyspace, which knows where objects lie, is named for people.
+fn shown_name(name: &str) -> String {
+    match name.strip_prefix('\0') {
+        Some(name) => format!("({name})"),
+        None => name.to_owned(),
+    }
 }
 
 /// How often writers were held back, and how long, by cause.
@@ -90,6 +142,8 @@ pub struct StallMetrics {
     pub debt: Stalls,
     /// All memtables together have reached their share of the memory limit.
     pub memory: Stalls,
+    /// Too much of the packs is garbage: writers of objects wait.
+    pub garbage: Stalls,
 }
 
 /// How often writers were held back for one cause, and how long.

@@ -5,10 +5,11 @@
 //! amplification    write 3.42, space 1.12; 12.0 MiB to compact
 //! log              151.3 MiB written, 24.1 MiB live, 33.0 MiB on disk, 12 syncs
 //! background       5 flushes (120.0 MiB), 3 compactions (220.1 MiB read, 190.7 written), 4 SSTs moved, 0 deleted, 0 failures
-//! stalls           0.131 s: memtables 12 (0.100 s), level 0 3 (0.031 s), debt 0 (0.000 s), memory 0 (0.000 s)
+//! stalls           0.131 s: memtables 12 (0.100 s), level 0 3 (0.031 s), debt 0 (0.000 s), memory 0 (0.000 s), garbage 0 (0.000 s)
 //! memory           80.2 of 512.0 MiB: memtables 12.0, frozen 0.0, cache 64.0, open SSTs 4.2, jobs 0.0; pinned 0.0, mapped 190.7
 //! cache            64.0 MiB, 1000 hits, 20 misses
 //! filters          4.2 MiB; 300 files spared, 1000 found in, 2 searched in vain
+//! objects          1200 stored (110.2 MiB, 60.1 in packs), 30 duplicates (3.1 MiB), 0.0 MiB moved; 3 packs (2 sealed), 180.4 MiB, 12.0 dead
 //!
 //! keyspace             level  files        MiB     target    entries tombstones    read MiB written MiB    w-amp
 //! default                mem      2       12.0
@@ -18,11 +19,12 @@
 //! get                     1000        1.2        1.1        1.9        4.2       10.3       88.0
 //! ```
 //!
-//! Levels that hold nothing and got nothing are left out, and so are kinds of operations that there were none of.
+//! Levels that hold nothing and got nothing are left out, and so are kinds of operations that there were none of, and objects where
+//! there are neither those nor packs.
 
 use std::fmt;
 
-use super::{KeyspaceMetrics, LevelMetrics, Metrics};
+use super::{KeyspaceMetrics, LevelMetrics, Metrics, ObjectMetrics};
 use crate::engine::latency::{Latency, LatencyMetrics};
 
 fn mib(bytes: u64) -> f64 {
@@ -38,6 +40,7 @@ impl fmt::Display for Metrics {
         self.totals(f)?;
         self.stalls(f)?;
         self.memory(f)?;
+        self.objects(f)?;
         writeln!(
             f,
             "\n{:<20} {:>5} {:>6} {:>10} {:>10} {:>10} {:>10} {:>11} {:>11} {:>8}",
@@ -107,6 +110,7 @@ impl Metrics {
             (", level 0", stalls.level_0),
             (", debt", stalls.debt),
             (", memory", stalls.memory),
+            (", garbage", stalls.garbage),
         ];
         for (cause, stalls) in causes {
             write!(f, "{cause} {} ({:.3} s)", stalls.count, seconds(stalls.nanos))?;
@@ -149,11 +153,35 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    fn objects(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let objects = &self.objects;
+        if *objects == ObjectMetrics::default() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "objects          {} stored ({:.1} MiB, {:.1} in packs), {} duplicates ({:.1} MiB), {:.1} MiB moved; {} packs ({} sealed), {:.1} MiB, {:.1} dead",
+            objects.stored,
+            mib(objects.content_bytes),
+            mib(objects.pack_bytes_written),
+            objects.duplicates,
+            mib(objects.duplicate_bytes),
+            mib(objects.moved_bytes),
+            objects.packs,
+            objects.sealed_packs,
+            mib(objects.bytes),
+            mib(objects.dead_bytes)
+        )
+    }
+}
+
 fn rows(keyspace: &KeyspaceMetrics, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(
         f,
         "{:<20} {:>5} {:>6} {:>10.1}",
-        keyspace.name,
+        // An internal one has a NUL in its name.
+        keyspace.name.escape_debug().to_string(),
         "mem",
         keyspace.frozen_memtables + 1,
         mib(keyspace.memtable_bytes)

@@ -135,6 +135,7 @@ impl Core {
     pub(crate) fn store_object(self: &Arc<Self>, content: &[u8], deduplicate: bool) -> Result<Stored> {
         self.check_storable()?;
         self.object_directory()?;
+        self.throttle_object(content.len() as u64);
         let salt = self.salt(deduplicate)?;
         let id = ObjectId::salted(content, &salt);
         let mut stored = Stored::lease(&self.objects, id, content.len() as u64);
@@ -146,12 +147,12 @@ impl Core {
         let prepared = buffers.prepare(content, id, &record_options(salt)?);
         let placed = self.place(&prepared);
         self.objects.give_buffers(buffers);
-        stored.wrote(placed?);
+        stored.wrote(placed.inspect_err(|error| self.note_full_disk(error))?);
         Ok(stored)
     }
 
     /// Writes a record to the active pack, or to the next one where that is full.
-    fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
+    pub(super) fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
         let mut active = self.objects.active.lock();
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
@@ -168,6 +169,7 @@ impl Core {
                 let next = self.begin_pack()?;
                 if active.replace(next.clone()).is_some() {
                     self.schedule_seal();
+                    self.update_pressure();
                 }
                 writer(&next).ok_or(Error::Closed)?
             }

@@ -129,7 +129,7 @@ impl Opening {
                 }
                 FileKind::Pack(number) => {
                     !catalog.packs.contains_key(&number)
-                        && self.begins_like_ours(&path, &crate::pack::format::FILE_MAGIC)
+                        && self.begins_like_ours(&path, crate::pack::format::FILE_MAGIC)
                 }
                 FileKind::Log(_) => false,
             };

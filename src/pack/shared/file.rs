@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::format::{FILE_HEADER_LEN, FileHeader, Seed, TRAILER_LEN};
 use super::super::id::ObjectId;
-use super::super::object::{ObjectReader, RecordFile, RecordPlace, read_whole, shared_path};
+use super::super::object::{ObjectReader, RecordFile, RecordPlace, shared_path};
 use super::super::reader::{Pack, read_header};
+use super::super::whole::read_whole;
 use super::{Prepared, RecordBuffers};
 use crate::env::{File, FileSystem};
 use crate::{Error, Result};
@@ -72,6 +73,11 @@ impl PackFile {
         Ok(PackFile { file, header })
     }
 
+    /// The pack with this header, whatever stands in the file in place of it: for who saves what can be saved.
+    pub(in crate::pack) fn assume(file: RecordFile, header: FileHeader) -> PackFile {
+        PackFile { file, header }
+    }
+
     pub(super) fn of(file: RecordFile, header: FileHeader) -> PackFile {
         PackFile { file, header }
     }
@@ -109,7 +115,9 @@ impl PackFile {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         self.check(place)?;
-        read_whole(&self.file, place, out, |object| self.file.expect(id, len, object))
+        read_whole(&self.file, place, len, out, |object| {
+            self.file.expect(id, len, object)
+        })
     }
 
     /// The same as a stream.
@@ -120,6 +128,18 @@ impl PackFile {
         self.check(place)?;
         let object = ObjectReader::open(&self.file, place)?;
         self.file.expect(id, len, &object).map(|()| object)
+    }
+
+    /// Reads the object at this place, which must be `id`, and compares its content with that; its length.
+    ///
+    /// # Errors
+    /// The record can't be read, is damaged or another one.
+    pub(crate) fn verify_object(&self, place: RecordPlace, id: &ObjectId) -> Result<u64> {
+        self.check(place)?;
+        let mut object = ObjectReader::open(&self.file, place)?;
+        let len = object.len();
+        self.file.expect(id, len, &object)?;
+        object.verify().map(|()| len)
     }
 
     /// The record as it is stored, to be appended to another pack; all of it comes into memory, so it is for short ones

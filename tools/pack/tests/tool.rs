@@ -301,3 +301,34 @@ fn a_reader_that_goes_away_is_no_error() {
     );
     assert!(Path::new(&place.path("x.pack")).exists());
 }
+
+#[test]
+fn a_pack_of_a_database_is_read_and_not_changed() {
+    let place = Place::new();
+    let db = packstone::Db::open(place.path("db")).unwrap();
+    let files = db.keyspace("files").unwrap();
+    files.put_reader("large", &noise(1 << 21)[..]).unwrap();
+    drop(files);
+    db.close().unwrap();
+    let entries = fs::read_dir(place.path("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let pack = entries
+        .filter(|path| path.extension().is_some_and(|ext| ext == "pack"))
+        .max_by_key(|path| fs::metadata(path).unwrap().len());
+    let pack = pack.unwrap();
+    let bytes = fs::read(&pack).unwrap();
+    place.write("t/a", b"contents");
+    // Beside the database, and elsewhere: its header has a number.
+    fs::copy(&pack, place.path("copy.pack")).unwrap();
+    let beside = format!("db/{}", pack.file_name().unwrap().to_str().unwrap());
+    for name in [&beside[..], "copy.pack"] {
+        place.good(&format!("verify {name}"));
+        place.good(&format!("info {name}"));
+        let refused = Ran::of(place.command(&format!("append {name} t")).output().unwrap());
+        assert_ne!(refused.status, 0, "{name}");
+        assert!(refused.err.contains("database"), "{}", refused.err);
+    }
+    assert_eq!(fs::read(&pack).unwrap(), bytes);
+    assert_eq!(fs::read(place.path("copy.pack")).unwrap(), bytes);
+}

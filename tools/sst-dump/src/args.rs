@@ -162,6 +162,9 @@ pub(crate) struct ScanArgs {
     /// Print the properties of each SST as well
     #[arg(long = "show_properties")]
     pub(crate) show_properties: bool,
+    /// Print the values that references of a database lead to, in place of the references
+    #[arg(long)]
+    pub(crate) values: bool,
     /// Check every byte of each SST as well, as verify does (blocks that are read are always checked)
     #[arg(long = "verify_checksum")]
     pub(crate) verify_checksum: bool,

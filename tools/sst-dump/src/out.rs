@@ -31,6 +31,18 @@ impl From<io::Error> for Fail {
     }
 }
 
+/// A name without control characters: those of the engine's own keyspaces begin with a NUL.
+pub(crate) fn printable(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_debug()),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
 /// Where answers and problems go.
 pub(crate) struct Out {
     stdout: BufWriter<Box<dyn Write>>,

@@ -9,7 +9,7 @@ use crate::Ctx;
 use crate::args::ScanArgs;
 use crate::entries::KeyRange;
 use crate::out::Fail;
-use crate::target::{Item, Targets};
+use crate::target::{Item, Role, Targets};
 
 /// Bytes of an object that are held at a time.
 const BUFFER: usize = 256 << 10;
@@ -32,6 +32,13 @@ impl Row {
 
 /// Opens the pack of an item; a failure is reported. A pack is an archive that has no names.
 pub(crate) fn open(ctx: &mut Ctx, targets: &Targets, item: &Item) -> Option<Archive> {
+    if matches!(&item.role, Role::Pack(pack) if !pack.sealed) {
+        let path = item.path.display();
+        ctx.out.warn(&format!(
+            "{path} has no index yet: it is not sealed; `verify` reads its objects"
+        ));
+        return None;
+    }
     match inspect::open_pack(&ctx.fs, &item.path) {
         Ok(pack) => Some(Archive::from(pack)),
         Err(error) => {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use packstone::inspect::{self, FileKind, Tail};
 use serde_json::json;
 
-use super::{pack, properties};
+use super::{objects, pack, properties};
 use crate::Ctx;
 use crate::args::ScanArgs;
 use crate::entries::{self, KeyRange};
@@ -22,6 +22,9 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
             left_out(ctx, item)?;
             continue;
         }
+        if matches!(item.role, Role::Pack(_)) {
+            continue; // below, with what refers to it
+        }
         let before = ctx.out.problems();
         let what = match item.kind {
             FileKind::Sst => check_sst(ctx, &targets, item, args, &range)?,
@@ -34,6 +37,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
         let ok = ctx.out.problems() == before && what.is_some();
         verdict(ctx, item, ok, &what.unwrap_or_default())?;
     }
+    objects::check(ctx, &targets, 1)?;
     for database in &targets.databases {
         logs(ctx, database)?;
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::wal;
 use crate::Ctx;
 use crate::args::FileArgs;
-use crate::out::{Fail, Out, hex};
+use crate::out::{Fail, Out, hex, printable};
 use crate::target::{Item, Targets};
 
 pub(crate) fn run(ctx: &mut Ctx, args: &FileArgs) -> Result<(), Fail> {
@@ -95,7 +95,8 @@ fn describe(out: &Out, change: &Change) -> (&'static str, String, Value) {
         Change::CreateKeyspace { id, name, settings } => (
             "create keyspace",
             format!(
-                "{id} '{name}', compression {:?}, key blocks {}, value blocks {}, filter {}, partitions {}",
+                "{id} '{}', compression {:?}, key blocks {}, value blocks {}, filter {}, partitions {}",
+                printable(name),
                 settings.compression,
                 settings.key_block_size,
                 settings.value_block_size,
@@ -201,7 +202,9 @@ fn state(ctx: &mut Ctx, file: &str, state: &State) -> Result<(), Fail> {
     for keyspace in &state.keyspaces {
         ctx.out.line(format_args!(
             "keyspace {} '{}', flushed up to {}",
-            keyspace.id, keyspace.name, keyspace.flushed
+            keyspace.id,
+            printable(&keyspace.name),
+            keyspace.flushed
         ))?;
         let mut levels = Vec::new();
         for (level, files) in keyspace.levels.iter().enumerate() {
@@ -220,10 +223,14 @@ fn state(ctx: &mut Ctx, file: &str, state: &State) -> Result<(), Fail> {
             "id": keyspace.id, "name": keyspace.name, "flushed": keyspace.flushed, "levels": levels,
         }));
     }
+    for pack in &state.packs {
+        ctx.out.line(format_args!("pack {}", pack_text(pack)))?;
+    }
+    let packs: Vec<Value> = state.packs.iter().map(pack_json).collect();
     let object = json!({
         "file": file, "identity": hex(&state.identity), "next_file_number": state.next_file_number,
         "next_keyspace_id": state.next_keyspace_id, "log_floor": state.log_floor, "log_known": state.log_known,
-        "last_seq": state.last_seq, "keyspaces": keyspaces,
+        "last_seq": state.last_seq, "keyspaces": keyspaces, "packs": packs,
     });
     Ok(ctx.out.record("state", object)?)
 }

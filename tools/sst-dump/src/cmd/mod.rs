@@ -10,6 +10,7 @@ pub(crate) mod layout;
 pub(crate) mod lsm;
 mod lsm_html;
 pub(crate) mod manifest;
+pub(crate) mod objects;
 pub(crate) mod pack;
 pub(crate) mod properties;
 pub(crate) mod raw;

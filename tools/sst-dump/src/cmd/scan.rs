@@ -1,9 +1,12 @@
 //! `scan`: entries of SSTs, and operations of logs, in the shape of sst_dump's; ids or names of packs.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use packstone::SeqNo;
-use packstone::inspect::{self, FileKind, FrameContent, Tail};
+use packstone::env::FileSystem;
+use packstone::inspect::{self, FileKind, FrameContent, ObjectDirectory, Tail};
 use serde_json::json;
 
 use super::{pack, properties};
@@ -20,7 +23,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
         ctx.out.bytes(&range.from),
         ctx.out.bytes(range.to.as_deref().unwrap_or_default()),
     );
-    let mut told = false;
+    let (mut told, mut known) = (false, BTreeMap::new());
     ctx.fs.expect(targets.items.iter().map(|item| item.size).sum());
     for item in &targets.items {
         let has_entries = matches!(item.kind, FileKind::Sst | FileKind::Log | FileKind::Pack);
@@ -34,15 +37,21 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
             }
             continue;
         }
+        let objects = item.database.filter(|_| args.values).and_then(|index| {
+            let known = known
+                .entry(index)
+                .or_insert_with(|| resolver(ctx, &targets, index));
+            known.clone()
+        });
         ctx.out.line(format_args!("Process {}", item.path.display()))?;
         if !told {
             ctx.out.line(format_args!("from [{from}] to [{to}]"))?;
             told = true;
         }
         match item.kind {
-            FileKind::Sst => scan_sst(ctx, &targets, item, args, &range)?,
+            FileKind::Sst => scan_sst(ctx, &targets, item, args, &range, &objects)?,
             FileKind::Pack => pack::scan(ctx, &targets, item, args)?,
-            _ => scan_log(ctx, &targets, item, &range)?,
+            _ => scan_log(ctx, &targets, item, &range, &objects)?,
         }
     }
     Ok(())
@@ -54,6 +63,7 @@ fn scan_sst(
     item: &Item,
     args: &ScanArgs,
     range: &KeyRange,
+    objects: &Objects,
 ) -> Result<(), Fail> {
     let Some(sst) = entries::open(ctx, targets, item) else {
         return Ok(());
@@ -61,7 +71,9 @@ fn scan_sst(
     let keyspace = sst.properties().keyspace;
     let file = item.path.display().to_string();
     entries::each(ctx, &sst, range, true, &mut |ctx, entry| {
-        show(ctx, &file, keyspace, entry.key, entry.seq, entry.content())
+        let resolved = resolve(ctx, objects, entry.content());
+        let content = resolved.as_deref().map_or(entry.content(), Content::Value);
+        show(ctx, &file, keyspace, entry.key, entry.seq, content)
     })?;
     if args.verify_checksum
         && let Err(error) = sst.verify()
@@ -74,7 +86,13 @@ fn scan_sst(
     Ok(())
 }
 
-fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> Result<(), Fail> {
+fn scan_log(
+    ctx: &mut Ctx,
+    targets: &Targets,
+    item: &Item,
+    range: &KeyRange,
+    objects: &Objects,
+) -> Result<(), Fail> {
     let file = item.path.display().to_string();
     let (mut shown, mut failed) = (0, None);
     let fs = ctx.fs.clone();
@@ -92,7 +110,13 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
                 Ok(_) if range.limit.is_some_and(|limit| shown >= limit) => return ControlFlow::Break(()),
                 Ok(op) if range.contains(op.key) => {
                     shown += 1;
-                    show(ctx, &file, op.keyspace, op.key, op.seq, op.value.into())
+                    let content = match op.object {
+                        Some(object) => Content::Object(object),
+                        None => op.value.into(),
+                    };
+                    let resolved = resolve(ctx, objects, content);
+                    let content = resolved.as_deref().map_or(content, Content::Value);
+                    show(ctx, &file, op.keyspace, op.key, op.seq, content)
                 }
                 Ok(_) => Ok(()),
             };
@@ -112,6 +136,46 @@ fn scan_log(ctx: &mut Ctx, targets: &Targets, item: &Item, range: &KeyRange) -> 
         Err(error) => targets.failed(ctx, item, &error),
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Where the objects of a database are, if they are wanted.
+type Objects = Option<Arc<ObjectDirectory>>;
+
+/// Longer values stay references: 64 MiB.
+const LONGEST: u64 = 64 << 20;
+
+fn resolver(ctx: &mut Ctx, targets: &Targets, database: usize) -> Objects {
+    let database = targets.databases.get(database)?;
+    let fs: Arc<dyn FileSystem> = Arc::new(ctx.fs.clone());
+    let directory = ObjectDirectory::read(&fs, &database.dir, &database.state);
+    for error in &directory.unread {
+        ctx.out.problem(error);
+    }
+    Some(Arc::new(directory))
+}
+
+/// The value that a reference leads to, if it is wanted and there.
+fn resolve(ctx: &mut Ctx, objects: &Objects, content: Content<'_>) -> Option<Vec<u8>> {
+    let (Some(objects), Content::Object(object)) = (objects, content) else {
+        return None;
+    };
+    if object.len > LONGEST {
+        return None;
+    }
+    let mut value = Vec::new();
+    let read = match objects.open(&object) {
+        Ok(Some(mut reader)) => reader.read_all(&mut value),
+        // `verify` says of which it is damage; an old version's object may have been collected.
+        Ok(None) => return None,
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(()) => Some(value),
+        Err(error) => {
+            ctx.out.problem(&error);
+            None
+        }
+    }
 }
 
 /// One entry. Type 1 is a value, 17 an object and 0 a delete, as in RocksDB.

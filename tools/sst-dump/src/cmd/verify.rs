@@ -12,12 +12,12 @@ use packstone::pack::Archive;
 use packstone::sst::{SstSummary, VerifyReport};
 use serde_json::json;
 
-use super::{check, pack};
+use super::{check, objects, pack};
 use crate::Ctx;
 use crate::args::VerifyArgs;
 use crate::fs::Watched;
 use crate::out::Fail;
-use crate::target::{Item, Targets};
+use crate::target::{Item, Role, Targets};
 
 /// Files from this size on are checked by all threads together: 16 MiB, four parts.
 const LARGE: u64 = 16 << 20;
@@ -49,6 +49,9 @@ pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
         &mut |item, found| report(ctx, &targets, item, found),
     )?;
     for item in others {
+        if matches!(item.role, Role::Pack(_)) {
+            continue; // below, with what refers to it
+        }
         if item.kind == FileKind::Pack {
             one_pack(ctx, &targets, item, threads)?;
             continue;
@@ -62,6 +65,7 @@ pub(crate) fn run(ctx: &mut Ctx, args: &VerifyArgs) -> Result<(), Fail> {
         let ok = ctx.out.problems() == before && what.is_some();
         outcome(ctx, item, ok, &what.unwrap_or_default())?;
     }
+    objects::check(ctx, &targets, threads)?;
     for database in &targets.databases {
         check::logs(ctx, database)?;
     }

@@ -106,7 +106,11 @@ fn operation(ctx: &mut Ctx, file: &str, offset: u64, op: &inspect::Operation<'_>
     let key = ctx.out.bytes(op.key);
     let value = match (op.value, op.object) {
         (Some(value), _) => Some(ctx.out.bytes(value)),
-        (None, Some(object)) => Some(format!("object {} of {} bytes", ObjectId(object.id), object.len)),
+        (None, Some(object)) => Some(format!(
+            "object {} of {} bytes",
+            packstone::pack::ObjectId(object.id),
+            object.len
+        )),
         (None, None) => None,
     };
     let (seq, keyspace) = (op.seq, op.keyspace);

@@ -109,7 +109,7 @@ impl Database {
         inspect::load_state(fs, &path).ok()?.state
     }
 
-    /// SSTs and logs that the manifest names and the directory does not have.
+    /// SSTs and packs that the manifest names and the directory does not have.
     pub(super) fn missing(&self, names: &[(String, FileName)]) -> Vec<(PathBuf, String)> {
         let has = |wanted: FileName| names.iter().any(|(_, name)| *name == wanted);
         let mut missing = Vec::new();
@@ -120,6 +120,12 @@ impl Database {
                     self.keyspace_name(keyspace)
                 );
                 missing.push((inspect::sst_path(&self.dir, sst.number), what));
+            }
+        }
+        for pack in &self.state.packs {
+            if !has(FileName::Pack(pack.number)) {
+                let what = "expected this file, because the manifest names it; it is missing".to_owned();
+                missing.push((inspect::pack_path(&self.dir, pack.number), what));
             }
         }
         missing
@@ -135,7 +141,10 @@ impl Database {
 
     pub(crate) fn keyspace_name(&self, id: KeyspaceId) -> String {
         let found = self.state.keyspaces.iter().find(|keyspace| keyspace.id == id);
-        found.map_or_else(|| format!("#{id}, dropped"), |keyspace| keyspace.name.clone())
+        found.map_or_else(
+            || format!("#{id}, dropped"),
+            |keyspace| out::printable(&keyspace.name),
+        )
     }
 
     pub(super) fn role(&self, name: FileName, path: &Path) -> Role {
@@ -148,6 +157,10 @@ impl Database {
                 },
                 None => Role::Unnamed,
             },
+            FileName::Pack(number) => {
+                let known = self.state.packs.iter().find(|pack| pack.number == number);
+                known.map_or(Role::Unnamed, |pack| Role::Pack(*pack))
+            }
             FileName::Log(number) if number >= self.state.log_floor => Role::Needed,
             FileName::Manifest(_) if path == self.manifest => Role::InForce,
             FileName::Current => Role::InForce,
@@ -168,7 +181,7 @@ impl Database {
         // A manifest or a log that is gone was replaced; SSTs are what the state lists.
         matches!(
             name.map(|name| now.role(name, &item.path)),
-            Some(Role::Live { .. } | Role::Needed)
+            Some(Role::Live { .. } | Role::Pack(_) | Role::Needed)
         )
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use packstone::Error;
 use packstone::env::FileSystem;
-use packstone::inspect::{self, FileKind, FileName, LogLimits, SstInfo};
+use packstone::inspect::{self, FileKind, FileName, LogLimits, PackInfo, SstInfo};
 
 use crate::args::FileArgs;
 use crate::fs::Look;
@@ -34,6 +34,8 @@ pub(crate) enum Role {
         level: usize,
         info: SstInfo,
     },
+    /// A pack of the database.
+    Pack(PackInfo),
     /// A log at or above the floor.
     Needed,
     /// The manifest that `CURRENT` names, and `CURRENT`.
@@ -51,6 +53,8 @@ impl Role {
         match self {
             Role::Given => "given".to_owned(),
             Role::Live { name, level, .. } => format!("level {level} of keyspace '{name}'"),
+            Role::Pack(pack) if pack.sealed => "a sealed pack of the database".to_owned(),
+            Role::Pack(_) => "a pack of the database, not sealed yet".to_owned(),
             Role::Needed => "part of the log".to_owned(),
             Role::InForce => "in force".to_owned(),
             Role::Unnamed => "not named by the manifest: a leftover, or being written".to_owned(),

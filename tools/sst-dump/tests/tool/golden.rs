@@ -123,6 +123,19 @@ fn properties_come_in_sst_dumps_order() {
 }
 
 #[test]
+fn packs_of_a_database_are_checked_with_what_refers_to_them() {
+    let lines = [
+        "verify @",
+        "check @",
+        "identify @",
+        "manifest @",
+        "properties @",
+        "scan @",
+    ];
+    check_in(&support::large(), "database_packs", &lines);
+}
+
+#[test]
 fn references_are_shown_as_objects() {
     let lines = [
         "scan @",

@@ -135,6 +135,12 @@ fn every_record_is_as_documented() {
         assert_eq!(run.status, 0, "{line}: {}", run.stdout);
         check(&run, &schema, &mut seen);
     }
+    let large = support::large();
+    for line in ["check @", "verify @", "identify @", "scan @", "manifest @"] {
+        let run = large.run(&format!("{line} --json"));
+        assert_eq!(run.status, 0, "{line}: {}", run.stdout);
+        check(&run, &schema, &mut seen);
+    }
     // A database that has been opened twice, with a keyspace gone: the changes that are left.
     let reopened = support::reopened();
     for line in ["manifest @", "wal @"] {

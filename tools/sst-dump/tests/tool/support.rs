@@ -220,6 +220,26 @@ pub(crate) fn objects() -> Database {
     write_out(&sim)
 }
 
+/// A database with values in packs, one of which is sealed. Two keys share a value, nobody refers to one object any more, and one is in the log only.
+pub(crate) fn large() -> Database {
+    let sim = SimEnv::new(22);
+    let db = Options::new().env(sim.env()).open("/db").unwrap();
+    let options = KeyspaceOptions::new().object_threshold(Some(1000));
+    let photos = db.keyspace_with("photos", options).unwrap();
+    photos.put("cat", noise(5000)).unwrap();
+    photos.put("same cat", noise(5000)).unwrap();
+    photos.put("dog", noise(6000)).unwrap();
+    photos.put("text", "few words").unwrap();
+    photos.put_reader("film", &noise(1_200_000)[..]).unwrap();
+    db.flush().unwrap();
+    photos.put("dog", noise(7000)).unwrap();
+    db.flush().unwrap();
+    photos.compact_range::<&[u8], _>(..).unwrap();
+    photos.put("bird", noise(8000)).unwrap();
+    db.close().unwrap();
+    write_out(&sim)
+}
+
 fn build() -> (SimEnv, Db) {
     let sim = SimEnv::new(20);
     let db = Options::new().env(sim.env()).open("/db").unwrap();

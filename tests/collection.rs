@@ -1,0 +1,149 @@
+//! Collections beside everything else, with real threads and files: what is referred to is there, whatever goes on.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use packstone::{Db, Durability, Keyspace, KeyspaceOptions, Options};
+
+/// One of a small number of contents: equal ones come again and again.
+fn content(n: u64) -> Vec<u8> {
+    let len = 200 + (n * 7919 % 9000) as usize;
+    let mut bytes = n.to_le_bytes().repeat(len / 8 + 1);
+    // So that it does not compress to nothing.
+    for (at, byte) in bytes.iter_mut().enumerate().skip(8) {
+        *byte = byte.wrapping_add((at as u64).wrapping_mul(n | 1).wrapping_mul(2_654_435_761) as u8);
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn check(value: &[u8]) {
+    let n = u64::from_le_bytes(value[..8].try_into().unwrap());
+    assert!(value == content(n), "content {n}");
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % below
+    }
+}
+
+const KEYS: u64 = 40;
+const CONTENTS: u64 = 60;
+
+fn open(dir: &std::path::Path) -> (Db, Keyspace) {
+    let options = Options::new().pack_size(64 << 10).write_buffer_size(8 << 10);
+    let db = options.open(dir).unwrap();
+    let keyspace = KeyspaceOptions::new().object_threshold(Some(100));
+    let values = db.keyspace_with("values", keyspace).unwrap();
+    (db, values)
+}
+
+fn write(db: &Db, values: &Keyspace, random: &mut Random) {
+    let key = random.next(KEYS).to_be_bytes();
+    match random.next(10) {
+        0..=4 => values.put(key, content(random.next(CONTENTS))).unwrap(),
+        5 => values.delete(key).unwrap(),
+        6 => {
+            let content = content(random.next(CONTENTS));
+            values.put_reader(key, &content[..]).unwrap();
+        }
+        _ => {
+            let mut batch = db.batch();
+            for _ in 0..3 {
+                batch.put(
+                    values,
+                    random.next(KEYS).to_be_bytes(),
+                    content(random.next(CONTENTS)),
+                );
+            }
+            // Some are given up when their objects have been stored.
+            if random.next(4) > 0 {
+                batch.commit(Durability::Buffered).unwrap();
+            }
+        }
+    }
+}
+
+fn read(db: &Db, values: &Keyspace, random: &mut Random) {
+    let key = random.next(KEYS).to_be_bytes();
+    match random.next(4) {
+        0 => {
+            if let Some(value) = values.get(key).unwrap() {
+                check(&value);
+            }
+        }
+        1 => {
+            if let Some(mut reader) = values.open(key).unwrap() {
+                let mut value = Vec::new();
+                std::thread::yield_now();
+                reader.read_to_end(&mut value).unwrap();
+                check(&value);
+            }
+        }
+        2 => {
+            let snapshot = db.snapshot();
+            let first: Vec<_> = snapshot.iter(values).map(Result::unwrap).collect();
+            std::thread::yield_now();
+            let second: Vec<_> = snapshot.iter(values).rev().map(Result::unwrap).collect();
+            assert!(first.iter().eq(second.iter().rev()));
+            first.iter().for_each(|(_, value)| check(value));
+        }
+        _ => {
+            for entry in values.iter() {
+                check(&entry.unwrap().1);
+            }
+        }
+    }
+}
+
+#[test]
+fn collections_take_nothing_that_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, values) = open(dir.path());
+    let (stop, collected) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (db, values, stop, collected) = (&db, &values, &stop, &collected);
+        let writers: Vec<_> = (0..2)
+            .map(|seed| {
+                scope.spawn(move || {
+                    let mut random = Random(seed + 1);
+                    (0..3000).for_each(|_| write(db, values, &mut random));
+                })
+            })
+            .collect();
+        for seed in 0..2 {
+            scope.spawn(move || {
+                let mut random = Random(seed + 100);
+                while !stop.load(Ordering::Relaxed) {
+                    read(db, values, &mut random);
+                }
+            });
+        }
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                collected.fetch_add(db.collect_garbage().unwrap().objects_removed, Ordering::Relaxed);
+            }
+        });
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let objects = db.metrics().objects;
+    println!("{} removed on demand; {objects:?}", collected.into_inner());
+    assert!(objects.moved > 0, "{objects:?}");
+    let before: Vec<_> = values.iter().map(Result::unwrap).collect();
+    before.iter().for_each(|(_, value)| check(value));
+    db.close().unwrap();
+    drop(values);
+    let (db, values) = open(dir.path());
+    let after: Vec<_> = values.iter().map(Result::unwrap).collect();
+    assert!(before == after);
+    db.collect_garbage().unwrap();
+    let again: Vec<_> = values.iter().map(Result::unwrap).collect();
+    assert!(before == again);
+}
