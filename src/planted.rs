@@ -101,6 +101,10 @@ pub enum Bug {
     RoomNotReserved,
     /// 41: the log is synced, and SSTs are named, before the objects that they refer to are synced.
     ReferenceBeforeObject,
+    /// 42: a collection takes what a running write has just found.
+    LeaseIgnored,
+    /// 47: a pack is removed before it is durable where its objects have gone.
+    PackRemovedEarly,
     /// 46: nobody counts the references that flushes and compactions leave out.
     GarbageUnnoticed,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.

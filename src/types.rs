@@ -153,7 +153,7 @@ pub enum ValuePlace {
 }
 
 impl ValueRef {
-    /// A reference of a source that is one file or one memtable.
+    /// A place in a source that is one file or one memtable.
     pub fn new(place: ValuePlace) -> Self {
         ValueRef { source: 0, place }
     }

@@ -344,10 +344,10 @@ fn newer_versions_and_features_of_every_file_are_named_as_such() {
     }
     // SST: header of 52 bytes, footer of 128.
     for at in [8, 12] {
-        expect_newer(".sst", |bytes| set(bytes, at, 5, 0, 48));
+        expect_newer(".sst", |bytes| set(bytes, at, 6, 0, 48));
         expect_newer(".sst", |bytes| {
             let footer = bytes.len() - 128;
-            set(&mut bytes[footer..], at, 5, 0, 124);
+            set(&mut bytes[footer..], at, 6, 0, 124);
         });
     }
     expect_newer("CURRENT", |bytes| {
@@ -380,7 +380,7 @@ fn a_newer_kind_of_frame_edit_record_or_operation_is_named_as_such() {
     // A batch: first number u64, count u32, and the first operation's kind.
     expect_newer(".log", |bytes| frame(bytes, 117, 3));
     // An edit: version u8, count, and the first record's tag.
-    expect_newer("MANIFEST", |bytes| frame(bytes, 105, 2));
+    expect_newer("MANIFEST", |bytes| frame(bytes, 105, 3));
     expect_newer("MANIFEST", |bytes| frame(bytes, 107, 99));
 }
 

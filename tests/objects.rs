@@ -30,7 +30,11 @@ fn low_threshold() -> KeyspaceOptions {
 fn pack_bytes(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let packs = files.filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
-    packs.map(|entry| entry.metadata().unwrap().len()).sum()
+    // One may go meanwhile.
+    packs
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
 }
 
 fn pack_count(dir: &Path) -> usize {
@@ -285,4 +289,130 @@ fn what_can_not_be_a_value_is_refused() {
             ..
         })
     ));
+}
+
+/// Files are deleted in the background: the bytes of packs, after some patience.
+fn shrinks_to(dir: &Path, bytes: u64) -> u64 {
+    for _ in 0..200 {
+        if pack_bytes(dir) <= bytes {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    pack_bytes(dir)
+}
+
+/// Content bytes of the values that are there.
+fn live_bytes(values: &packstone::Keyspace) -> u64 {
+    values.iter().map(|entry| entry.unwrap().1.len() as u64).sum()
+}
+
+#[test]
+fn what_nobody_refers_to_any_more_goes_when_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = small_packs().open(dir.path()).unwrap();
+    let values = db.keyspace_with("values", low_threshold()).unwrap();
+    let other = db.keyspace_with("other", low_threshold()).unwrap();
+    for n in 0..200u64 {
+        values.put(n.to_be_bytes(), noise(n, 5000)).unwrap();
+    }
+    // Of these two copies one is enough.
+    other.put("shared", noise(10, 5000)).unwrap();
+    let snapshot = db.snapshot();
+    let mut reader = values.open(20u64.to_be_bytes()).unwrap().unwrap();
+    let mut range = values.iter();
+    assert!(range.next().unwrap().unwrap().1 == noise(0, 5000)[..]);
+    for n in 0..100u64 {
+        values.delete(n.to_be_bytes()).unwrap();
+    }
+    // What a snapshot sees stays.
+    db.collect_garbage().unwrap();
+    for n in 0..100u64 {
+        assert!(snapshot.get(&values, n.to_be_bytes()).unwrap().unwrap() == noise(n, 5000)[..]);
+    }
+    assert_eq!(range.count(), 199);
+    drop(snapshot);
+    let before = pack_bytes(dir.path());
+    // The background may have been faster.
+    db.collect_garbage().unwrap();
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(read == noise(20, 5000), "an open reader keeps what it sees");
+    drop(reader);
+    db.wait_for_background().unwrap();
+    let live = live_bytes(&values) + 5000;
+    let after = shrinks_to(dir.path(), live * 12 / 10);
+    assert!(
+        after * 10 <= live * 12,
+        "{live} live, {after} on disk, {before} before"
+    );
+    for n in 100..200u64 {
+        assert!(values.get(n.to_be_bytes()).unwrap().unwrap() == noise(n, 5000)[..]);
+    }
+    assert!(other.get("shared").unwrap().unwrap() == noise(10, 5000)[..]);
+    let again = db.collect_garbage().unwrap();
+    assert_eq!((again.objects_removed, again.objects_moved), (0, 0), "{again:?}");
+    // The same content comes back.
+    values.put("new", noise(50, 5000)).unwrap();
+    db.close().unwrap();
+    drop((values, other));
+    let db = small_packs().open(dir.path()).unwrap();
+    let values = db.open_keyspace("values").unwrap();
+    assert!(values.get("new").unwrap().unwrap() == noise(50, 5000)[..]);
+    assert_eq!(live_bytes(&values), 101 * 5000);
+    db.drop_keyspace("values").unwrap();
+    drop(values);
+    db.collect_garbage().unwrap();
+    assert!(db.open_keyspace("other").unwrap().get("shared").unwrap().unwrap() == noise(10, 5000)[..]);
+    db.wait_for_background().unwrap();
+    let left = shrinks_to(dir.path(), 20_000);
+    assert!(left < 20_000, "{left}");
+}
+
+#[test]
+fn what_overwrites_leave_behind_goes_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().pack_size(4 << 20).write_buffer_size(512 << 10);
+    let db = options.open(dir.path()).unwrap();
+    let values = db.keyspace_with("values", low_threshold()).unwrap();
+    const KEYS: u64 = 1500;
+    const LEN: usize = 40_000;
+    let mut state = 1u64;
+    let mut most = 0;
+    for n in 0..11 * KEYS {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let key = if n < KEYS { n } else { (state >> 33) % KEYS };
+        values.put(key.to_be_bytes(), noise(n, LEN)).unwrap();
+        if n >= KEYS && n % 200 == 0 {
+            most = most.max(pack_bytes(dir.path()));
+        }
+    }
+    let live = KEYS * LEN as u64;
+    db.wait_for_background().unwrap();
+    let metrics = db.metrics();
+    println!(
+        "live {live}, most {most} ({:.2}), at the end {} ({:.2}), {metrics}",
+        most as f64 / live as f64,
+        pack_bytes(dir.path()),
+        pack_bytes(dir.path()) as f64 / live as f64
+    );
+    assert!(pack_bytes(dir.path()) * 10 <= live * 18);
+    assert_eq!(values.iter().count() as u64, KEYS);
+}
+
+#[test]
+fn a_stream_is_no_object_where_its_keyspace_has_none_of_that_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    for (name, threshold) in [("inline", None), ("long", Some(5 << 20))] {
+        let options = KeyspaceOptions::new().object_threshold(threshold);
+        let values = db.keyspace_with(name, options).unwrap();
+        let value = noise(3, 3 << 20);
+        values.put_reader("key", &value[..]).unwrap();
+        assert!(values.get("key").unwrap().unwrap() == value[..]);
+    }
+    assert_eq!(pack_count(dir.path()), 0);
+    let long = db.open_keyspace("long").unwrap();
+    long.put_reader("key", &noise(4, 5 << 20)[..]).unwrap();
+    assert_eq!(pack_count(dir.path()), 1);
 }

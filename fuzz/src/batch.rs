@@ -4,6 +4,7 @@
 //! A batch within the limits decodes to itself; one past a limit is refused.
 
 use packstone::fuzzing::{Batch, Write};
+use packstone::sst::ObjectRef;
 use packstone::{MAX_KEY_LEN, MAX_SEQ};
 
 use crate::support::Input;

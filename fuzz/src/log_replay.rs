@@ -134,6 +134,7 @@ fn batch(input: &mut Input<'_>, last: u64) -> Batch {
     let how = input.u8();
     let writes = (0..=u64::from(how & 3)).map(|n| Write {
         keyspace: u32::from(how >> 2 & 1) + 1,
+        object: None,
         key: vec![how; 1 + n as usize],
         value: (how >> 3 & 1 == 0).then(|| {
             let len = if how >> 4 == 15 {
@@ -256,6 +257,7 @@ fn go_on(sim: &SimEnv, found: &LogReplay, harm: &Harm) {
             keyspace: 1,
             key: b"new".to_vec(),
             value: None,
+            object: None,
         }],
     };
     // A header may say that numbers have been given away which are in no frame.

@@ -12,6 +12,7 @@ use super::metrics::{self, Metrics};
 use super::snapshot::Snapshot;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::objects::collect::CollectionReport;
 use crate::engine::recovery;
 use crate::options::{KeyspaceOptions, Options};
 use crate::types::SeqNo;
@@ -187,6 +188,29 @@ impl Db {
     pub fn sync(&self) -> Result<()> {
         self.core().check_open()?;
         self.core().sync_log()
+    }
+
+    /// Removes all large values that nobody refers to any more, and writes packs anew that hold some of them: flushes, compacts what refers to objects,
+    /// and looks at every pack. Most of that happens by itself in the background, when packs have become half empty or three tenths of all is
+    /// dead; asked for, it leaves at most a twentieth of each pack. Reads and writes go on; open snapshots, ranges and readers keep what they see.
+    ///
+    /// ```
+    /// # fn main() -> packstone::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = packstone::Db::open(dir.path())?;
+    /// let photos = db.keyspace("photos")?;
+    /// photos.put("1", vec![1; 100_000])?;
+    /// photos.delete("1")?;
+    /// let report = db.collect_garbage()?;
+    /// assert_eq!(report.objects_removed, 1);
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Closed`], an I/O error. Nothing is lost then, and what has been done stays done.
+    pub fn collect_garbage(&self) -> Result<CollectionReport> {
+        self.core().collect_all()
     }
 
     /// Waits until no flush or compaction is due any more.

@@ -19,6 +19,7 @@ mod value;
 pub use crate::engine::checkpoint::CheckpointReport;
 pub use crate::engine::health::{Activity, Health};
 pub use crate::engine::latency::{FilterMetrics, Latency, LatencyMetrics};
+pub use crate::engine::objects::collect::CollectionReport;
 pub use batch::Batch;
 pub use cursor::Cursor;
 pub use db::{AsOf, Db};

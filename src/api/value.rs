@@ -50,9 +50,10 @@ impl fmt::Debug for ValueWriter {
 
 impl ValueWriter {
     pub(super) fn new(keyspace: Keyspace, key: &[u8]) -> ValueWriter {
-        let deduplicate = keyspace.core.options.get_deduplicate();
+        let options = &keyspace.core.options;
+        let (threshold, deduplicate) = (options.get_object_threshold(), options.get_deduplicate());
         ValueWriter {
-            stream: ObjectStream::new(&keyspace.handle.core, deduplicate),
+            stream: ObjectStream::new(&keyspace.handle.core, threshold, deduplicate),
             key: key.to_vec(),
             keyspace,
         }
@@ -144,7 +145,10 @@ pub struct ValueReader {
 enum Content {
     Short(Cursor<Slice>),
     /// The pack's file stays while it is being read.
-    Object(Box<ObjectReader>, Arc<Pack>),
+    Object {
+        reader: Box<ObjectReader>,
+        _pack: Arc<Pack>,
+    },
 }
 
 impl fmt::Debug for ValueReader {
@@ -176,7 +180,10 @@ impl ValueReader {
             if let Some((pack, reader)) = core.open_object(&object)? {
                 return Ok(Some(ValueReader {
                     len: object.len,
-                    content: Content::Object(Box::new(reader), pack),
+                    content: Content::Object {
+                        reader: Box::new(reader),
+                        _pack: pack,
+                    },
                     _handle: handle.clone(),
                 }));
             }
@@ -203,7 +210,7 @@ impl Read for ValueReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.content {
             Content::Short(value) => value.read(buffer),
-            Content::Object(object, _) => object.read(buffer),
+            Content::Object { reader, .. } => reader.read(buffer),
         }
     }
 }
@@ -212,7 +219,7 @@ impl Seek for ValueReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.content {
             Content::Short(value) => value.seek(to),
-            Content::Object(object, _) => object.seek(to),
+            Content::Object { reader, .. } => reader.seek(to),
         }
     }
 }

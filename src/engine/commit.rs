@@ -83,6 +83,17 @@ impl Core {
         }
     }
 
+    /// Writes a request of the engine's own. It is not slowed down: what it waits for may be waiting for its thread.
+    pub(crate) fn commit_own(self: &Arc<Self>, request: Request) -> Result<()> {
+        self.check_writable()?;
+        match self.commit_in_group(request) {
+            Ok(_) => Ok(()),
+            Err(Failure::Error(error)) => Err(error),
+            // The engine's own keyspaces are not dropped.
+            Err(Failure::Undecided(_)) => Err(Error::Closed),
+        }
+    }
+
     fn commit_in_group(self: &Arc<Self>, request: Request) -> Outcome {
         let follower = {
             let mut queue = self.commits.state.lock();

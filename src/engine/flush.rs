@@ -73,7 +73,7 @@ impl Core {
         self.progress.notify();
     }
 
-    fn flush_frozen(&self, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
+    fn flush_frozen(self: &Arc<Self>, keyspace: &Arc<KeyspaceCore>) -> Result<()> {
         let frozen = keyspace.view().frozen.clone();
         let Some(newest) = frozen.first().filter(|_| !keyspace.is_dropped()) else {
             return Ok(());
@@ -103,6 +103,7 @@ impl Core {
         keyspace.note_work(0, job);
         self.note_time(Timed::Flush, timed);
         self.update_pressure_of(keyspace);
+        self.schedule_collection();
         // The flush is done, whatever becomes of this: logs that stay now go after the next one.
         let _ = self.drop_old_logs();
         Ok(())

@@ -120,7 +120,10 @@ impl Core {
             // Work that is due and not queued has failed, and is tried again after a while.
             let settled =
                 |keyspace: &Arc<KeyspaceCore>| keyspace.is_settled() && !self.compaction_is_due(keyspace);
-            let packs = match self.packs_are_settled() {
+            let packs = self
+                .packs_are_settled()
+                .and_then(|sealed| Ok(sealed && self.collection_is_settled()?));
+            let packs = match packs {
                 Ok(settled) => settled,
                 Err(error) => {
                     outcome = outcome.clone().and(Err(error));

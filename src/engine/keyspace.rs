@@ -208,7 +208,9 @@ impl View {
         if let Some((_, held)) = in_memory {
             return Ok(match held {
                 Held::Value(value) => Some(Located::Memory(value)),
-                Held::Object(bytes) => ObjectRef::from_bytes(bytes).map(Located::Object),
+                Held::Object(bytes) => Some(Located::Object(
+                    ObjectRef::from_bytes(bytes).ok_or_else(unresolved)?,
+                )),
                 Held::Tombstone => None,
             });
         }

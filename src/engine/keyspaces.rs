@@ -114,6 +114,9 @@ impl Core {
         drop(state);
         self.update_pressure();
         if result.is_ok() {
+            self.objects.note_dropped_keyspace(&keyspace);
+            // An estimate all the same, should a list be damaged.
+            self.note_dropped(&self.references_of(&keyspace).unwrap_or_default());
             // They go with the last handle.
             let view = keyspace.view();
             let frozen = view.frozen.iter().map(|frozen| &frozen.table);

@@ -23,6 +23,9 @@
 //! | frozen memtables, which are memory | 1 | `STOP_FROZEN` |
 //! | bytes that compaction has still to write until the tree has its shape (`Shape::owed`: level 0 times what the base makes of it, what is over a target times the overlap), in full levels 0 | `SLOW_OWED` | `FULL_OWED`, but at most `MOST_OWED` of the debt |
 //!
+//! Writers of objects are slowed for two more: the part of all packs that is dead and can be collected, from `SLOW_GARBAGE` to `FULL_GARBAGE`, and full packs that are
+//! not sealed, from 1 to `FULL_UNSEALED`; at most `MOST_OWED` of the debt.
+//!
 //! The curve leaves zero flat, so that a normal backlog costs nothing, and has no step; bytes owed slow writers down to a trickle
 //! but never stop them: space is all that they cost. The stop is for what would break a bound: memory, and the files that a read asks.
 
@@ -42,6 +45,12 @@ const SLOW_OWED: f64 = 64.0;
 const FULL_OWED: f64 = 256.0;
 /// The debt that bytes owed make at most: they never stop writers.
 const MOST_OWED: f64 = 0.95;
+/// Full packs that are not sealed at which writers of objects are slowed the most: the medium is slower than they are.
+const FULL_UNSEALED: usize = 6;
+/// The part of all packs that is known to be dead up to which writers run free: a collection is at work by then.
+const SLOW_GARBAGE: f64 = 0.32;
+/// The part at which writers of objects are slowed the most: packs take 1.8 times what lives then.
+const FULL_GARBAGE: f64 = 0.44;
 /// Nanoseconds for each KiB at the point of the curve where d²/(1-d) is one (d = 0.62): 10 MB/s.
 const SCALE_NANOS: f64 = 100_000.0;
 /// Delays are paid in sleeps of at least this long: shorter ones oversleep by their own length.
@@ -62,10 +71,18 @@ pub(crate) enum Cause {
     Debt,
     /// The memtables' share of the memory limit.
     Memory,
+    /// Objects in packs that nobody needs any more.
+    Garbage,
 }
 
 impl Cause {
-    pub(crate) const ALL: [Cause; 4] = [Cause::Memtables, Cause::Level0, Cause::Debt, Cause::Memory];
+    pub(crate) const ALL: [Cause; 5] = [
+        Cause::Memtables,
+        Cause::Level0,
+        Cause::Debt,
+        Cause::Memory,
+        Cause::Garbage,
+    ];
 
     /// The one of that number in `ALL`.
     fn of(number: usize) -> Cause {
@@ -103,6 +120,8 @@ pub(crate) struct Pressure {
     /// Held from the look at a keyspace to the note of what it asks: an older look must not overwrite a newer one.
     pub(super) looking: Mutex<()>,
     pub(super) asked: Asked,
+    /// Of the contents of objects.
+    pub(super) asked_of_objects: AtomicU64,
     /// Delay that writers have earned and not yet slept.
     pub(super) owed_nanos: AtomicU64,
     pub(crate) stalls: [Stalls; Cause::ALL.len()],
@@ -122,6 +141,14 @@ pub(super) fn delay(debt: f64) -> u64 {
     }
     let debt = debt.max(0.0);
     (SCALE_NANOS * debt * debt / (1.0 - debt)) as u64
+}
+
+/// The debt that packs make: garbage in them, and full ones that are not sealed.
+pub(super) fn object_debt(dead: u64, all: u64, unsealed: usize) -> f64 {
+    let part = dead as f64 / all.max(1) as f64;
+    let by_garbage = (part - SLOW_GARBAGE) / (FULL_GARBAGE - SLOW_GARBAGE);
+    let by_unsealed = unsealed.saturating_sub(1) as f64 / (FULL_UNSEALED - 1) as f64;
+    by_garbage.max(by_unsealed).min(MOST_OWED)
 }
 
 /// The debt of a keyspace: 0 is none, 1 stops; and what makes it. `owed`: bytes owed for each byte that level 0 hands down at

@@ -7,9 +7,12 @@ use super::compaction::picker::pending_bytes;
 use super::core::Core;
 use super::keyspace::KeyspaceCore;
 use super::latency::Timed;
-use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay};
+use super::pressure::{Cause, LEAST_SLEEP_NANOS, LONGEST_SLEEP_NANOS, STOP, debt, delay, object_debt};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
+
+/// An object waits for a second at the most.
+const LONGEST_OF_OBJECT: u128 = 1_000_000_000;
 
 impl Core {
     /// Takes note of a keyspace's debt.
@@ -40,6 +43,11 @@ impl Core {
             .max_by_key(|asked| asked.nanos_per_kib());
         self.memory
             .note(keyspaces.values().map(|keyspace| &keyspace.holdings));
+        let (dead, all) = self.objects.garbage();
+        let debt = object_debt(dead, all, self.objects.unsealed());
+        self.pressure
+            .asked_of_objects
+            .store(delay(debt), Ordering::Relaxed);
         let by_memory = delay(self.memory.debt());
         match most.filter(|most| most.nanos_per_kib() >= by_memory) {
             Some(most) => self.pressure.asked.set(most.nanos_per_kib(), most.cause()),
@@ -56,6 +64,21 @@ impl Core {
                 self.delay(bytes.saturating_mul(nanos) / 1024);
                 Ok(())
             }
+        }
+    }
+
+    /// Delays who stores an object of `bytes` as the garbage in packs asks.
+    pub(crate) fn throttle_object(&self, bytes: u64) {
+        let nanos = self.pressure.asked_of_objects.load(Ordering::Relaxed);
+        let nanos = (u128::from(bytes) * u128::from(nanos) / 1024).min(LONGEST_OF_OBJECT) as u64;
+        let (begun, mut left) = (self.begin_timing(), nanos);
+        while left > 0 && !self.is_closed() && self.pressure.asked_of_objects.load(Ordering::Relaxed) > 0 {
+            let slice = left.min(LONGEST_SLEEP_NANOS);
+            self.env.clock.sleep(Duration::from_nanos(slice));
+            left -= slice;
+        }
+        if left < nanos {
+            self.note_stall(Cause::Garbage, nanos - left, begun);
         }
     }
 

@@ -112,6 +112,14 @@ pub trait Lock: Send + Sync {}
 pub trait File: Send + Sync {
     /// Reads up to `buf.len()` bytes at `offset`; 0 means the end of the file. May read less than asked.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Reads into these buffers, one behind the other, as [`Self::read_at`] reads into one. The default reads into the first that has
+    /// room.
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        match bufs.iter_mut().find(|buf| !buf.is_empty()) {
+            Some(buf) => self.read_at(offset, buf),
+            None => Ok(0),
+        }
+    }
     /// Writes up to `data.len()` bytes at `offset`, growing the file where needed. May write less than asked.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
     /// Makes contents and length durable (fdatasync; F_FULLFSYNC on macOS).
@@ -159,6 +167,29 @@ impl dyn File + '_ {
                 Ok(n) => {
                     buf = buf.get_mut(n..).unwrap_or_default();
                     offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills all of these buffers, one behind the other; `UnexpectedEof` when the file ends before.
+    pub fn read_exact_vectored_at(
+        &self,
+        mut offset: u64,
+        mut bufs: &mut [io::IoSliceMut<'_>],
+    ) -> io::Result<()> {
+        let mut left: usize = bufs.iter().map(|buf| buf.len()).sum();
+        while left > 0 {
+            match self.read_vectored_at(offset, bufs) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    let n = n.min(left);
+                    io::IoSliceMut::advance_slices(&mut bufs, n);
+                    offset += n as u64;
+                    left -= n;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),

@@ -298,6 +298,11 @@ impl File for RealFile {
         std::os::windows::fs::FileExt::seek_read(&*self.0, buf, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::preadv(&*self.0, bufs, offset)?)
+    }
+
     #[cfg(unix)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
         std::os::unix::fs::FileExt::write_at(&*self.0, data, offset)

@@ -61,11 +61,11 @@ pub(super) fn check_handle(place: &ValuePlace, handle: u64, kind: EntryKind) -> 
     }
 }
 
-/// A reference to a value that no cursor of this memtable gave.
+/// The handle of a value that no cursor of this memtable gave.
 pub(super) fn foreign(handle: u64) -> Error {
     Error::corruption(
         "(memtable)".as_ref(),
         handle,
-        "a value reference that this memtable never gave",
+        "a value handle that this memtable never gave",
     )
 }

@@ -303,7 +303,7 @@ impl Shape {
         self.content_len.saturating_sub(before).min(size) as usize
     }
 
-    pub(crate) fn table_len(chunks: u64) -> u64 {
+    pub(crate) const fn table_len(chunks: u64) -> u64 {
         chunks * CHUNK_ENTRY_LEN + SUM_LEN
     }
 

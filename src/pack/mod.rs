@@ -32,7 +32,9 @@
 //! Sources: spec/pack-builder.md (streaming builder, external sort), spec/segments.md (sealed files, scans), spec/archive-append.md (growing
 //! archives), spec/ecs.md (ids). What differs and why is in DESIGN.md.
 //!
-//! Callers: programs, the tools. This module knows `sst` and `env`, and nothing of the engine.
+//! `shared` has the packs of a database, which are appended to before they are sealed.
+//!
+//! Callers: programs, the tools, the engine. This module knows `sst` and `env`, and nothing of the engine.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -48,6 +50,7 @@ mod output;
 mod reader;
 #[allow(dead_code, reason = "the engine is built on it next")]
 mod record;
+mod record_file;
 mod recover;
 pub(crate) mod salvage;
 mod scan;
@@ -59,6 +62,7 @@ mod sort;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod whole;
 
 pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
 pub use builder::{PackBuilder, PackReport};

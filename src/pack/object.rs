@@ -4,180 +4,31 @@
 //! of objects with several groups the top. Every chunk that is touched is verified against the table, the table against its sum,
 //! and all of that against the record's place. That the whole content hashes to the id is what `verify` checks.
 //!
-//! Callers: `reader`, `scan`, `verify`.
+//! Callers: `reader`, `scan`, `verify`, `whole`, `shared`.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::format::{
-    ChunkEntry, RECORD_HEADER_LEN, RecordHeader, Seed, Shape, TRAILER_LEN, Trailer, decode_table, decode_top,
-};
-use super::id::{IdHasher, ObjectId, Salt};
-use crate::env::File;
+use super::format::{ChunkEntry, RECORD_HEADER_LEN, Shape, TRAILER_LEN, decode_table, decode_top};
+use super::id::{IdHasher, ObjectId};
+pub(crate) use super::record_file::{RecordFile, RecordInfo, RecordPlace, shared_path};
 use crate::{Error, Result};
 
 /// The most that one read call takes ahead of what is asked for, in bytes.
 const WINDOW: u64 = 256 << 10;
 /// Records up to this length are read by one call when the whole content is asked for.
-const WHOLE: u64 = 1 << 20;
+pub(super) const WHOLE: u64 = 1 << 20;
 /// Content that is at most so many times what is stored of it gets its memory at once.
 const MODEST: u64 = 8;
 
-/// Where a record lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RecordPlace {
-    pub(crate) offset: u64,
-    pub(crate) record_len: u64,
-}
-
-/// A pack's file, as far as reading records needs it.
-#[derive(Clone)]
-pub(crate) struct RecordFile {
-    pub(crate) file: Arc<dyn File>,
-    pub(crate) path: Arc<Path>,
-    pub(crate) seed: Seed,
-}
-
-impl RecordFile {
-    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        self.read_into(offset, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    pub(crate) fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        self.file
-            .read_exact_at(offset, bytes)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    let what = format!("expected {} bytes, and the file ends before", bytes.len());
-                    Error::corruption(&self.path, offset, what)
-                }
-                _ => self.failed("read", offset, e),
-            })
-    }
-
-    /// A call that failed, with its place.
-    pub(crate) fn failed(&self, operation: &'static str, offset: u64, error: io::Error) -> Error {
-        let error = io::Error::new(error.kind(), format!("{error} (at offset {offset})"));
-        Error::io(operation, &self.path, error)
-    }
-
-    /// Checks that it is the object that somebody's index says.
-    pub(crate) fn expect(&self, id: &ObjectId, len: u64, object: &ObjectReader) -> Result<()> {
-        if object.id() == *id && object.len() == len {
-            return Ok(());
-        }
-        let what = format!("expected object {id}, and there is {}", object.id());
-        Err(self.damaged(object.info.place.offset, what))
-    }
-
-    pub(crate) fn damaged(&self, offset: u64, what: impl Into<String>) -> Error {
-        Error::corruption(&self.path, offset, what)
-    }
-}
-
 /// Raw chunks from this length on are read into the caller's buffer, past the window: 16 KiB.
-const DIRECT: u64 = 16 << 10;
-
-/// Reads the whole object of a record into `out`; a short one by one call.
-pub(crate) fn read_whole(
-    file: &RecordFile,
-    place: RecordPlace,
-    out: &mut Vec<u8>,
-    expected: impl FnOnce(&ObjectReader) -> Result<()>,
-) -> Result<()> {
-    if place.record_len > WHOLE {
-        let mut reader = ObjectReader::open(file, place)?;
-        expected(&reader)?;
-        return reader.read_all(out);
-    }
-    let mut record = std::mem::take(out);
-    record.resize(place.record_len as usize, 0); // zeros only what is new
-    file.read_into(place.offset, &mut record)?;
-    let header = record.get(..RECORD_HEADER_LEN as usize).unwrap_or_default();
-    let trailer = record.len().saturating_sub(TRAILER_LEN as usize);
-    let info = RecordInfo::decode(file, place, header, record.get(trailer..).unwrap_or_default())?;
-    let mut reader = ObjectReader::of(file.clone(), info);
-    expected(&reader)?;
-    reader.window = record;
-    reader.window_at = place.offset;
-    // Nothing compressed: the content is there already, and only has to be checked.
-    if info.shape.groups() <= 1 && info.shape.stored_len == info.shape.content_len {
-        for number in 0..info.shape.chunks() {
-            let chunk = reader.chunk(number)?;
-            reader.check(chunk, reader.windowed(chunk).unwrap_or_default())?;
-        }
-        let mut record = std::mem::take(&mut reader.window);
-        let content = RECORD_HEADER_LEN as usize;
-        let len = info.shape.content_len as usize;
-        record.truncate(content + len);
-        record.copy_within(content.., 0);
-        record.truncate(len);
-        *out = record;
-        return Ok(());
-    }
-    reader.read_all(out)
-}
-
-/// What a record says of its object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordInfo {
-    pub(crate) place: RecordPlace,
-    pub(crate) id: ObjectId,
-    pub(crate) salt: Salt,
-    pub(crate) shape: Shape,
-    /// What the digest needs of the trailer.
-    pub(crate) trailer_hash: u64,
-}
-
-impl RecordInfo {
-    /// Reads both ends of the record at `place`. REQUIRES: the place lies in the file, or reading fails.
-    pub(crate) fn read(file: &RecordFile, place: RecordPlace) -> Result<RecordInfo> {
-        let header = file.read(place.offset, RECORD_HEADER_LEN)?;
-        let trailer_at = place.record_len.checked_sub(TRAILER_LEN);
-        let trailer_at = trailer_at.and_then(|within| place.offset.checked_add(within));
-        let trailer_at = trailer_at
-            .ok_or_else(|| file.damaged(place.offset, "expected a record, the place is too short for one"))?;
-        let trailer = file.read(trailer_at, TRAILER_LEN)?;
-        Self::decode(file, place, &header, &trailer)
-    }
-
-    pub(super) fn decode(
-        file: &RecordFile,
-        place: RecordPlace,
-        header: &[u8],
-        trailer: &[u8],
-    ) -> Result<RecordInfo> {
-        let trailer_at = (place.offset + place.record_len).saturating_sub(TRAILER_LEN);
-        let begin = RecordHeader::decode(header, file.seed, place.offset)
-            .filter(|begin| begin.record_len == place.record_len)
-            .ok_or_else(|| file.damaged(place.offset, "expected the header of a record"))?;
-        let end = Trailer::decode(trailer, file.seed, trailer_at)
-            .ok_or_else(|| file.damaged(trailer_at, "expected the trailer of a record"))?;
-        let shape = Shape::of(&begin, &end)
-            .ok_or_else(|| file.damaged(trailer_at, "expected a trailer that fits its record's header"))?;
-        Ok(RecordInfo {
-            place,
-            id: end.id,
-            salt: end.salt,
-            shape,
-            trailer_hash: Trailer::hash_of(trailer),
-        })
-    }
-
-    fn trailer_at(&self) -> u64 {
-        self.place.offset + self.place.record_len - TRAILER_LEN
-    }
-}
+pub(super) const DIRECT: u64 = 16 << 10;
 
 /// One chunk: where it lies and how it is stored.
 #[derive(Clone, Copy)]
-struct Chunk {
-    offset: u64,
-    entry: ChunkEntry,
-    content_len: usize,
+pub(super) struct Chunk {
+    pub(super) offset: u64,
+    pub(super) entry: ChunkEntry,
+    pub(super) content_len: usize,
 }
 
 /// A chunk as it is stored.
@@ -362,6 +213,13 @@ impl ObjectReader {
         Err(self.file.damaged(self.info.place.offset, what))
     }
 
+    /// The record is in memory already.
+    pub(super) fn with_record(mut self, record: Vec<u8>) -> Self {
+        self.window = record;
+        self.window_at = self.info.place.offset;
+        self
+    }
+
     /// Brings a short record into memory by one call, in a buffer that is used again ([`Self::into_buffer`]); of others the buffer only.
     pub(super) fn preload(&mut self, mut buffer: Vec<u8>) -> Result<()> {
         buffer.clear();
@@ -375,6 +233,7 @@ impl ObjectReader {
         Ok(())
     }
 
+    /// The window's memory.
     pub(super) fn into_buffer(self) -> Vec<u8> {
         self.window
     }
@@ -423,7 +282,7 @@ impl ObjectReader {
         Err(self.file.damaged(chunk.offset, what))
     }
 
-    fn check(&self, chunk: Chunk, stored: &[u8]) -> Result<()> {
+    pub(super) fn check(&self, chunk: Chunk, stored: &[u8]) -> Result<()> {
         if self.file.seed.sum(chunk.offset, stored) == chunk.entry.sum {
             return Ok(());
         }
@@ -435,7 +294,7 @@ impl ObjectReader {
     }
 
     /// The chunk's stored bytes, if the window has them.
-    fn windowed(&self, chunk: Chunk) -> Option<&[u8]> {
+    pub(super) fn windowed(&self, chunk: Chunk) -> Option<&[u8]> {
         let from = usize::try_from(chunk.offset.checked_sub(self.window_at)?).ok()?;
         self.window
             .get(from..from.checked_add(chunk.entry.stored_len as usize)?)
@@ -468,7 +327,7 @@ impl ObjectReader {
         read
     }
 
-    fn chunk(&mut self, number: u64) -> Result<Chunk> {
+    pub(super) fn chunk(&mut self, number: u64) -> Result<Chunk> {
         let group = number / super::format::GROUP_CHUNKS;
         if self.group.as_ref().is_none_or(|held| held.number != group) {
             self.group = Some(self.read_group(group)?);
@@ -593,9 +452,4 @@ impl Seek for ObjectReader {
         self.position = position.ok_or_else(before)?;
         Ok(self.position)
     }
-}
-
-/// The path in the form that [`RecordFile`] shares.
-pub(crate) fn shared_path(path: &Path) -> Arc<Path> {
-    Arc::from(PathBuf::from(path))
 }

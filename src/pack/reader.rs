@@ -17,9 +17,10 @@ use super::format::{
 };
 use super::id::ObjectId;
 use super::merge::{Merged, Rows};
-use super::object::{ObjectReader, RecordFile, read_whole, shared_path};
+use super::object::{ObjectReader, RecordFile, shared_path};
 use super::options::PackOptions;
 use super::section::{Located, SectionReader};
+use super::whole::read_whole;
 use crate::env::{File, FileSystem};
 use crate::sst::BlockCache;
 use crate::{Error, Result, Slice};
@@ -268,7 +269,7 @@ impl Pack {
 
     /// The whole object at a place that an index has given.
     pub(super) fn read_at(&self, id: &ObjectId, located: &Located, out: &mut Vec<u8>) -> Result<()> {
-        read_whole(&self.file, located.place, out, |object| {
+        read_whole(&self.file, located.place, located.content_len, out, |object| {
             self.expect(id, located, object)
         })
     }

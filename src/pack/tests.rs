@@ -14,6 +14,8 @@ mod objects;
 mod recovering;
 mod shared;
 mod shared_crashes;
+mod shared_damage;
+mod shared_streams;
 
 /// A machine with a directory, and options for it.
 struct World {

@@ -193,7 +193,7 @@ impl Sst {
     pub(crate) fn place_of_kind(&self, number: u32, kind: BlockKind) -> Result<BlockPlace> {
         let place = self.block_place(number)?;
         if place.kind != kind {
-            return Err(self.block_damaged(number, "a block of another kind than its reference says"));
+            return Err(self.block_damaged(number, "a block of another kind than was asked for"));
         }
         Ok(place)
     }

@@ -137,7 +137,7 @@ impl BlockCache {
         self.next_file.fetch_add(2, Ordering::Relaxed)
     }
 
-    /// A block of that kind; a reference of another kind does not find it.
+    /// A block of that kind; who asks for another kind does not find it.
     #[inline]
     pub(crate) fn get(&self, file: u64, block: u32, kind: BlockKind) -> Option<Arc<[u8]>> {
         self.find(file, block, Some(kind))

@@ -45,7 +45,7 @@ const MAX_PARTITION_LEN: u32 = MAX_BLOCK_TARGET;
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// Keys, numbers and value references.
+    /// Keys, numbers, where values lie; the shortest values, and references.
     Key,
     /// Values of 9 to 4096 bytes, back to back.
     Value,

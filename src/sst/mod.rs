@@ -19,7 +19,7 @@
 //! | offset table | where every block lies, in pages | `offset_table.rs` |
 //! | footer | where everything else lies | `footer.rs` |
 //!
-//! Blocks are addressed by number. A number is reserved when a block is opened, so that an entry's reference to a value is
+//! Blocks are addressed by number. A number is reserved when a block is opened, so that the place of an entry's value is
 //! known at once, although the value block is written later: blocks lie in the order in which they were *closed*, and
 //! the offset table says where. Nothing waits, so the writer's memory is bounded by one open value block and one open
 //! key block, whatever mixture of values comes; and by 16 bytes for each reference.

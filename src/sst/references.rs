@@ -102,6 +102,10 @@ impl Sst {
     /// The ids of all objects that the file's entries refer to, whatever version of a key, ascending, each once: [`References`]. There
     /// are as many as [`Properties::references`] says. Nothing is read before the first is asked for; no block is kept
     /// in the cache. `access`: mapped or pread; `None`: as the file was opened. A file opened for pread can't be read mapped.
+    ///
+    /// # Errors
+    /// Of the iterator: [`Error::Corruption`] with the block's offset, for blocks that are damaged or missing, and for ids that do not
+    /// ascend; [`Error::Io`].
     pub fn references(self: &Arc<Self>, access: Option<Access>) -> References {
         References {
             sst: Arc::clone(self),

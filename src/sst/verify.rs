@@ -1,7 +1,7 @@
 //! [`Sst::verify`]: reads every byte of a file again, by read calls, and checks all that a reader relies on.
 //!
 //! Checked: header, footer and sections against their checksums; blocks tile the region between header and filter;
-//! every block's frame, checksum and decompression; entries ascend; separators separate, hashes are their keys'; every value reference leads to a
+//! every block's frame, checksum and decompression; entries ascend; separators separate, hashes are their keys'; every value's place is in a
 //! block of its kind and inside it; the list of references has all ids that entries refer to and no others; partitions lie where the top says; the filter knows every key; properties count what there is.
 //!
 //! The work divides into parts ([`Verification`]), so that all cores can share one large file.
@@ -41,7 +41,7 @@ pub struct VerifyReport {
     pub references: u64,
 }
 
-/// A block as far as references to it need to know it.
+/// A block as far as places in it need to know it.
 #[derive(Clone, Copy)]
 struct Seen {
     uncompressed_len: u32,
@@ -188,7 +188,7 @@ impl Verification {
         Ok(report)
     }
 
-    /// A part of the second pass: order, references, filter answers, counts. REQUIRES: the first pass has found all whole.
+    /// A part of the second pass: order, places of values, references, filter answers, counts. REQUIRES: the first pass has found all whole.
     ///
     /// # Errors
     /// The first thing found wrong.
@@ -411,8 +411,8 @@ impl Walk<'_> {
                     .ok_or_else(|| damaged("a reference whose id is in the list of references"))?;
             }
             let value_len = self
-                .reference(place)
-                .ok_or_else(|| damaged("a reference to a value"))?;
+                .value_len(place)
+                .ok_or_else(|| damaged("a value where its entry says"))?;
             self.count(&key, seq, place, value_len, new_key);
             self.report.last = Some((key, seq));
         }
@@ -426,8 +426,8 @@ impl Walk<'_> {
         self.all.list.note(&object.id).then_some(())
     }
 
-    /// The length of the value; `None` when the reference leads nowhere.
-    fn reference(&self, place: ValuePlace) -> Option<u32> {
+    /// The length of the value; `None` when there is none at its place.
+    fn value_len(&self, place: ValuePlace) -> Option<u32> {
         let seen = |block: u32, kind| self.all.seen(block, kind);
         match place {
             ValuePlace::Tombstone => Some(0),

@@ -92,6 +92,9 @@ impl FileSystem for CountingFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.inner.open(path).map(|file| self.wrap(path, file))
     }
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.inner.open_writable(path).map(|file| self.wrap(path, file))
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.inner.remove(path)
     }

@@ -74,6 +74,10 @@ impl FileSystem for HookedFs {
         step_in(path);
         self.0.open(path).map(|file| wrap(path, file))
     }
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        step_in(path);
+        self.0.open_writable(path).map(|file| wrap(path, file))
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         step_in(path);
         self.0.remove(path)

@@ -52,6 +52,7 @@ fn stall_metrics(core: &Core) -> StallMetrics {
         level_0: of(Cause::Level0),
         debt: of(Cause::Debt),
         memory: of(Cause::Memory),
+        garbage: of(Cause::Garbage),
     }
 }
 

@@ -130,6 +130,8 @@ pub struct StallMetrics {
     pub debt: Stalls,
     /// All memtables together have reached their share of the memory limit.
     pub memory: Stalls,
+    /// Too much of the packs is garbage: writers of objects wait.
+    pub garbage: Stalls,
 }
 
 /// How often writers were held back for one cause, and how long.

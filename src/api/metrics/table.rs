@@ -5,7 +5,7 @@
 //! amplification    write 3.42, space 1.12; 12.0 MiB to compact
 //! log              151.3 MiB written, 24.1 MiB live, 33.0 MiB on disk, 12 syncs
 //! background       5 flushes (120.0 MiB), 3 compactions (220.1 MiB read, 190.7 written), 4 SSTs moved, 0 deleted, 0 failures
-//! stalls           0.131 s: memtables 12 (0.100 s), level 0 3 (0.031 s), debt 0 (0.000 s), memory 0 (0.000 s)
+//! stalls           0.131 s: memtables 12 (0.100 s), level 0 3 (0.031 s), debt 0 (0.000 s), memory 0 (0.000 s), garbage 0 (0.000 s)
 //! memory           80.2 of 512.0 MiB: memtables 12.0, frozen 0.0, cache 64.0, open SSTs 4.2, jobs 0.0; pinned 0.0, mapped 190.7
 //! cache            64.0 MiB, 1000 hits, 20 misses
 //! filters          4.2 MiB; 300 files spared, 1000 found in, 2 searched in vain
@@ -110,6 +110,7 @@ impl Metrics {
             (", level 0", stalls.level_0),
             (", debt", stalls.debt),
             (", memory", stalls.memory),
+            (", garbage", stalls.garbage),
         ];
         for (cause, stalls) in causes {
             write!(f, "{cause} {} ({:.3} s)", stalls.count, seconds(stalls.nanos))?;

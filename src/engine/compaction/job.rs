@@ -254,6 +254,7 @@ impl Core {
             }
         }
         self.update_pressure_of(keyspace);
+        self.schedule_collection();
         Ok(())
     }
 

@@ -111,11 +111,13 @@ pub struct LatencyMetrics {
     pub stall_debt: Latency,
     /// Waits of writers because memtables have reached their share of the memory limit.
     pub stall_memory: Latency,
+    /// Waits of writers of objects because of garbage in packs.
+    pub stall_garbage: Latency,
 }
 
 impl LatencyMetrics {
     /// All of them, with their names.
-    pub fn named(&self) -> [(&'static str, Latency); 15] {
+    pub fn named(&self) -> [(&'static str, Latency); 16] {
         [
             ("get", self.get),
             ("multi_get", self.multi_get),
@@ -132,6 +134,7 @@ impl LatencyMetrics {
             ("stall_level_0", self.stall_level_0),
             ("stall_debt", self.stall_debt),
             ("stall_memory", self.stall_memory),
+            ("stall_garbage", self.stall_garbage),
         ]
     }
 }
@@ -276,6 +279,7 @@ impl Latencies {
             stall_level_0: of(Timed::Stall(Cause::Level0)),
             stall_debt: of(Timed::Stall(Cause::Debt)),
             stall_memory: of(Timed::Stall(Cause::Memory)),
+            stall_garbage: of(Timed::Stall(Cause::Garbage)),
         }
     }
 

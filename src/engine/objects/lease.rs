@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::place::Place;
 use crate::env::{Env, Event};
 use crate::pack::ObjectId;
+use crate::planted::{self, Bug};
 use crate::sync::Mutex;
 
 /// See the module's comment.
@@ -41,7 +42,9 @@ impl Leases {
             {
                 let mut state = self.state.lock();
                 if !state.removing.contains(&id) {
-                    state.doomed.remove(&id);
+                    if !planted::is(Bug::LeaseIgnored) {
+                        state.doomed.remove(&id);
+                    }
                     let held = state.held.entry(id).or_default();
                     held.count += 1;
                     return held.place;
@@ -70,11 +73,19 @@ impl Leases {
         }
     }
 
+    /// Whether a write that is not done refers to a place in this pack.
+    pub(super) fn has_place_in(&self, pack: u64) -> bool {
+        let state = self.state.lock();
+        let mut places = state.held.values().filter_map(|held| held.place);
+        places.any(|place| place.pack == pack)
+    }
+
     /// Dooms those of the objects on which there is no lease.
     pub(super) fn doom(&self, ids: impl Iterator<Item = ObjectId>) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        state.doomed.extend(ids.filter(|id| !state.held.contains_key(id)));
+        let leased = |id: &ObjectId| state.held.contains_key(id) && !planted::is(Bug::LeaseIgnored);
+        state.doomed.extend(ids.filter(|id| !leased(id)));
     }
 
     /// The object is needed after all.

@@ -16,6 +16,7 @@
 //! | `lease` | objects that a running write builds on, or a collection is about to remove |
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
 //! | `load` | from a reference to bytes |
+//! | `collect`, `live` | what nobody refers to goes |
 //! | `seal` | full packs get their index and never change again |
 //! | `reopen` | packs on the way in |
 //!
@@ -31,22 +32,22 @@
 //! rest are held for some instructions only.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::keyspace::KeyspaceCore;
-use super::table::Trash;
 use crate::env::Env;
 use crate::manifest::{Catalog, Edit, PackMeta, Record};
 use crate::options::Options;
 use crate::pack::shared::RecordBuffers;
 use crate::planted::{self, Bug};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::wal::BeforeSync;
 use crate::{Error, Result};
 
+pub(crate) mod collect;
 mod lease;
+mod live;
 mod load;
 pub(crate) mod pack;
 pub(crate) mod place;
@@ -63,16 +64,12 @@ pub(crate) use store::Stored;
 /// The name of the keyspace that knows where objects lie. Names that begin with a NUL are not given to users.
 pub(crate) const DIRECTORY: &str = "\0objects";
 
-/// See [`Objects::flush_after`].
-const FLUSH_AFTER: u64 = 64 << 20;
-
 /// So many writers' buffers are kept.
 const MOST_BUFFERS: usize = 4;
 
 /// What the engine knows of objects and packs. Shared by the database and its log.
 pub(crate) struct Objects {
     env: Env,
-    dir: PathBuf,
     /// In bytes, see [`Options::pack_size`].
     pack_size: u64,
     /// All that the manifest names, by number.
@@ -83,14 +80,23 @@ pub(crate) struct Objects {
     syncing: Mutex<()>,
     /// Held while a pack is sealed.
     sealing: Mutex<()>,
+    seal_queued: AtomicBool,
     /// Why the last attempt to seal packs has failed; it is tried again.
     seal_failure: Mutex<Option<Error>>,
     leases: Leases,
     /// What writers of records use one after the other.
     buffers: Mutex<Vec<RecordBuffers>>,
+    /// Whether a collection runs.
+    collecting: AtomicBool,
+    collection_queued: AtomicBool,
+    /// Why the last one in the background has failed.
+    collection_failure: Mutex<Option<Error>>,
+    /// Keyspaces that have been dropped: who has a handle and a snapshot may still read them.
+    dropped: Mutex<Vec<Weak<KeyspaceCore>>>,
+    /// See [`Objects::flush_after`].
+    write_buffer_size: u64,
     /// See [`DIRECTORY`].
     directory: RwLock<Option<Arc<KeyspaceCore>>>,
-    trash: Arc<Trash>,
     pub(crate) counters: ObjectCounters,
 }
 
@@ -104,23 +110,30 @@ pub(crate) struct ObjectCounters {
     /// Values whose object was there already, and their bytes.
     pub(crate) duplicates: AtomicU64,
     pub(crate) duplicate_bytes: AtomicU64,
+    /// Objects that collections have copied, and bytes of packs that this took.
+    pub(crate) moved: AtomicU64,
+    pub(crate) moved_bytes: AtomicU64,
 }
 
 impl Objects {
-    pub(crate) fn new(env: &Env, dir: &Path, options: &Options, trash: &Arc<Trash>) -> Arc<Objects> {
+    pub(crate) fn new(env: &Env, options: &Options) -> Arc<Objects> {
         Arc::new(Objects {
             env: env.clone(),
-            dir: dir.to_owned(),
             pack_size: options.pack_size,
             packs: RwLock::default(),
             active: Mutex::new(None),
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
+            seal_queued: AtomicBool::new(false),
             seal_failure: Mutex::new(None),
             leases: Leases::default(),
             buffers: Mutex::default(),
+            collecting: AtomicBool::new(false),
+            collection_queued: AtomicBool::new(false),
+            collection_failure: Mutex::new(None),
+            dropped: Mutex::default(),
+            write_buffer_size: options.write_buffer_size,
             directory: RwLock::default(),
-            trash: trash.clone(),
             counters: ObjectCounters::default(),
         })
     }
@@ -135,6 +148,22 @@ impl Objects {
 
     fn add(&self, pack: Arc<Pack>) {
         self.packs.write().insert(pack.number, pack);
+    }
+
+    fn remove(&self, number: u64) {
+        self.packs.write().remove(&number);
+    }
+
+    /// Takes note of a keyspace that has been dropped.
+    pub(crate) fn note_dropped_keyspace(&self, keyspace: &Arc<KeyspaceCore>) {
+        let mut dropped = self.dropped.lock();
+        dropped.retain(|keyspace| keyspace.strong_count() > 0);
+        dropped.push(Arc::downgrade(keyspace));
+    }
+
+    /// The dropped keyspaces to which there are handles.
+    fn dropped(&self) -> Vec<Arc<KeyspaceCore>> {
+        self.dropped.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     fn take_buffers(&self) -> RecordBuffers {
@@ -180,9 +209,30 @@ impl Objects {
     }
 
     /// When a memtable refers to so many bytes it is flushed, however small it is: before, nobody notices which objects its overwrites have
-    /// left behind. A thirty-second of all packs, so that what goes unnoticed stays a small part of them, and at least 64 MiB.
+    /// left behind. A thirty-second of all packs, so that what goes unnoticed stays a small part of them, and at least a
+    /// write buffer.
     pub(crate) fn flush_after(&self) -> u64 {
-        (self.total_bytes() / 32).max(FLUSH_AFTER)
+        (self.total_bytes() / 32).max(self.write_buffer_size)
+    }
+
+    /// Bytes that are known to be dead and can be collected, and bytes of all packs.
+    pub(crate) fn garbage(&self) -> (u64, u64) {
+        let packs = self.packs.read();
+        packs.values().fold((0, 0), |(dead, all), pack| {
+            let collectable = pack.is_sealed() && !pack.is_damaged();
+            let here = if collectable { pack.dead() } else { 0 };
+            (dead + here, all + pack.len())
+        })
+    }
+
+    /// Packs that are not sealed, the active one not counted.
+    pub(crate) fn unsealed(&self) -> usize {
+        let packs = self.packs.read();
+        packs
+            .values()
+            .filter(|pack| !pack.is_sealed())
+            .count()
+            .saturating_sub(1)
     }
 
     /// Bytes of all packs.
@@ -195,6 +245,11 @@ impl Objects {
         add(&self.counters.stored, 1);
         add(&self.counters.content_bytes, content);
         add(&self.counters.pack_bytes, record);
+    }
+
+    fn count_moved(&self, record: u64) {
+        self.counters.moved.fetch_add(1, Ordering::Relaxed);
+        self.counters.moved_bytes.fetch_add(record, Ordering::Relaxed);
     }
 
     fn count_duplicate(&self, content: u64) {

@@ -21,6 +21,7 @@ pub(crate) struct Pack {
     sealed_len: AtomicU64,
     /// Bytes of records that nobody needs, as far as that has been noticed.
     dead: AtomicU64,
+    damaged: AtomicBool,
     path: PathBuf,
     obsolete: AtomicBool,
     trash: Arc<Trash>,
@@ -42,6 +43,7 @@ impl Pack {
             writer: Mutex::new(writer),
             sealed_len: AtomicU64::new(meta.len),
             dead: AtomicU64::new(meta.dead),
+            damaged: AtomicBool::new(false),
             path,
             obsolete: AtomicBool::new(false),
             trash: trash.clone(),
@@ -78,6 +80,20 @@ impl Pack {
 
     pub(crate) fn dead(&self) -> u64 {
         self.dead.load(Ordering::Relaxed)
+    }
+
+    /// What a collection has found.
+    pub(super) fn set_dead(&self, bytes: u64) {
+        self.dead.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Something in it can't be read: collections leave it alone.
+    pub(super) fn note_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     pub(super) fn add_dead(&self, bytes: u64) {

@@ -74,7 +74,7 @@ pub(crate) fn open(
     trash: &Arc<Trash>,
     for_writing: bool,
 ) -> Result<(Arc<Objects>, Vec<Record>)> {
-    let objects = Objects::new(env, dir, options, trash);
+    let objects = Objects::new(env, options);
     let mut changed = Vec::new();
     for meta in catalog.packs.values() {
         let path = names::pack(dir, meta.number);

@@ -7,26 +7,41 @@ use super::pack::Pack;
 use crate::engine::core::Core;
 use crate::env::Priority;
 use crate::manifest::{Edit, PackMeta, Record};
+use crate::sync::atomic::Ordering;
 use crate::{Error, Result};
 
 /// After a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Sees to it that packs which take no more values get sealed.
+    /// Sees to it that packs which take no more values get sealed. One at a time, and as urgent as a flush: it is the medium that it waits for, and what is
+    /// not sealed can't be collected.
     pub(crate) fn schedule_seal(self: &Arc<Self>) {
-        self.spawn_for_all(Priority::Low, Core::run_seal);
+        if !self.objects.seal_queued.swap(true, Ordering::AcqRel) {
+            self.spawn_for_all(Priority::High, Core::run_seal);
+        }
     }
 
     fn run_seal(self: &Arc<Self>) {
-        let sealed = self.seal_full_packs();
+        let next = self.full_packs().into_iter().next();
+        let sealed = next.map_or(Ok(false), |pack| self.seal(&pack).map(|()| true));
         *self.objects.seal_failure.lock() = sealed.clone().err();
+        self.objects.seal_queued.store(false, Ordering::Release);
         match sealed {
-            Ok(()) | Err(Error::Poisoned { .. } | Error::Closed) => {}
+            Ok(true) => {
+                self.schedule_collection();
+                self.update_pressure();
+            }
+            Ok(false) | Err(Error::Poisoned { .. } | Error::Closed) => {}
             Err(error) => {
                 self.note_full_disk(&error);
-                self.spawn_for_all_after(RETRY, Priority::Low, Core::run_seal);
+                self.spawn_for_all_after(RETRY, Priority::High, Core::schedule_seal);
+                return self.progress.notify();
             }
+        }
+        // Also what has become full while the flag was up.
+        if self.has_full_packs() && self.poisoned().is_none() {
+            self.schedule_seal();
         }
         self.progress.notify();
     }

@@ -124,6 +124,7 @@ impl Core {
         self.wal()?;
         self.check_writable()?;
         self.object_directory()?;
+        self.throttle_object(content.len() as u64);
         let salt = self.salt(deduplicate)?;
         let id = ObjectId::salted(content, &salt);
         let mut stored = Stored::lease(&self.objects, id, content.len() as u64);
@@ -140,7 +141,7 @@ impl Core {
     }
 
     /// Writes a record to the active pack, or to the next one where that is full.
-    fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
+    pub(super) fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
         let mut active = self.objects.active.lock();
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
@@ -157,6 +158,7 @@ impl Core {
                 let next = self.begin_pack()?;
                 if active.replace(next.clone()).is_some() {
                     self.schedule_seal();
+                    self.update_pressure();
                 }
                 writer(&next).ok_or(Error::Closed)?
             }

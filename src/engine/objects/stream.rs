@@ -14,15 +14,18 @@ use crate::manifest::{PackMeta, Record};
 use crate::names;
 use crate::pack::shared::{PackFile, StreamPack};
 use crate::sync::atomic::Ordering;
+use crate::types::MAX_VALUE_LEN;
 use crate::{Error, Result};
 
-/// Values up to so many bytes are held in memory and go to the active pack.
-const BUFFER: usize = 1 << 20;
+/// Values up to so many bytes, and no longer than a pack is to be, are held in memory and go to the active pack.
+const BUFFER: u64 = 1 << 20;
 
 /// A value that is being written.
 pub(crate) struct ObjectStream {
     core: Arc<Core>,
     deduplicate: bool,
+    /// Values up to so many bytes are held in memory.
+    most: u64,
     buffer: Vec<u8>,
     /// A value longer than the buffer.
     pack: Option<(u64, StreamPack)>,
@@ -37,10 +40,16 @@ pub(crate) enum Streamed {
 }
 
 impl ObjectStream {
-    pub(crate) fn new(core: &Arc<Core>, deduplicate: bool) -> ObjectStream {
+    /// `threshold`: from how many bytes on it is an object; `None`: whatever its length, it is none.
+    pub(crate) fn new(core: &Arc<Core>, threshold: Option<u64>, deduplicate: bool) -> ObjectStream {
+        let buffer = core.objects.pack_size.min(BUFFER);
         ObjectStream {
             core: core.clone(),
             deduplicate,
+            // What is shorter than the threshold belongs into the tree, if it fits there.
+            most: threshold.map_or(u64::MAX, |threshold| {
+                buffer.max(threshold.min(MAX_VALUE_LEN as u64))
+            }),
             buffer: Vec::new(),
             pack: None,
             len: 0,
@@ -53,7 +62,7 @@ impl ObjectStream {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.pack.is_none() && self.buffer.len() + bytes.len() > BUFFER {
+        if self.pack.is_none() && self.len.saturating_add(bytes.len() as u64) > self.most {
             self.pack = Some(self.begin()?);
         }
         match &mut self.pack {

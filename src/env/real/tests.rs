@@ -61,6 +61,28 @@ fn what_was_written_is_read_back_through_short_and_interrupted_calls() {
     );
 }
 
+/// By one call, by the default's one call for each, through short and interrupted ones, and on the simulator.
+#[test]
+fn buffers_one_behind_the_other_are_filled_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = RealFs::default().create(&dir.path().join("f")).unwrap();
+    let sim = crate::env::sim::SimEnv::new(1);
+    sim.set_flaky(Some(3));
+    let simulated = sim.env().fs.create(std::path::Path::new("/f")).unwrap();
+    let stingy: Arc<dyn File> = Arc::new(Stingy(Arc::clone(&real), AtomicUsize::new(0)));
+    for file in [real, simulated, stingy] {
+        file.write_all_at(0, b"hello world").unwrap();
+        let (mut a, mut b, mut c) = ([0; 2], [0; 0], [0; 6]);
+        let mut parts = [&mut a[..], &mut b[..], &mut c[..]].map(io::IoSliceMut::new);
+        file.read_exact_vectored_at(1, &mut parts).unwrap();
+        assert_eq!((&a, &c), (b"el", b"lo wor"));
+        let mut parts = [&mut a[..], &mut c[..]].map(io::IoSliceMut::new);
+        let past_end = file.read_exact_vectored_at(4, &mut parts).unwrap_err();
+        assert_eq!(past_end.kind(), io::ErrorKind::UnexpectedEof);
+        file.read_exact_vectored_at(100, &mut []).unwrap();
+    }
+}
+
 #[test]
 fn set_len_cuts_and_grows_with_zeros() {
     let dir = tempfile::tempdir().unwrap();

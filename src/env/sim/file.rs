@@ -50,16 +50,26 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_vectored_at(offset, &mut [io::IoSliceMut::new(buf)])
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        let asked: usize = bufs.iter().map(|buf| buf.len()).sum();
         let mut guard = self.disk.lock();
         let state = &mut *guard;
         state
-            .admit(self.boot, Op::Read, &self.path, offset, buf.len() as u64)
+            .admit(self.boot, Op::Read, &self.path, offset, asked as u64)
             .map_err(|refusal| refusal.error)?;
         if state.forgets_removed && self.node.removed_in.load(Ordering::Relaxed) == self.boot + 1 {
             return Err(io::Error::other("stale handle: the file has been removed"));
         }
-        let n = state.faults.transfer(buf.len(), &mut state.rng);
-        let n = self.node.inode.lock().read(offset, &mut buf[..n]);
+        let granted = state.faults.transfer(asked, &mut state.rng);
+        let (inode, mut n) = (self.node.inode.lock(), 0);
+        for buf in bufs {
+            let room = buf.len().min(granted - n);
+            n += inode.read(offset.saturating_add(n as u64), &mut buf[..room]);
+        }
+        drop(inode);
         state.faults.stats.note_read(&self.path, n);
         Ok(n)
     }

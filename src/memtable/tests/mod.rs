@@ -37,7 +37,7 @@ for_all_memtables! {
     keys_and_values_at_the_limits_are_kept_and_beyond_them_refused,
     memory_usage_starts_small_and_follows_what_is_stored,
     a_value_can_be_loaded_after_the_cursor_has_moved,
-    a_made_up_value_reference_is_an_error,
+    a_made_up_value_handle_is_an_error,
     a_reference_has_24_bytes,
     a_cursor_that_stands_nowhere_answers_harmlessly,
     a_cursor_keeps_the_memtable_alive,
@@ -345,7 +345,7 @@ fn a_value_can_be_loaded_after_the_cursor_has_moved<T: SortedTable>() {
     assert_eq!(loaded[3], &object(5)[..]);
 }
 
-fn a_made_up_value_reference_is_an_error<T: SortedTable>() {
+fn a_made_up_value_handle_is_an_error<T: SortedTable>() {
     let list = Arc::new(T::new());
     list.insert(b"a", 1, EntryKind::Put, &[0xff; 100]).unwrap();
     let mut cursor = list.cursor();

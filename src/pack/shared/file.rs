@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::format::{FILE_HEADER_LEN, FileHeader, Seed, TRAILER_LEN};
 use super::super::id::ObjectId;
-use super::super::object::{ObjectReader, RecordFile, RecordPlace, read_whole, shared_path};
+use super::super::object::{ObjectReader, RecordFile, RecordPlace, shared_path};
 use super::super::reader::{Pack, read_header};
+use super::super::whole::read_whole;
 use super::{Prepared, RecordBuffers};
 use crate::env::{File, FileSystem};
 use crate::{Error, Result};
@@ -114,7 +115,9 @@ impl PackFile {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         self.check(place)?;
-        read_whole(&self.file, place, out, |object| self.file.expect(id, len, object))
+        read_whole(&self.file, place, len, out, |object| {
+            self.file.expect(id, len, object)
+        })
     }
 
     /// The same as a stream.

@@ -14,6 +14,8 @@ use crate::sst::Compression;
 /// Parts of a record from this length on are written from where they are; shorter ones are gathered, because a call costs more than
 /// copying them: 32 KiB.
 const DIRECT: usize = 32 << 10;
+/// Shorter chunks are summed under the lock: 8 KiB takes 0.2 µs, and changing a sum by a place 0.05 to 0.4 µs (100 kB: 2.7 and 0.4).
+const SUMMED_LATE: usize = 8 << 10;
 /// So much is gathered at most: 256 KiB.
 const GATHERED: usize = 256 << 10;
 
@@ -31,7 +33,7 @@ pub(crate) struct RecordBuffers {
 struct Chunk {
     stored_len: u32,
     raw: bool,
-    /// CRC-32 of what is stored.
+    /// CRC-32 of what is stored; of short chunks nobody asks for it.
     crc: u32,
 }
 
@@ -74,7 +76,10 @@ impl RecordBuffers {
             self.chunks.push(Chunk {
                 stored_len: stored.len() as u32,
                 raw: compressed.is_none(),
-                crc: crc32fast::hash(stored),
+                crc: match stored.len() < SUMMED_LATE {
+                    true => 0,
+                    false => crc32fast::hash(stored),
+                },
             });
             self.stored.extend_from_slice(compressed.unwrap_or_default());
         }
@@ -209,17 +214,20 @@ impl Prepared<'_> {
             let (mut at, mut run) = (out.position(), Run::default());
             for chunk in group {
                 let len = chunk.stored_len as usize;
-                entries.push(ChunkEntry {
-                    stored_len: chunk.stored_len,
-                    raw: chunk.raw,
-                    sum: seed.sum_of(at, chunk.crc, len as u64),
-                });
-                at += len as u64;
                 let of_content = chunk.raw && self.content.is_some();
                 let from = match of_content {
                     true => within_content,
                     false => within_stored,
                 };
+                entries.push(ChunkEntry {
+                    stored_len: chunk.stored_len,
+                    raw: chunk.raw,
+                    sum: match len < SUMMED_LATE {
+                        true => seed.sum(at, self.bytes(of_content, from, from + len)),
+                        false => seed.sum_of(at, chunk.crc, len as u64),
+                    },
+                });
+                at += len as u64;
                 if run.of_content != of_content || run.to != from {
                     self.push_run(&mut out, run)?;
                     run = Run {
@@ -259,10 +267,14 @@ impl Prepared<'_> {
     }
 
     fn push_run(&self, out: &mut Gather<'_>, run: Run) -> Result<()> {
-        let source = match run.of_content {
+        out.push(self.bytes(run.of_content, run.from, run.to))
+    }
+
+    fn bytes(&self, of_content: bool, from: usize, to: usize) -> &[u8] {
+        let source = match of_content {
             true => self.content.unwrap_or_default(),
             false => self.stored,
         };
-        out.push(source.get(run.from..run.to).unwrap_or_default())
+        source.get(from..to).unwrap_or_default()
     }
 }

@@ -1,12 +1,12 @@
 //! The packs of a database: many writers, streams, seals, readers beside them.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::*;
 use crate::env::Env;
 use crate::pack::object::RecordPlace;
-use crate::pack::shared::{PackFile, RecordBuffers, Reopened, SharedPack, StreamPack, survey};
+use crate::pack::shared::{PackFile, RecordBuffers, Reopened, SharedPack, survey};
 use crate::sst::Compression;
 
 pub(super) const IDENTITY: [u8; 16] = [7; 16];
@@ -74,7 +74,7 @@ pub(super) fn read(file: &PackFile, object: &Known) -> crate::Result<()> {
 }
 
 /// Lengths around the borders of chunks and groups.
-fn contents() -> Vec<Vec<u8>> {
+pub(super) fn contents() -> Vec<Vec<u8>> {
     let group = 1024 * 4096;
     let lens = [
         0,
@@ -97,7 +97,7 @@ fn contents() -> Vec<Vec<u8>> {
 }
 
 /// Raw and compressed chunks in one object, in turns and in runs.
-fn mixed(len: usize) -> Vec<u8> {
+pub(super) fn mixed(len: usize) -> Vec<u8> {
     let mut mixed = content(2, len);
     for chunk in mixed
         .chunks_mut(4096)
@@ -116,9 +116,14 @@ fn without_header(bytes: &[u8]) -> &[u8] {
 
 #[test]
 fn a_sealed_shared_pack_is_what_a_builder_writes() {
-    for compression in [Compression::None, Compression::Lz4] {
+    let sizes = [4096, 64 << 10]; // sums of longer chunks are made another way
+    let both = [Compression::None, Compression::Lz4];
+    for (size, compression) in sizes
+        .into_iter()
+        .flat_map(|size| both.map(|compression| (size, compression)))
+    {
         let world = World::new(1).with(|options| {
-            let options = options.chunk_size(4096).compression(compression);
+            let options = options.chunk_size(size).compression(compression);
             options.dedup_window(0)
         });
         let mut objects = contents();
@@ -126,7 +131,7 @@ fn a_sealed_shared_pack_is_what_a_builder_writes() {
         objects.push(objects[3].clone()); // a copy
         world.build("built.pack", &objects);
         let env = world.sim.env();
-        let options = RecordOptions::new(4096, compression).unwrap();
+        let options = RecordOptions::new(size, compression).unwrap();
         let pack = create(&env).unwrap();
         let known: Vec<_> = objects
             .iter()
@@ -157,47 +162,20 @@ fn a_sealed_shared_pack_is_what_a_builder_writes() {
     }
 }
 
-#[test]
-fn a_stream_is_what_a_shared_pack_writes() {
-    for object in contents().into_iter().chain([mixed(900_000)]) {
-        let world = World::new(1);
-        let env = world.sim.env();
-        let mut stream =
-            StreamPack::create(&env, &path("stream.pack"), IDENTITY, NUMBER, &small_chunks()).unwrap();
-        for piece in object.chunks(1000) {
-            stream.write_all(piece).unwrap();
-        }
-        let streamed = stream.finish().unwrap();
-        let pack = create(&env).unwrap();
-        let known = append(&pack, &object).unwrap();
-        assert_eq!(pack.seal().unwrap(), streamed.pack);
-        assert_eq!((streamed.id, streamed.place), (known.id, known.place));
-        assert_eq!(streamed.len, object.len() as u64);
-        assert!(world.bytes("stream.pack") == world.bytes("000012.pack"));
-        // And moved, it is the same record.
-        let (from, copy) = (pack.reader(), path("copy.pack"));
-        let stream = StreamPack::create(&env, &copy, IDENTITY, NUMBER, &small_chunks()).unwrap();
-        let copied = stream.copy(&from, known.place, &known.id, streamed.len).unwrap();
-        assert_eq!(copied, streamed);
-        assert!(world.bytes("copy.pack") == world.bytes("000012.pack"));
-        // Nothing was lost by a power cut.
-        world.sim.crash(crate::env::sim::CrashStyle::KeepNothing);
-        let opened = world.open("copy.pack").unwrap();
-        assert_eq!(opened.verify().objects, 1);
-    }
-}
-
 /// Records go from pack to pack as they are stored: with another identity, at another place, without being compressed again.
 #[test]
 fn records_move_between_packs_as_they_are_stored() {
     let world = World::new(1);
     let env = world.sim.env();
     let (from, options) = (create(&env).unwrap(), small_chunks().salted([3; 16]));
+    let long_chunks = RecordOptions::new(64 << 10, Compression::Lz4).unwrap();
     let mut objects = contents();
     objects.push(mixed(900_000));
     let known: Vec<_> = objects
         .iter()
-        .map(|object| append_with(&from, object, &options).unwrap())
+        .flat_map(|object| {
+            [options, long_chunks].map(|options| append_with(&from, object, &options).unwrap())
+        })
         .collect();
     let other = path("000013.pack");
     let to = SharedPack::create(&*env.fs, &other, [8; 16], 13).unwrap();
@@ -249,6 +227,42 @@ fn a_salt_goes_into_ids_and_records() {
     );
     pack.seal().unwrap();
     assert_eq!(world.open("000012.pack").unwrap().verify().damages, 0);
+}
+
+/// However an object is stored, and in one call if that is possible: header, content and tables go where they are wanted.
+#[test]
+fn whole_objects_are_read_by_one_call() {
+    use crate::env::sim::Op;
+    let world = World::new(1);
+    let pack = create(&world.sim.env()).unwrap();
+    // The last one has chunks of both kinds, and a record that is as long as a raw one's may be.
+    let objects = [
+        content(2, 16_383),
+        content(2, 16_384),
+        content(2, 1_000_000),
+        content(3, 200_000),
+        mixed(100_000),
+    ];
+    let (reader, mut out) = (pack.reader(), Vec::new());
+    for object in objects {
+        let known = append(&pack, &object).unwrap();
+        let before = world.sim.stats().count(Op::Read);
+        reader
+            .read_into(known.place, &known.id, object.len() as u64, &mut out)
+            .unwrap();
+        assert_eq!(
+            world.sim.stats().count(Op::Read) - before,
+            1,
+            "{} bytes",
+            object.len()
+        );
+        assert!(out == object);
+    }
+    // Its record is as long as if all of it were raw, nearly.
+    let object = [content(2, 20_480), vec![b'x'; 40]].concat();
+    let known = append(&pack, &object).unwrap();
+    assert!(known.place.record_len > 20_480 + 40 + 96);
+    read(&reader, &known).unwrap();
 }
 
 /// A place that an index names may be anything.
@@ -404,45 +418,26 @@ pub(super) fn end_of(object: &Known) -> u64 {
     object.place.offset + object.place.record_len
 }
 
-/// A stream that is dropped, or fails, leaves no file.
+/// Readers keep what they have open, whatever happens to the pack: it is sealed, its file is removed.
 #[test]
-fn a_stream_that_is_not_finished_leaves_nothing() {
-    let world = World::new(1);
+fn a_reader_goes_on_while_the_pack_is_sealed_and_removed() {
+    let world = World::new(6);
     let env = world.sim.env();
-    let name = path("stream.pack");
-    for finish in [false, true] {
-        let mut stream = StreamPack::create(&env, &name, IDENTITY, NUMBER, &small_chunks()).unwrap();
-        stream.write_all(&content(2, 3_000_000)).unwrap();
-        if finish {
-            world.sim.set_capacity(Some(3_000_000));
-            assert!(stream.finish().unwrap_err().is_out_of_space());
-        } else {
-            stream.abort();
+    let pack = create(&env).unwrap();
+    let large = append(&pack, &content(2, 600_000)).unwrap();
+    let mut stream = reader(&env)
+        .unwrap()
+        .open_object(large.place, &large.id, 600_000)
+        .unwrap();
+    let mut found = vec![0; 600_000];
+    for (number, part) in found.chunks_mut(100_000).enumerate() {
+        stream.read_exact(part).unwrap();
+        match number {
+            1 => drop(append(&pack, &content(4, 50_000)).unwrap()),
+            2 => drop(pack.seal().unwrap()),
+            3 => env.fs.remove(&path("000012.pack")).unwrap(),
+            _ => {}
         }
-        assert!(world.files().is_empty());
     }
-}
-
-/// An object that is much longer than the memory which its stream may take.
-#[test]
-fn a_stream_needs_a_chunk_and_an_output_buffer() {
-    let dir = tempfile::tempdir().unwrap();
-    let env = Env::real(1);
-    let options = RecordOptions::new(64 << 10, Compression::Lz4).unwrap();
-    let piece = content(2, 1 << 20);
-    let (first, second) = (dir.path().join("1.pack"), dir.path().join("2.pack"));
-    let measured = allocation_counter::measure(|| {
-        let mut stream = StreamPack::create(&env, &first, IDENTITY, 1, &options).unwrap();
-        for _ in 0..64 {
-            stream.write_all(&piece).unwrap();
-        }
-        let streamed = stream.finish().unwrap();
-        let from = PackFile::open(&*env.fs, &first, &IDENTITY, 1).unwrap();
-        let stream = StreamPack::create(&env, &second, [8; 16], 2, &options).unwrap();
-        let copied = stream
-            .copy(&from, streamed.place, &streamed.id, streamed.len)
-            .unwrap();
-        assert_eq!(copied.pack.objects, 1);
-    });
-    assert!(measured.bytes_max < 4 << 20, "{}", measured.bytes_max);
+    assert!(found == large.content);
 }

@@ -40,7 +40,7 @@ fn is_typed<T>(result: &Result<T>) -> bool {
 }
 
 /// Reads everything there is; every answer must be right or a typed error. Says whether verify found the damage.
-fn all_answers_are_right(bytes: &[u8], entries: &[Entry], access: Access) -> bool {
+pub(super) fn all_answers_are_right(bytes: &[u8], entries: &[Entry], access: Access) -> bool {
     let sst = match open(bytes, access) {
         Ok(sst) => sst,
         Err(error) => {
@@ -53,7 +53,7 @@ fn all_answers_are_right(bytes: &[u8], entries: &[Entry], access: Access) -> boo
         error => assert!(is_typed(&error)),
     }
     for entry in entries {
-        match get(&sst, &entry.0, entry.1) {
+        match get(&sst, sst.order().key_of(&entry.0), entry.1) {
             Ok(found) => assert_eq!(found, expected(entries, &entry.0, entry.1)),
             error => assert!(is_typed(&error)),
         }

@@ -69,7 +69,7 @@ fn entries_of_every_kind_come_back() {
 }
 
 #[test]
-fn short_references_cost_a_few_bytes_an_entry() {
+fn places_of_small_values_cost_a_few_bytes_an_entry() {
     let mut builder = KeyBlockBuilder::default();
     for i in 0..400u32 {
         let place = ValuePlace::Small {

@@ -360,3 +360,27 @@ fn salvage_brings_references_out() {
         assert!(found.iter().all(|entry| entries.contains(entry)));
     }
 }
+
+#[test]
+fn every_flipped_byte_of_a_file_of_references_is_noticed_and_gives_no_wrong_reference() {
+    for (order, compression) in ORDERS
+        .iter()
+        .flat_map(|order| CODECS.map(|codec| (*order, codec)))
+    {
+        let mut entries: Vec<Entry> = (0..12u64)
+            .map(|i| (vec![b'k', i as u8 / 2], 9 - i % 2, object(i % 5, 1 << i)))
+            .collect();
+        entries[3].2 = None;
+        entries[8].2 = Some(vec![3; 40]);
+        let entries = sorted(entries, order);
+        let (bytes, _) = write(&entries, &options(order, compression));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            for access in BOTH {
+                let noticed = damage::all_answers_are_right(&bad, &entries, access);
+                assert!(noticed, "{order:?} {compression:?} {access:?}: byte {at}");
+            }
+        }
+    }
+}

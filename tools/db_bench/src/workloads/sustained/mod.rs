@@ -95,6 +95,7 @@ fn longest_stall(phase: &Phase) -> Duration {
         latencies.stall_level_0,
         latencies.stall_debt,
         latencies.stall_memory,
+        latencies.stall_garbage,
         latencies.log_file,
         latencies.log_append,
     ];
@@ -148,6 +149,7 @@ fn describe(text: &mut String, phase: &Phase) {
         ("stall: level 0", latencies.stall_level_0, Some(stalls.level_0)),
         ("stall: debt", latencies.stall_debt, Some(stalls.debt)),
         ("stall: memory", latencies.stall_memory, Some(stalls.memory)),
+        ("stall: garbage", latencies.stall_garbage, Some(stalls.garbage)),
         ("new log file", latencies.log_file, None),
         ("log append", latencies.log_append, None),
         ("log sync", latencies.log_sync, None),

@@ -1,0 +1,494 @@
+//! Collection: what nobody refers to any more goes, and packs that have become too empty are written anew.
+//!
+//! ```text
+//! 1  candidates: the objects of some sealed packs that the directory finds there             (the index of each pack)
+//! 2  all of them are doomed, but for those on which a write holds a lease                     `lease`
+//! 3  what any memtable or SST refers to is rescued; so is what a write takes a lease on       lists of references, merged
+//! 4  what is still doomed is deleted from the directory, in one step with respect to leases
+//! 5  of packs that are too empty the rest is copied to other packs, and the directory told
+//! 6  packs and log are synced
+//! 7  an edit removes the emptied packs           <- point of no return; their files go with the last reader
+//! ```
+//!
+//! Why nothing goes that is needed. A reference is published while its write holds a lease. If the lease was held at 2, the object is not doomed. If it was given
+//! back before, the reference is in the views that 3 looks at, which are taken later. If it was taken after 2 it rescued the
+//! object, or came after 4 had begun, waited, and found nothing. Whatever a snapshot or a range sees is a version that flushes and compactions keep, so
+//! it is in a view as well; so are those of dropped keyspaces with handles. Readers look places up in the newest state, and again if the pack has gone.
+//!
+//! Why no entry of the directory leads into a removed pack. Entries are written by collections (one at a time), and by writes that have stored an object, or that have found one in
+//! the hands of another write. The latter hold leases with a place; a pack in which such a place lies is left alone, and as soon as it is sealed
+//! no new ones come.
+//!
+//! How dead a pack is, is an estimate between collections: flushes and compactions count the references that they leave out, each against the pack of its object, whether or not
+//! others are left. A collection knows, and corrects it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Objects;
+use super::live::Marks;
+use super::pack::Pack;
+use super::place::Place;
+use super::store::record_options;
+use crate::engine::core::Core;
+use crate::engine::keyspace::KeyspaceCore;
+use crate::engine::queue::Request;
+use crate::env::Priority;
+use crate::manifest::{Edit, PackMeta, Record};
+use crate::names;
+use crate::pack::shared::{PackFile, StreamPack};
+use crate::pack::{ObjectId, PackEntry, RecordPlace, Salt};
+use crate::planted::{self, Bug};
+use crate::sync::atomic::Ordering;
+use crate::wal::PayloadBuilder;
+use crate::{Error, Result};
+
+/// A collection looks at packs with so many objects together, or at one.
+const MOST_CANDIDATES: u64 = 1 << 18;
+/// It looks at so many packs: what has gone goes soon.
+const MOST_PACKS: usize = 16;
+/// Longer records are not copied through memory: 4 MiB.
+const LONG_RECORD: u64 = 4 << 20;
+/// The directory is told of so many changes by one batch.
+const BATCH: usize = 1000;
+
+/// Of a pack, in percent: when so much is dead it is rewritten unasked. Half: then a byte that is written is copied once at most, on average.
+const DEAD_ENOUGH: u64 = 50;
+/// Of all packs, in percent: when so much is dead the emptiest are rewritten, although none is half empty.
+const DEAD_TOGETHER: u64 = 30;
+/// Packs with less are not rewritten then, in percent.
+const WORTH_IT: u64 = 25;
+/// The same when somebody asks for a collection.
+const WORTH_ASKED: u64 = 5;
+
+/// What a collection has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CollectionReport {
+    /// Packs whose objects were looked at.
+    pub packs_examined: u64,
+    /// Packs that are not there any more.
+    pub packs_removed: u64,
+    /// The bytes of their files.
+    pub bytes_removed: u64,
+    /// Objects that nobody referred to any more.
+    pub objects_removed: u64,
+    /// Objects that were copied because their pack was too empty.
+    pub objects_moved: u64,
+    /// The bytes that this took.
+    pub bytes_moved: u64,
+}
+
+/// A sealed pack that is looked at.
+struct Victim {
+    pack: Arc<Pack>,
+    /// The objects that the directory finds here.
+    objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
+}
+
+/// A collection, of which there is one at a time. Dropped early, it has done what it has done.
+struct Collection {
+    objects: Arc<Objects>,
+    /// In percent: packs with less dead bytes are left.
+    worth: u64,
+    victims: Vec<Victim>,
+    emptied: Vec<Arc<Pack>>,
+    report: CollectionReport,
+}
+
+impl Collection {
+    /// `None`: one runs already.
+    fn begin(objects: &Arc<Objects>, worth: u64) -> Option<Collection> {
+        if objects.collecting.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        Some(Collection {
+            objects: objects.clone(),
+            worth,
+            victims: Vec::new(),
+            emptied: Vec::new(),
+            report: CollectionReport::default(),
+        })
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        self.objects.leases.end_removing();
+        self.objects.collecting.store(false, Ordering::Release);
+    }
+}
+
+impl Core {
+    /// Sees to it that a collection runs if one is due.
+    pub(crate) fn schedule_collection(self: &Arc<Self>) {
+        if self.wal.is_none() || self.victims(false).is_empty() {
+            return;
+        }
+        if !self.objects.collection_queued.swap(true, Ordering::AcqRel) {
+            self.spawn_for_all(Priority::Low, Core::run_collection);
+        }
+    }
+
+    fn run_collection(self: &Arc<Self>) {
+        let Some(mut collection) = Collection::begin(&self.objects, WORTH_IT) else {
+            return self.end_collection(Ok(false));
+        };
+        let mut packs = self.victims(false);
+        let begun = self.choose_from(&mut collection, &mut packs);
+        self.go_on_with(collection, begun, Core::run_removal);
+    }
+
+    fn run_removal(self: &Arc<Self>, mut collection: Collection) {
+        let removed = self.remove_dead(&mut collection);
+        self.go_on_with(collection, removed, Core::run_moves);
+    }
+
+    fn run_moves(self: &Arc<Self>, mut collection: Collection) {
+        let moved = self.move_from_next(&mut collection);
+        match moved {
+            Ok(true) => self.go_on_with(collection, Ok(()), Core::run_moves),
+            moved => self.go_on_with(collection, moved.map(drop), Core::run_end),
+        }
+    }
+
+    fn run_end(self: &Arc<Self>, mut collection: Collection) {
+        let removed = self.remove_emptied(&mut collection);
+        let any = collection.report.packs_removed > 0;
+        drop(collection);
+        self.end_collection(removed.map(|()| any));
+    }
+
+    /// Goes on with the next step, unless one has failed.
+    fn go_on_with(
+        self: &Arc<Self>,
+        collection: Collection,
+        result: Result<()>,
+        next: fn(&Arc<Core>, Collection),
+    ) {
+        match result {
+            // Behind what is queued: compactions that wait find the garbage.
+            Ok(()) => self.spawn_for_all(Priority::Low, move |core| next(core, collection)),
+            Err(error) => {
+                drop(collection);
+                self.end_collection(Err(error));
+            }
+        }
+    }
+
+    fn end_collection(self: &Arc<Self>, removed_any: Result<bool>) {
+        self.objects.collection_queued.store(false, Ordering::Release);
+        *self.objects.collection_failure.lock() = removed_any.clone().err();
+        match removed_any {
+            // There may be more.
+            Ok(true) => self.schedule_collection(),
+            Ok(false) => {}
+            // The next flush or compaction asks again.
+            Err(error) => self.note_full_disk(&error),
+        }
+        self.update_pressure();
+    }
+
+    /// Whether no collection is due, queued or running; why the last one has failed.
+    pub(crate) fn collection_is_settled(&self) -> Result<bool> {
+        if self.objects.collection_queued.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        match &*self.objects.collection_failure.lock() {
+            Some(error) => Err(error.clone()),
+            None => Ok(true),
+        }
+    }
+
+    /// The packs that a collection should look at, the emptiest first.
+    fn victims(&self, asked: bool) -> Vec<Arc<Pack>> {
+        let mut packs = self.objects.packs();
+        let (mut all, mut dead) = (0, 0);
+        for pack in &packs {
+            all += pack.len();
+            dead += pack.dead();
+        }
+        let percent = |part: u64, of: u64| (u128::from(part) * 100 / u128::from(of.max(1))) as u64;
+        let least = if asked {
+            0
+        } else if percent(dead, all) >= DEAD_TOGETHER {
+            WORTH_IT
+        } else {
+            DEAD_ENOUGH
+        };
+        let share = |pack: &Arc<Pack>| percent(pack.dead(), pack.len());
+        packs.retain(|pack| pack.is_sealed() && !pack.is_damaged() && share(pack) >= least);
+        packs.sort_by_key(|pack| std::cmp::Reverse(share(pack)));
+        packs
+    }
+
+    /// Finds everything that nobody refers to, and rewrites all packs that hold some of it.
+    pub(crate) fn collect_all(self: &Arc<Self>) -> Result<CollectionReport> {
+        self.check_open()?;
+        self.wal()?;
+        self.check_writable()?;
+        let keyspaces = self.keyspace_cores();
+        self.flush_keyspaces(&keyspaces)?;
+        for keyspace in keyspaces.iter().filter(|keyspace| !keyspace.is_dropped()) {
+            // What older versions refer to is in use until they go.
+            let refers = |table: &Arc<crate::engine::table::Table>| table.meta.referenced_bytes > 0;
+            if keyspace.view().tree.tables().any(refers) {
+                self.compact_range(keyspace, &[], None)?;
+            }
+        }
+        // The active pack may be as empty as any.
+        self.objects.active.lock().take();
+        self.seal_full_packs()?;
+        let mut report = CollectionReport::default();
+        let mut left = self.victims(true);
+        while !left.is_empty() {
+            let mut begun = None;
+            self.wait(&mut || {
+                begun = begun
+                    .take()
+                    .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
+                begun.is_some() || self.is_closed()
+            });
+            let mut result = Err(Error::Closed);
+            if let Some(mut collection) = begun {
+                // Like a job, so that closing waits for it.
+                self.run(|core| result = core.collect_from(&mut collection, &mut left));
+                report.add(&collection.report);
+            }
+            self.progress.notify();
+            result?;
+        }
+        Ok(report)
+    }
+
+    /// Looks at the first of these packs; the others are left.
+    fn collect_from(self: &Arc<Self>, collection: &mut Collection, packs: &mut Vec<Arc<Pack>>) -> Result<()> {
+        self.choose_from(collection, packs)?;
+        self.env.scheduler.breathe();
+        self.remove_dead(collection)?;
+        while self.move_from_next(collection)? {
+            self.env.scheduler.breathe();
+        }
+        self.remove_emptied(collection)
+    }
+
+    /// Steps 1 and 2, with as many of the first packs as one collection can look at.
+    fn choose_from(&self, collection: &mut Collection, packs: &mut Vec<Arc<Pack>>) -> Result<()> {
+        let victims = &mut collection.victims;
+        let mut objects = 0;
+        packs.reverse();
+        while objects < MOST_CANDIDATES
+            && victims.len() < MOST_PACKS
+            && let Some(pack) = packs.pop()
+        {
+            victims.extend(self.victim(pack)?);
+            objects = victims
+                .iter()
+                .map(|victim: &Victim| victim.objects.len() as u64)
+                .sum();
+        }
+        packs.reverse();
+        collection.report.packs_examined = victims.len() as u64;
+        let ids = victims.iter().flat_map(|victim| victim.objects.keys().copied());
+        self.objects.leases.doom(ids);
+        Ok(())
+    }
+
+    /// What of a pack the directory knows; `None`: it must be left alone now.
+    fn victim(&self, pack: Arc<Pack>) -> Result<Option<Victim>> {
+        if !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
+            return Ok(None);
+        }
+        let mut victim = Victim {
+            pack,
+            objects: BTreeMap::new(),
+        };
+        let index = match victim.pack.file.index(0) {
+            Ok(index) => index,
+            Err(Error::Corruption { .. }) => {
+                victim.pack.note_damaged();
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in index.entries(&ObjectId::default()) {
+            self.check_not_closed()?;
+            let PackEntry {
+                id,
+                len,
+                offset,
+                stored,
+            } = entry?;
+            let record = RecordPlace {
+                offset,
+                record_len: stored,
+            };
+            let here = Place {
+                pack: victim.pack.number,
+                record,
+            };
+            if self.find_object(&id)? == Some(here) {
+                victim.objects.insert(id, (record, len));
+            }
+        }
+        Ok(Some(victim))
+    }
+
+    /// Steps 3 and 4. What is left of the victims is referred to.
+    fn remove_dead(self: &Arc<Self>, collection: &mut Collection) -> Result<()> {
+        if collection.victims.is_empty() {
+            return Ok(());
+        }
+        let directory = self.object_directory()?;
+        let ids = collection
+            .victims
+            .iter()
+            .flat_map(|victim| victim.objects.keys().copied());
+        let mut marks = Marks::new(ids.collect());
+        self.mark_referenced(&mut marks)?;
+        for id in marks.marked() {
+            self.objects.leases.rescue(id);
+        }
+        let dead = self.objects.leases.begin_removing();
+        let removed = self.delete_from(&directory, &dead);
+        self.objects.leases.end_removing();
+        removed?;
+        for victim in &mut collection.victims {
+            victim.objects.retain(|id, _| !dead.contains(id));
+        }
+        collection.report.objects_removed = dead.len() as u64;
+        Ok(())
+    }
+
+    fn delete_from(self: &Arc<Self>, directory: &Arc<KeyspaceCore>, dead: &BTreeSet<ObjectId>) -> Result<()> {
+        let mut ids = dead.iter();
+        loop {
+            let mut payload = PayloadBuilder::new();
+            for id in ids.by_ref().take(BATCH) {
+                payload.delete(directory.id, &id.0);
+            }
+            if payload.is_empty() {
+                return Ok(());
+            }
+            self.commit_own(Request::new(payload, vec![directory.clone()]))?;
+        }
+    }
+
+    /// Step 5 for the next pack; false when there is none.
+    fn move_from_next(self: &Arc<Self>, collection: &mut Collection) -> Result<bool> {
+        let Some(victim) = collection.victims.pop() else {
+            return Ok(false);
+        };
+        let live: u64 = victim.objects.values().map(|(place, _)| place.record_len).sum();
+        let dead = victim.pack.len().saturating_sub(live);
+        victim.pack.set_dead(dead);
+        if u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len()) {
+            return Ok(true);
+        }
+        match self.move_all(&victim, &mut collection.report) {
+            Ok(()) => collection.emptied.push(victim.pack),
+            Err(Error::Corruption { .. }) => victim.pack.note_damaged(), // reads of it say what is wrong
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Step 5.
+    fn move_all(self: &Arc<Self>, victim: &Victim, report: &mut CollectionReport) -> Result<()> {
+        let directory = self.object_directory()?;
+        let mut payload = PayloadBuilder::new();
+        let mut moved = victim.objects.iter().peekable();
+        while let Some((id, (place, len))) = moved.next() {
+            self.check_not_closed()?;
+            let new = match place.record_len > LONG_RECORD {
+                true => self.move_long(&victim.pack, *place, id, *len)?,
+                false => {
+                    let mut buffers = self.objects.take_buffers();
+                    let placed = victim
+                        .pack
+                        .file
+                        .load_record(*place, id, *len, &mut buffers)
+                        .and_then(|record| self.place(&record));
+                    self.objects.give_buffers(buffers);
+                    placed?
+                }
+            };
+            report.objects_moved += 1;
+            report.bytes_moved += new.record.record_len;
+            self.objects.count_moved(new.record.record_len);
+            payload.put(directory.id, &id.0, &new.encode());
+            if payload.count() as usize >= BATCH || moved.peek().is_none() {
+                let full = std::mem::replace(&mut payload, PayloadBuilder::new());
+                self.commit_own(Request::new(full, vec![directory.clone()]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A long object gets a pack of its own.
+    fn move_long(&self, from: &Pack, place: RecordPlace, id: &ObjectId, len: u64) -> Result<Place> {
+        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
+        let path = names::pack(&self.dir, number);
+        let identity = self.env.entropy.identity();
+        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
+        let options = record_options(Salt::default())?; // those of the record are taken over
+        let pack = StreamPack::create(&self.env, &path, identity, number, &options)?;
+        let copied = pack
+            .copy(&from.file, place, id, len)
+            .map_err(|e| self.poison_if_sync(e))?;
+        let meta = PackMeta {
+            number,
+            identity,
+            sealed: true,
+            len: copied.pack.file_bytes,
+            dead: 0,
+        };
+        let file = PackFile::open(&*self.env.fs, &path, &identity, number)?;
+        let opened = Pack::new(&meta, file, None, path, &self.trash);
+        self.add_pack(Record::Pack(meta), opened)?;
+        Ok(Place {
+            pack: number,
+            record: copied.place,
+        })
+    }
+
+    /// Steps 6 and 7.
+    fn remove_emptied(&self, collection: &mut Collection) -> Result<()> {
+        let emptied = std::mem::take(&mut collection.emptied);
+        if emptied.is_empty() {
+            return Ok(());
+        }
+        if !planted::is(Bug::PackRemovedEarly) {
+            self.sync_log()?;
+        }
+        let mut state = self.manifest.lock();
+        let mut edit = Edit::default();
+        for pack in &emptied {
+            edit.push(Record::RemovePack { number: pack.number });
+        }
+        let marked = self.commit_edit(&mut state, edit, &[], |_| {
+            for pack in &emptied {
+                self.objects.remove(pack.number);
+            }
+        })?;
+        drop(state);
+        // Without its marker the edit may be taken for a torn tail; then they are leftovers of the next opening.
+        if marked {
+            emptied.iter().for_each(|pack| pack.mark_obsolete());
+        }
+        collection.report.packs_removed = emptied.len() as u64;
+        collection.report.bytes_removed = emptied.iter().map(|pack| pack.len()).sum();
+        Ok(())
+    }
+}
+
+impl CollectionReport {
+    fn add(&mut self, other: &CollectionReport) {
+        self.packs_examined += other.packs_examined;
+        self.packs_removed += other.packs_removed;
+        self.bytes_removed += other.bytes_removed;
+        self.objects_removed += other.objects_removed;
+        self.objects_moved += other.objects_moved;
+        self.bytes_moved += other.bytes_moved;
+    }
+}
