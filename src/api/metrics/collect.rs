@@ -104,6 +104,8 @@ fn object_metrics(core: &Core) -> ObjectMetrics {
         pack_bytes_written: total(&counters.pack_bytes),
         duplicates: total(&counters.duplicates),
         duplicate_bytes: total(&counters.duplicate_bytes),
+        moved: total(&counters.moved),
+        moved_bytes: total(&counters.moved_bytes),
         packs: packs.len() as u64,
         sealed_packs: packs.iter().filter(|pack| pack.is_sealed()).count() as u64,
         bytes: packs.iter().map(|pack| pack.len()).sum(),

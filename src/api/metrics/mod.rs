@@ -108,6 +108,10 @@ pub struct ObjectMetrics {
     pub duplicates: u64,
     /// Bytes of these values.
     pub duplicate_bytes: u64,
+    /// Objects that collections have copied to another pack.
+    pub moved: u64,
+    /// Bytes of packs that this took.
+    pub moved_bytes: u64,
     /// Packs now.
     pub packs: u64,
     /// Those of them that never change any more.
