@@ -186,6 +186,9 @@ pub fn check_objects(fs: &dyn FileSystem, dir: &Path, state: &State, packs: &[Pa
     report
 }
 
+/// Makes something of an entry: key, kind, value.
+type Take<'a, T> = &'a mut dyn FnMut(&[u8], EntryKind, &[u8]) -> Option<T>;
+
 struct Check<'a> {
     fs: &'a dyn FileSystem,
     dir: &'a Path,
@@ -251,7 +254,7 @@ impl Check<'_> {
                 let Ok(id) = <[u8; 16]>::try_from(id).map(ObjectId) else {
                     return None;
                 };
-                let newer = std::mem::replace(&mut seen, Some(id)) == Some(id);
+                let newer = seen.replace(id) == Some(id);
                 (!newer).then(|| (id, Place::decode(value).filter(|_| kind == EntryKind::Put)))
             });
             match read {
@@ -283,11 +286,7 @@ impl Check<'_> {
     }
 
     /// What `take` makes of the entries of an SST: key, kind, value.
-    fn each_entry<T>(
-        &self,
-        number: u64,
-        take: &mut dyn FnMut(&[u8], EntryKind, &[u8]) -> Option<T>,
-    ) -> Result<Vec<T>> {
+    fn each_entry<T>(&self, number: u64, take: Take<'_, T>) -> Result<Vec<T>> {
         let sst = self.sst(number)?;
         let options = CursorOptions {
             access: None,
