@@ -54,7 +54,11 @@ fn write(db: &Db, values: &Keyspace, random: &mut Random) {
         _ => {
             let mut batch = db.batch();
             for _ in 0..3 {
-                batch.put(values, random.next(KEYS).to_be_bytes(), content(random.next(CONTENTS)));
+                batch.put(
+                    values,
+                    random.next(KEYS).to_be_bytes(),
+                    content(random.next(CONTENTS)),
+                );
             }
             // Some are given up when their objects have been stored.
             if random.next(4) > 0 {
