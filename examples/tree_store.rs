@@ -39,7 +39,7 @@ mod tree;
 
 use demo::demo;
 use platform::{part_of, path_bytes};
-use stream::{Difference, NotStored};
+use stream::NotStored;
 use tree::{Entry, Meta, Walk, read_file};
 
 /// The longest key that the engine takes, in bytes.
@@ -58,7 +58,7 @@ Usage: tree_store <command> [--exclude NAME]...
   verify <dir> <db>         compare every byte, in both directions
   restore <db> <target>     write the files to <target>, which must be empty or absent
   demo <dir>                store, verify and restore in a temporary directory, and report
-  thorough <dir>            the same, then store it again under other names, delete half, compact, and verify what is left
+  thorough <dir>            the same, then store it again under other names, delete half, compact, collect, and verify what is left
 
 Options:
   --exclude NAME            skip files and directories of this name (store, verify, demo, thorough)
@@ -401,20 +401,6 @@ fn verify(dir: &Path, db_path: &Path, own: Option<&Path>, exclude: &BTreeSet<OsS
         }
     }
     Ok(progress.finish())
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Difference::At(at) => write!(f, "from byte {at} on"),
-            Difference::Length { file, stored } => {
-                write!(
-                    f,
-                    "in length: {file} bytes in the directory, {stored} in the database"
-                )
-            }
-        }
-    }
 }
 
 fn restore(db_path: &Path, target: &Path) -> Outcome<Report> {

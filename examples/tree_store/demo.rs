@@ -104,9 +104,11 @@ fn thorough(dir: &Path, db_path: &Path, own: &Path, exclude: &BTreeSet<OsString>
     for keyspace in [&files, &again.files, &meta, &again.meta] {
         keyspace.compact_range::<&[u8], _>(..)?;
     }
+    let collected = db.collect_garbage()?;
     db.wait_for_background()?;
     print_line(&format!(
-        "half           {deleted} files deleted; {} bytes on disk",
+        "half           {deleted} files deleted, {} large values removed; {} bytes on disk",
+        collected.objects_removed,
         usage()?
     ))?;
     let (mut left, mut problems) = (0u64, stored.problems);

@@ -1,5 +1,6 @@
 //! Large files: piece by piece into the database, out of it, and against each other. None of it is ever in memory whole.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -62,6 +63,20 @@ pub(super) enum Difference {
         file: u64,
         stored: u64,
     },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::At(at) => write!(f, "from byte {at} on"),
+            Difference::Length { file, stored } => {
+                write!(
+                    f,
+                    "in length: {file} bytes in the directory, {stored} in the database"
+                )
+            }
+        }
+    }
 }
 
 /// Compares every byte. The message of a failure names the file or what is damaged.

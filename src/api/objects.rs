@@ -173,8 +173,9 @@ impl Db {
         found: &mut ObjectVerification,
     ) -> Result<()> {
         let keys = self.keys_of(id)?;
-        if keys.is_empty() && place.is_none() {
-            // Only an older version refers to it.
+        // Otherwise only an older version refers to it, or it has been written again since.
+        let is_missing = || Ok(!keys.is_empty() && self.core().find_object(id)?.is_none());
+        if place.is_none() && !is_missing()? {
             return Ok(());
         }
         let dir = &self.core().dir;

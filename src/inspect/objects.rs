@@ -186,6 +186,9 @@ pub fn check_objects(fs: &dyn FileSystem, dir: &Path, state: &State, packs: &[Pa
     report
 }
 
+/// Makes something of an entry: key, kind, value.
+type Take<'a, T> = &'a mut dyn FnMut(&[u8], EntryKind, &[u8]) -> Option<T>;
+
 struct Check<'a> {
     fs: &'a dyn FileSystem,
     dir: &'a Path,
@@ -247,7 +250,7 @@ impl Check<'_> {
         // By file, its newest first: the first that is met of a key in a file counts.
         for info in deepest_first {
             let mut seen = None;
-            let read = self.each_entry(info.number, |id, kind, value| {
+            let read = self.each_entry(info.number, &mut |id, kind, value| {
                 let Ok(id) = <[u8; 16]>::try_from(id).map(ObjectId) else {
                     return None;
                 };
@@ -283,11 +286,7 @@ impl Check<'_> {
     }
 
     /// What `take` makes of the entries of an SST: key, kind, value.
-    fn each_entry<T>(
-        &self,
-        number: u64,
-        mut take: impl FnMut(&[u8], EntryKind, &[u8]) -> Option<T>,
-    ) -> Result<Vec<T>> {
+    fn each_entry<T>(&self, number: u64, take: Take<'_, T>) -> Result<Vec<T>> {
         let sst = self.sst(number)?;
         let options = CursorOptions {
             access: None,
@@ -373,7 +372,7 @@ impl Check<'_> {
             if !refers {
                 continue;
             }
-            let found = self.each_entry(info.number, |key, kind, value| {
+            let found = self.each_entry(info.number, &mut |key, kind, value| {
                 let object = ObjectRef::from_bytes(value).filter(|_| kind == EntryKind::Object)?;
                 let id = ObjectId(object.id);
                 self.bad.contains_key(&id).then(|| (id, Slice::from(key)))

@@ -28,7 +28,7 @@ use crate::types::{EntryKind, KeyspaceId, ObjectRef, SeqNo};
 use crate::wal::Op;
 use crate::{Error, Result, Slice};
 
-pub(super) use write::write_packs;
+pub(super) use write::{write_directory, write_packs};
 
 /// An object of which there is a whole copy.
 pub(super) struct Known {

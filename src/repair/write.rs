@@ -15,18 +15,16 @@ use super::survey::{Condition, Found};
 use super::{Fate, Repair, objects};
 use crate::cursor::Cursor;
 use crate::engine::keyspace::Sought;
-use crate::engine::objects::Place;
 use crate::engine::table::describe as meta_of;
 use crate::env::{Env, FileSystem};
 use crate::inspect::open_sst;
 use crate::manifest::{Catalog, CommitError, FileMeta, KeyspaceEntry, LEVELS, Manifest, PackMeta};
 use crate::memtable::{Memtable, SortedTable};
 use crate::names;
-use crate::pack::ObjectId;
 use crate::sst::{EntryValue, SortKeyBuffer, SstBuilder, SstIdentity, SstOrigin};
 use crate::types::{EntryKind, KeyspaceId, ObjectRef, SeqNo};
 use crate::wal::Op;
-use crate::{Error, Result, Slice};
+use crate::{Error, Result};
 
 /// Bytes at which the next SST is begun: the engine's default.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -40,7 +38,7 @@ const COPY_BYTES: usize = 1 << 20;
 const MANIFEST_ROLL_SIZE: u64 = 1 << 20;
 
 /// What has been written of one keyspace: level and file.
-type Written = Vec<(u32, FileMeta)>;
+pub(super) type Written = Vec<(u32, FileMeta)>;
 
 /// Writes everything.
 pub(super) fn write(
@@ -100,7 +98,7 @@ pub(super) fn write(
     if let Some(id) = plan.directory {
         written.insert(
             id,
-            write_directory(repair, plan, id, &packs.places, &mut next_number)?,
+            objects::write_directory(repair, plan, id, &packs.places, &mut next_number)?,
         );
     }
     for report in &mut repair.report.keyspaces {
@@ -221,39 +219,6 @@ pub(super) fn copy_bytes(fs: &dyn FileSystem, from: &Path, to: &Path, len: u64, 
     target.sync().map_err(|e| Error::io("sync", to, e))
 }
 
-/// The directory of objects, on the last level.
-fn write_directory(
-    repair: &mut Repair<'_>,
-    plan: &Plan,
-    id: KeyspaceId,
-    places: &[(ObjectId, Place)],
-    next_number: &mut u64,
-) -> Result<Written> {
-    let Some(space) = plan.spaces.get(&id) else {
-        return Ok(Written::new());
-    };
-    let order = space.options.sst().order;
-    let mut rows = Vec::new();
-    for (id, place) in places {
-        let mut room = SortKeyBuffer::default();
-        let sought = Sought::new(&id.0, order, &mut room);
-        rows.push((Slice::from(sought.sort_key), place));
-    }
-    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut run = Run::new(repair, plan, space, id, next_number);
-    for (key, place) in rows {
-        // Nobody asks how old it is.
-        run.add(&key, 0, EntryKind::Put, &place.encode())?;
-    }
-    let metas = run.finish()?;
-    if let Some(report) = repair.report.keyspaces.iter_mut().find(|report| report.id == id) {
-        report.written = metas.len() as u64;
-        report.entries = places.len() as u64;
-    }
-    let last = (LEVELS - 1) as u32;
-    Ok(metas.into_iter().map(|meta| (last, meta)).collect())
-}
-
 /// Log entries that are in no SST, sorted, as SSTs of the target: units whose numbers lie above those of the keyspace's SSTs, as a
 /// rule.
 fn log_units(
@@ -347,7 +312,7 @@ fn write_tables(
 }
 
 /// SSTs of the target, one after the other, cut between keys.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     env: Env,
     dir: PathBuf,
     space: &'a Space,
@@ -360,7 +325,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(
+    pub(super) fn new(
         repair: &Repair<'_>,
         plan: &Plan,
         space: &'a Space,
@@ -381,7 +346,7 @@ impl<'a> Run<'a> {
     }
 
     /// Of an object the value is the 24 bytes of its reference.
-    fn add(&mut self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
+    pub(super) fn add(&mut self, key: &[u8], seq: SeqNo, kind: EntryKind, value: &[u8]) -> Result<()> {
         let full = |builder: &SstBuilder| {
             builder.is_full(MAX_FILE_ENTRIES, MAX_FILE_BYTES) && builder.last_key() != key
         };
@@ -457,7 +422,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<FileMeta>> {
+    pub(super) fn finish(mut self) -> Result<Vec<FileMeta>> {
         self.finish_file(true)?;
         Ok(std::mem::take(&mut self.metas))
     }

@@ -26,7 +26,7 @@ use packstone::sst::{
 };
 use packstone::{Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Order};
 
-use sample::{KEYS, Writer, key, packed, sample, samples};
+use sample::{KEYS, Writer, key, packed, sample, samples, streamed};
 use support::rng::mix;
 
 const SOURCE: &str = "/db";

@@ -54,7 +54,7 @@ fn references(sim: &SimEnv) -> usize {
 #[test]
 fn packs_come_through_with_and_without_manifest_and_directory() {
     for order in [Order::Key, Order::Hash] {
-        let sample = packed(21, order);
+        let sample = streamed(21, order);
         assert!(packs(&sample.files).len() > 4, "{:?}", packs(&sample.files));
         let directory = directory_ssts(&sample.files);
         assert!(!directory.is_empty());
@@ -138,7 +138,7 @@ fn a_flipped_byte_of_a_pack_costs_its_object_at_most_and_names_the_key() {
 #[test]
 fn of_a_pack_that_is_missing_every_key_is_named() {
     for order in [Order::Key, Order::Hash] {
-        let sample = packed(24, order);
+        let sample = streamed(24, order);
         let mut losses = 0;
         for name in packs(&sample.files) {
             for files in [&sample.files, &without_manifest(&sample.files)] {

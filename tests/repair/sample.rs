@@ -177,14 +177,25 @@ fn sample_in_order(seed: u64, order: Order) -> Sample {
     writer.close()
 }
 
-/// Like [`sample`], with most values in small packs, several of which are sealed, and one value that came as a stream.
+/// Like [`sample`], with most values in small packs, several of which are sealed.
 pub(crate) fn packed(seed: u64, order: Order) -> Sample {
+    in_packs(seed, order, false)
+}
+
+/// And with a value that came as a stream.
+pub(crate) fn streamed(seed: u64, order: Order) -> Sample {
+    in_packs(seed, order, true)
+}
+
+fn in_packs(seed: u64, order: Order, stream: bool) -> Sample {
     let sim = SimEnv::new(seed);
     let opened = options(&sim).pack_size(4 << 10);
     let layout = KeyspaceOptions::new().key_block_size(500).value_block_size(500);
     let mut writer = Writer::of(seed, sim, opened, layout.object_threshold(Some(60)), order);
     writer.write(100, 60);
-    writer.stream("plain", &key(100));
+    if stream {
+        writer.stream("plain", &key(100));
+    }
     writer.settle();
     for name in ["plain", "packed"] {
         writer.compact(name);

@@ -108,9 +108,9 @@ pub struct ObjectMetrics {
     pub duplicates: u64,
     /// Bytes of these values.
     pub duplicate_bytes: u64,
-    /// Objects that collections have copied.
+    /// Objects that collections have copied to another pack.
     pub moved: u64,
-    /// Bytes of packs that the copies took.
+    /// Bytes of packs that this took.
     pub moved_bytes: u64,
     /// Packs now.
     pub packs: u64,

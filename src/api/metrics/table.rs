@@ -9,7 +9,7 @@
 //! memory           80.2 of 512.0 MiB: memtables 12.0, frozen 0.0, cache 64.0, open SSTs 4.2, jobs 0.0; pinned 0.0, mapped 190.7
 //! cache            64.0 MiB, 1000 hits, 20 misses
 //! filters          4.2 MiB; 300 files spared, 1000 found in, 2 searched in vain
-//! objects          1200 stored (110.2 MiB, 60.1 in packs), 30 duplicates (3.1 MiB), 0.0 MiB moved; 3 packs (2 sealed), 180.4 MiB, 12.0 dead
+//! objects          1200 stored (110.2 MiB, 60.1 in packs), 30 duplicates (3.1 MiB), 5 moved (0.4 MiB); 3 packs (2 sealed), 180.4 MiB, 12.0 dead
 //!
 //! keyspace             level  files        MiB     target    entries tombstones    read MiB written MiB    w-amp
 //! default                mem      2       12.0
@@ -161,12 +161,13 @@ impl Metrics {
         }
         writeln!(
             f,
-            "objects          {} stored ({:.1} MiB, {:.1} in packs), {} duplicates ({:.1} MiB), {:.1} MiB moved; {} packs ({} sealed), {:.1} MiB, {:.1} dead",
+            "objects          {} stored ({:.1} MiB, {:.1} in packs), {} duplicates ({:.1} MiB), {} moved ({:.1} MiB); {} packs ({} sealed), {:.1} MiB, {:.1} dead",
             objects.stored,
             mib(objects.content_bytes),
             mib(objects.pack_bytes_written),
             objects.duplicates,
             mib(objects.duplicate_bytes),
+            objects.moved,
             mib(objects.moved_bytes),
             objects.packs,
             objects.sealed_packs,

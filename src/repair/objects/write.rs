@@ -1,4 +1,4 @@
-//! Writes the packs of the target, and says where each object lies then.
+//! Writes the packs of the target, and the directory of where each object lies then.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Objects;
+use crate::engine::keyspace::Sought;
 use crate::engine::objects::Place;
 use crate::env::{Env, is_unlinkable};
-use crate::manifest::PackMeta;
+use crate::manifest::{LEVELS, PackMeta};
 use crate::pack::salvage::{Condition, Examined, WholeRecord};
 use crate::pack::shared::{RecordBuffers, SharedPack, StreamPack, unsealed_header};
 use crate::pack::{ObjectId, RecordOptions, RecordPlace};
 use crate::repair::Repair;
-use crate::repair::write::copy_bytes;
-use crate::sst::Compression;
-use crate::{Error, Result, names};
+use crate::repair::decide::Plan;
+use crate::repair::write::{Run, Written, copy_bytes};
+use crate::sst::{Compression, SortKeyBuffer};
+use crate::types::{EntryKind, KeyspaceId};
+use crate::{Error, Result, Slice, names};
 
 /// Longer records are moved as streams, into packs of their own: 16 MiB.
 const LONG: u64 = 16 << 20;
@@ -220,4 +223,37 @@ impl Next {
             dead: 0,
         }
     }
+}
+
+/// The directory of objects, on the last level.
+pub(in crate::repair) fn write_directory(
+    repair: &mut Repair<'_>,
+    plan: &Plan,
+    id: KeyspaceId,
+    places: &[(ObjectId, Place)],
+    next_number: &mut u64,
+) -> Result<Written> {
+    let Some(space) = plan.spaces.get(&id) else {
+        return Ok(Written::new());
+    };
+    let order = space.options.sst().order;
+    let mut rows = Vec::new();
+    for (id, place) in places {
+        let mut room = SortKeyBuffer::default();
+        let sought = Sought::new(&id.0, order, &mut room);
+        rows.push((Slice::from(sought.sort_key), place));
+    }
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut run = Run::new(repair, plan, space, id, next_number);
+    for (key, place) in rows {
+        // Nobody asks how old it is.
+        run.add(&key, 0, EntryKind::Put, &place.encode())?;
+    }
+    let metas = run.finish()?;
+    if let Some(report) = repair.report.keyspaces.iter_mut().find(|report| report.id == id) {
+        report.written = metas.len() as u64;
+        report.entries = places.len() as u64;
+    }
+    let last = (LEVELS - 1) as u32;
+    Ok(metas.into_iter().map(|meta| (last, meta)).collect())
 }

@@ -41,7 +41,8 @@ fn check_one(
     let mut packs = check_packs(&fs, database, &state, threads);
     let mut report = follow(&fs, database, &state, &packs);
     for _ in 0..LOOKS {
-        let sound = report.damage.is_empty() && packs.values().all(Result::is_ok);
+        let read = report.unread.is_empty() && packs.values().all(Result::is_ok);
+        let sound = read && report.damage.is_empty();
         // In use, and packs have been collected since the manifest was read? Then it says so now.
         let Some(now) = database.reload(&fs).filter(|now| !sound && *now != state) else {
             break;

@@ -14,7 +14,7 @@ use crate::Ctx;
 use crate::args::ScanArgs;
 use crate::entries::{self, Content, KeyRange};
 use crate::out::Fail;
-use crate::target::{Item, Targets, kind_name};
+use crate::target::{Item, Role, Targets, kind_name};
 
 pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
     let range = KeyRange::from_args(args)?;
@@ -26,6 +26,9 @@ pub(crate) fn run(ctx: &mut Ctx, args: &ScanArgs) -> Result<(), Fail> {
     let (mut told, mut known) = (false, BTreeMap::new());
     ctx.fs.expect(targets.items.iter().map(|item| item.size).sum());
     for item in &targets.items {
+        if matches!(item.role, Role::Pack(_)) {
+            continue; // keys lead there; given by its name its ids are listed
+        }
         let has_entries = matches!(item.kind, FileKind::Sst | FileKind::Log | FileKind::Pack);
         if !item.role.counts() || !has_entries {
             if has_entries && item.database.is_none() {
