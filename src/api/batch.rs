@@ -140,9 +140,11 @@ impl Batch {
         }
     }
 
-    /// How many writes it holds. A large value that is new counts as two: the value, and where it lies.
+    /// How many writes it holds.
     pub fn len(&self) -> usize {
-        self.payload.count() as usize
+        // Where objects lie is the engine's business.
+        let own = self.objects.iter().filter(|object| object.is_placed()).count();
+        (self.payload.count() as usize).saturating_sub(own)
     }
 
     /// Whether it holds none.

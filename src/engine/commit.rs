@@ -236,14 +236,16 @@ impl Core {
         if let Ok(end) = &written {
             let last = writes.next_seq - 1;
             self.snapshots.publish(last);
-            self.count_group(last + 1 - first_of_group, bytes, frame_count);
             let accepted = group
                 .iter_mut()
                 .zip(&outcomes)
                 .filter(|(_, outcome)| is_accepted(outcome));
+            let mut own = 0;
             for (request, _) in accepted {
+                own += request.own;
                 request.objects.iter_mut().for_each(Stored::keep);
             }
+            self.count_group(last + 1 - first_of_group - own, bytes, frame_count);
             if !freezes_early {
                 self.rotate_full(&mut writes, group, *end);
             }

@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) keyspaces: Vec<Arc<KeyspaceCore>>,
     /// The objects that it refers to.
     pub(super) objects: Vec<Stored>,
+    /// How many of the operations are the engine's own, and not counted as anybody's.
+    pub(super) own: u64,
     /// Given by the leader.
     pub(super) first_seq: SeqNo,
 }
@@ -41,12 +43,23 @@ impl Request {
             payload,
             keyspaces,
             objects: Vec::new(),
+            own: 0,
             first_seq: 0,
+        }
+    }
+
+    /// A request of the engine's own.
+    pub(crate) fn own(payload: PayloadBuilder, keyspace: Arc<KeyspaceCore>) -> Self {
+        let own = u64::from(payload.count());
+        Request {
+            own,
+            ..Request::new(payload, vec![keyspace])
         }
     }
 
     /// The same, which refers to these objects.
     pub(crate) fn with_objects(mut self, objects: Vec<Stored>) -> Self {
+        self.own = objects.iter().filter(|object| object.is_placed()).count() as u64;
         self.objects = objects;
         self
     }

@@ -370,7 +370,7 @@ impl Core {
             if payload.is_empty() {
                 return Ok(());
             }
-            self.commit_own(Request::new(payload, vec![directory.clone()]))?;
+            self.commit_own(Request::own(payload, directory.clone()))?;
         }
     }
 
@@ -419,7 +419,7 @@ impl Core {
             payload.put(directory.id, &id.0, &new.encode());
             if payload.count() as usize >= BATCH || moved.peek().is_none() {
                 let full = std::mem::take(&mut payload);
-                self.commit_own(Request::new(full, vec![directory.clone()]))?;
+                self.commit_own(Request::own(full, directory.clone()))?;
             }
         }
         Ok(())

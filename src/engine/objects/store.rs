@@ -48,7 +48,7 @@ impl Stored {
     }
 
     /// Whether it has been written under a lease that is still held.
-    pub(super) fn is_placed(&self) -> bool {
+    pub(crate) fn is_placed(&self) -> bool {
         self.place.is_some()
     }
 
