@@ -217,7 +217,7 @@ impl History {
         assert_eq!(metrics.open_snapshots, open as u64);
         let names = metrics.keyspaces.iter().map(|keyspace| &keyspace.name);
         // But for the directory of objects.
-        let names = names.filter(|name| !name.starts_with('\0'));
+        let names = names.filter(|name| *name != "(objects)");
         assert!(names.eq(self.oracle.live.keys()));
         for level in metrics.keyspaces.iter().flat_map(|keyspace| &keyspace.levels) {
             assert!(level.tombstones <= level.entries);
