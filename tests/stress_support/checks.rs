@@ -125,6 +125,12 @@ impl World {
         // Those of the directory of objects are counted, and not named.
         let levels = metrics.keyspaces.iter().flat_map(|keyspace| &keyspace.levels);
         let known: u64 = levels.map(|level| level.files).sum();
+        if self.packs().len() as u64 != metrics.objects.packs && self.readers.is_empty() {
+            return Err(format!(
+                "{} packs in the metrics, and these files: {ours:?}",
+                metrics.objects.packs
+            ));
+        }
         if ssts.len() as u64 > known {
             let leaked: Vec<&PathBuf> = ssts.difference(needed).collect();
             return Err(format!(
