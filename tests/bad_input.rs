@@ -378,7 +378,7 @@ fn a_newer_kind_of_frame_edit_record_or_operation_is_named_as_such() {
         expect_newer(end, |bytes| frame(bytes, 104, 9));
     }
     // A batch: first number u64, count u32, and the first operation's kind.
-    expect_newer(".log", |bytes| frame(bytes, 117, 3));
+    expect_newer(".log", |bytes| frame(bytes, 117, 9));
     // An edit: version u8, count, and the first record's tag.
     expect_newer("MANIFEST", |bytes| frame(bytes, 105, 3));
     expect_newer("MANIFEST", |bytes| frame(bytes, 107, 99));
@@ -438,6 +438,7 @@ fn every_option_out_of_its_range_is_named_with_what_is_allowed() {
         ),
         ("max_log_size", Options::new().max_log_size(4095)),
         ("max_file_size", Options::new().max_file_size(4095)),
+        ("pack_size", Options::new().pack_size(4095)),
         ("max_file_size", Options::new().max_file_size((1 << 30) + 1)),
         ("background_threads", Options::new().background_threads(0)),
         ("background_threads", Options::new().background_threads(65)),
@@ -496,8 +497,11 @@ fn names_that_no_keyspace_can_have_are_refused() {
         assert!(matches!(error, Error::InvalidKeyspaceName { .. }));
         check_text(&error, &[&format!("{} bytes", name.len()), "1 to 255"]);
     }
-    // Any text of the right length is a name.
-    for name in ["x".repeat(255), "../../etc".into(), "\0\n".into(), "ключ".into()] {
+    let error = error_of(db.keyspace("\0objects"));
+    assert!(matches!(error, Error::InvalidKeyspaceName { .. }));
+    check_text(&error, &["begins with a NUL"]);
+    // Any other text of the right length is a name.
+    for name in ["x".repeat(255), "../../etc".into(), "\n\0".into(), "ключ".into()] {
         db.keyspace(&name).unwrap().put("k", &name).unwrap();
         assert_eq!(
             db.keyspace(&name).unwrap().get("k").unwrap().unwrap(),
@@ -568,7 +572,9 @@ fn keys_and_values_past_their_limits_are_refused_with_size_and_limit() {
         assert!(matches!(error, Error::LimitExceeded { what: "key", .. }));
         check_text(&error, &["key", "65536", "65535"]);
     }
-    let error = error_of(keyspace.put("k", &value));
+    let inline = KeyspaceOptions::new().object_threshold(None);
+    let inline = db.keyspace_with("inline", inline).unwrap();
+    let error = error_of(inline.put("k", &value));
     assert!(matches!(error, Error::LimitExceeded { what: "value", .. }));
     check_text(
         &error,

@@ -296,7 +296,9 @@ impl Core {
 
     /// What of a pack the directory knows; `None`: it must be left alone now.
     fn victim(&self, pack: Arc<Pack>) -> Result<Option<Victim>> {
-        if !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
+        // Another collection may have removed it since it was chosen.
+        let gone = self.objects.pack(pack.number).is_none();
+        if gone || !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
             return Ok(None);
         }
         let mut victim = Victim {
