@@ -400,7 +400,8 @@ fn a_medium_value_is_stored_in_the_same_bytes_after_a_compaction() -> Result<()>
     };
     let sim = SimEnv::new(10);
     let db = uncached(&sim).open("/db")?;
-    let keyspace = db.keyspace("a")?;
+    let inline = KeyspaceOptions::new().object_threshold(None);
+    let keyspace = db.keyspace_with("a", inline)?;
     for i in 0..100 {
         keyspace.put(key(i), compressible(&mut Rng::new(u64::from(i)), 20_000))?;
         keyspace.put(format!("{}-small", key(i)), "small")?;

@@ -16,8 +16,8 @@
 //! it is in a view as well; so are those of dropped keyspaces with handles. Readers look places up in the newest state, and again if the pack has gone.
 //!
 //! Why no entry of the directory leads into a removed pack. Entries are written by collections (one at a time), and by writes that have stored an object, or that have found one in
-//! the hands of another write. The latter hold leases with a place; a pack in which such a place lies is left alone, and as soon as it is sealed
-//! no new ones come.
+//! the hands of another write. Both hold leases with the place, from before the pack can be a sealed one; a pack in which such a place lies is left alone, and as soon
+//! as it is sealed no new ones come.
 //!
 //! How dead a pack is, is an estimate between collections: flushes and compactions count the references that they leave out, each against the pack of its object, whether or not
 //! others are left. A collection knows, and corrects it.
@@ -410,7 +410,7 @@ impl Core {
                         .pack
                         .file
                         .load_record(*place, id, *len, &mut buffers)
-                        .and_then(|record| self.place(&record));
+                        .and_then(|record| self.place(&record, |_| {}));
                     self.objects.give_buffers(buffers);
                     placed?
                 }

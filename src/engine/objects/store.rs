@@ -145,14 +145,19 @@ impl Core {
         }
         let mut buffers = self.objects.take_buffers();
         let prepared = buffers.prepare(content, id, &record_options(salt)?);
-        let placed = self.place(&prepared);
+        let placed = self.place(&prepared, |place| stored.wrote(place));
         self.objects.give_buffers(buffers);
-        stored.wrote(placed.inspect_err(|error| self.note_full_disk(error))?);
+        placed.inspect_err(|error| self.note_full_disk(error))?;
         Ok(stored)
     }
 
-    /// Writes a record to the active pack, or to the next one where that is full.
-    pub(super) fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
+    /// Writes a record to the active pack, or to the next one where that is full. `note` is told the place before the pack can become a sealed one, which
+    /// collections look at.
+    pub(super) fn place(
+        self: &Arc<Self>,
+        prepared: &Prepared<'_>,
+        note: impl FnOnce(Place),
+    ) -> Result<Place> {
         let mut active = self.objects.active.lock();
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
@@ -175,7 +180,10 @@ impl Core {
             }
         };
         let record = writer.append(prepared)?;
-        Ok(Place { pack: number, record })
+        let place = Place { pack: number, record };
+        note(place);
+        drop(active);
+        Ok(place)
     }
 
     /// A new pack, which the manifest names durably.

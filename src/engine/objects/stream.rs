@@ -116,11 +116,12 @@ impl ObjectStream {
         };
         let file = PackFile::open(&*core.env.fs, &path, &identity, number)?;
         let opened = Pack::new(&meta, file, None, path, &core.trash);
-        core.add_pack(Record::Pack(meta), opened)?;
+        // Before collections can see the pack.
         stored.wrote(Place {
             pack: number,
             record: finished.place,
         });
+        core.add_pack(Record::Pack(meta), opened)?;
         Ok(Streamed::Stored(stored))
     }
 }
