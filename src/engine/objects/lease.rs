@@ -31,8 +31,8 @@ struct State {
 #[derive(Default)]
 struct Held {
     count: u64,
-    /// Where somebody has written it of whose batch the directory may not know yet.
-    place: Option<Place>,
+    /// Where holders have written it of whose batches the directory may not know yet. More than one, where several began at once.
+    places: Vec<Place>,
 }
 
 impl Leases {
@@ -47,7 +47,7 @@ impl Leases {
                     }
                     let held = state.held.entry(id).or_default();
                     held.count += 1;
-                    return held.place;
+                    return held.places.last().copied();
                 }
             }
             env.scheduler
@@ -58,7 +58,7 @@ impl Leases {
     /// The holder of a lease has written the object.
     pub(super) fn wrote(&self, id: ObjectId, place: Place) {
         if let Some(held) = self.state.lock().held.get_mut(&id) {
-            held.place = Some(place);
+            held.places.push(place);
         }
     }
 
@@ -76,7 +76,7 @@ impl Leases {
     /// Whether a write that is not done refers to a place in this pack.
     pub(super) fn has_place_in(&self, pack: u64) -> bool {
         let state = self.state.lock();
-        let mut places = state.held.values().filter_map(|held| held.place);
+        let mut places = state.held.values().flat_map(|held| &held.places);
         places.any(|place| place.pack == pack)
     }
 
@@ -107,5 +107,51 @@ impl Leases {
         state.removing.clear();
         drop(state);
         self.removed.notify();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::sim::SimEnv;
+    use crate::pack::RecordPlace;
+
+    fn place(pack: u64) -> Place {
+        let record = RecordPlace {
+            offset: 80,
+            record_len: 100,
+        };
+        Place { pack, record }
+    }
+
+    /// Two writes that began at once have each written the object, and each names its own place.
+    #[test]
+    fn every_place_under_a_lease_keeps_its_pack() {
+        let (env, leases, id) = (SimEnv::new(1).env(), Leases::default(), ObjectId([1; 16]));
+        assert_eq!(leases.take(&env, id), None);
+        assert_eq!(leases.take(&env, id), None);
+        leases.wrote(id, place(1));
+        leases.wrote(id, place(2));
+        leases.give_back(id);
+        assert!(leases.has_place_in(1) && leases.has_place_in(2) && !leases.has_place_in(3));
+        assert!(leases.take(&env, id).is_some());
+        leases.give_back(id);
+        leases.give_back(id);
+        assert!(!leases.has_place_in(1) && !leases.has_place_in(2));
+        assert_eq!(leases.take(&env, id), None);
+    }
+
+    #[test]
+    fn what_is_leased_is_not_doomed_and_a_lease_rescues() {
+        let (env, leases) = (SimEnv::new(1).env(), Leases::default());
+        let id = |n: u8| ObjectId([n; 16]);
+        leases.take(&env, id(1));
+        leases.doom((1..=4).map(id));
+        leases.give_back(id(1));
+        leases.take(&env, id(2));
+        leases.rescue(&id(3));
+        assert_eq!(leases.begin_removing(), BTreeSet::from([id(4)]));
+        leases.end_removing();
+        assert_eq!(leases.take(&env, id(4)), None);
     }
 }
