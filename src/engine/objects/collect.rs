@@ -315,22 +315,11 @@ impl Core {
         };
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry {
-                id,
-                len,
-                offset,
-                stored,
-            } = entry?;
-            let record = RecordPlace {
-                offset,
-                record_len: stored,
-            };
-            let here = Place {
-                pack: victim.pack.number,
-                record,
-            };
-            if self.find_object(&id)? == Some(here) {
-                victim.objects.insert(id, (record, len));
+            let PackEntry { id, len, .. } = entry?;
+            // The directory's place, and not the index's: an object may lie in a pack twice.
+            let found = self.find_object(&id)?;
+            if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
+                victim.objects.insert(id, (place.record, len));
             }
         }
         Ok(Some(victim))
@@ -410,7 +399,7 @@ impl Core {
                         .pack
                         .file
                         .load_record(*place, id, *len, &mut buffers)
-                        .and_then(|record| self.place(&record, |_| {}));
+                        .and_then(|record| self.place(&record));
                     self.objects.give_buffers(buffers);
                     placed?
                 }

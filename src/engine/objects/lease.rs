@@ -55,6 +55,12 @@ impl Leases {
         }
     }
 
+    /// Where the object has been written under a lease that is still held.
+    pub(super) fn place_of(&self, id: &ObjectId) -> Option<Place> {
+        let state = self.state.lock();
+        state.held.get(id)?.places.last().copied()
+    }
+
     /// The holder of a lease has written the object.
     pub(super) fn wrote(&self, id: ObjectId, place: Place) {
         if let Some(held) = self.state.lock().held.get_mut(&id) {

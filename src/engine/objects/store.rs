@@ -52,6 +52,12 @@ impl Stored {
         self.place.is_some()
     }
 
+    /// Whether another write has written it since this lease was taken.
+    fn find_again(&mut self) -> bool {
+        self.place = self.objects.leases.place_of(&ObjectId(self.object.id));
+        self.place.is_some()
+    }
+
     /// It has been written there, for this lease.
     pub(super) fn wrote(&mut self, place: Place) {
         self.place = Some(place);
@@ -145,20 +151,32 @@ impl Core {
         }
         let mut buffers = self.objects.take_buffers();
         let prepared = buffers.prepare(content, id, &record_options(salt)?);
-        let placed = self.place(&prepared, |place| stored.wrote(place));
+        let placed = self.place_new(&prepared, &mut stored);
         self.objects.give_buffers(buffers);
         placed.inspect_err(|error| self.note_full_disk(error))?;
         Ok(stored)
     }
 
-    /// Writes a record to the active pack, or to the next one where that is full. `note` is told the place before the pack can become a sealed one, which
-    /// collections look at.
-    pub(super) fn place(
-        self: &Arc<Self>,
-        prepared: &Prepared<'_>,
-        note: impl FnOnce(Place),
-    ) -> Result<Place> {
+    /// Writes the record of a new object, unless another write has done that since the look-up: so each is stored once, whoever begins at once.
+    fn place_new(self: &Arc<Self>, prepared: &Prepared<'_>, stored: &mut Stored) -> Result<()> {
         let mut active = self.objects.active.lock();
+        if stored.find_again() {
+            self.objects.count_duplicate(stored.object.len);
+            return Ok(());
+        }
+        let place = self.place_in(&mut active, prepared)?;
+        // Before the pack can become a sealed one, which collections look at.
+        stored.wrote(place);
+        Ok(())
+    }
+
+    /// Writes the copy of a record.
+    pub(super) fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
+        self.place_in(&mut self.objects.active.lock(), prepared)
+    }
+
+    /// Writes a record to the active pack, or to the next one where that is full.
+    fn place_in(self: &Arc<Self>, active: &mut Option<Arc<Pack>>, prepared: &Prepared<'_>) -> Result<Place> {
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
             writer.objects() > 0 && (len > self.objects.pack_size || writer.objects() >= MOST_OBJECTS)
@@ -180,10 +198,7 @@ impl Core {
             }
         };
         let record = writer.append(prepared)?;
-        let place = Place { pack: number, record };
-        note(place);
-        drop(active);
-        Ok(place)
+        Ok(Place { pack: number, record })
     }
 
     /// A new pack, which the manifest names durably.
