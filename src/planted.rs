@@ -149,7 +149,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 46] = [
+        pub const ALL: [Bug; 49] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -195,6 +195,9 @@ mod switch {
             Bug::DedupHitUnsynced,
             Bug::TornRecordContinued,
             Bug::SealedPackChanged,
+            Bug::LeaseIgnored,
+            Bug::PackRemovedEarly,
+            Bug::GarbageUnnoticed,
             Bug::SpilledTooFar,
         ];
     }

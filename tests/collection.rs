@@ -1,5 +1,8 @@
 //! Collections beside everything else, with real threads and files: what is referred to is there, whatever goes on.
 
+#[path = "support/collecting.rs"]
+mod collecting;
+
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -146,4 +149,14 @@ fn collections_take_nothing_that_is_needed() {
     db.collect_garbage().unwrap();
     let again: Vec<_> = values.iter().map(Result::unwrap).collect();
     assert!(before == again);
+}
+
+/// `PACKSTONE_COLLECTING=5000` runs that many histories.
+#[test]
+fn random_collections_on_the_simulated_machine() {
+    let count = std::env::var("PACKSTONE_COLLECTING").map_or(60, |count| count.parse().unwrap());
+    for seed in 1..=count {
+        let run = std::panic::catch_unwind(|| collecting::history(seed));
+        assert!(run.is_ok(), "history {seed}");
+    }
 }

@@ -10,6 +10,8 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "the time that a hunt takes is measured")]
 
+#[path = "support/collecting.rs"]
+mod collecting;
 #[allow(dead_code, reason = "what histories cover is the other test's business")]
 #[path = "support/coverage.rs"]
 mod coverage;
@@ -46,6 +48,8 @@ enum Hunt {
     Decay,
     /// `tests/crash.rs`: a recovery that flushes, and another one.
     Replay,
+    /// `tests/collection.rs`: overwrites and collections, and the power goes off.
+    Collections,
     /// `tests/model.rs`: every answer against a map of versions.
     Model,
 }
@@ -56,6 +60,7 @@ impl Hunt {
             Hunt::Crashes => soak::random_crashes(seed),
             Hunt::Faults => soak::random_faults(seed),
             Hunt::Decay => soak::random_decay(seed),
+            Hunt::Collections => collecting::history(seed),
             Hunt::Replay => soak::replay_beyond_memory(seed),
             Hunt::Model => {
                 let world = history::World::Sim(SimEnv::new(seed));
@@ -207,5 +212,8 @@ hunts! {
     a_duplicate_that_is_not_durable: DedupHitUnsynced by Crashes;
     a_pack_that_goes_on_behind_a_torn_record: TornRecordContinued by Crashes;
     a_sealed_pack_that_is_changed: SealedPackChanged by Crashes;
+    a_collection_that_takes_what_a_write_has_found: LeaseIgnored by Collections;
+    a_pack_removed_before_its_copies_are_durable: PackRemovedEarly by Collections;
+    garbage_that_is_never_noticed: GarbageUnnoticed by Collections;
     a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Replay;
 }

@@ -246,6 +246,9 @@ impl Core {
                 request.objects.iter_mut().for_each(Stored::keep);
             }
             self.count_group(last + 1 - first_of_group - own, bytes, frame_count);
+            if own > 0 {
+                self.objects.counters.places.fetch_add(own, Ordering::Relaxed);
+            }
             if !freezes_early {
                 self.rotate_full(&mut writes, group, *end);
             }

@@ -246,7 +246,7 @@ impl History {
         let metrics = session.db.metrics();
         self.coverage.note_session(&metrics);
         // Where an object lies is a write as well.
-        self.oracle.places += metrics.entries_written - (self.oracle.now - session.opened_at);
+        self.oracle.places += metrics.objects.places_written;
     }
 
     /// Ends a session in order, or by dropping everything.

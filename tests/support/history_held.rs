@@ -208,8 +208,7 @@ impl History {
 
     pub(super) fn metrics(&mut self, session: &Session) {
         let metrics = session.db.metrics();
-        // Where an object lies is an entry as well; collections write, too.
-        assert!(metrics.entries_written >= self.oracle.now - session.opened_at);
+        assert_eq!(metrics.entries_written, self.oracle.now - session.opened_at);
         assert_eq!(metrics.background_failures, 0);
         assert_eq!(metrics.undeleted_files, 0);
         let open = session.held.len() + session.running.len();

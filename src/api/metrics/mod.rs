@@ -108,6 +108,9 @@ pub struct ObjectMetrics {
     pub duplicates: u64,
     /// Bytes of these values.
     pub duplicate_bytes: u64,
+    /// Writes of the engine's own, of where objects lie. They take sequence numbers, and are not counted in
+    /// [`Metrics::entries_written`].
+    pub places_written: u64,
     /// Objects that collections have copied to another pack.
     pub moved: u64,
     /// Bytes of packs that this took.

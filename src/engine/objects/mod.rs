@@ -110,6 +110,8 @@ pub(crate) struct ObjectCounters {
     /// Values whose object was there already, and their bytes.
     pub(crate) duplicates: AtomicU64,
     pub(crate) duplicate_bytes: AtomicU64,
+    /// Writes to the directory.
+    pub(crate) places: AtomicU64,
     /// Objects that collections have copied, and bytes of packs that this took.
     pub(crate) moved: AtomicU64,
     pub(crate) moved_bytes: AtomicU64,
