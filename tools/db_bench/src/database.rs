@@ -75,7 +75,7 @@ impl Database {
 fn is_ours(name: &str) -> bool {
     let digits = |text: &str| text.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit());
     match name.split_once('.') {
-        Some((number, "sst" | "log")) => digits(number),
+        Some((number, "sst" | "log" | "pack")) => digits(number),
         _ => {
             ["CURRENT", "CURRENT.tmp", "LOCK"].contains(&name)
                 || name.strip_prefix("MANIFEST-").is_some_and(digits)
@@ -113,6 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ours = [
             "000001.sst",
+            "000001.pack",
             "1234567.log",
             "MANIFEST-000003",
             "CURRENT",
