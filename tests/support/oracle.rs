@@ -84,7 +84,7 @@ pub(crate) struct Oracle {
     pub(crate) live: BTreeMap<String, usize>,
     pub(crate) now: Time,
     /// Sequence numbers that drops of keyspaces have taken.
-    drops: u64,
+    pub(crate) drops: u64,
     drops_since_write: u64,
     /// Sequence numbers that the places of objects have taken.
     pub(crate) places: u64,
