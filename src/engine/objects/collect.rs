@@ -84,6 +84,8 @@ struct Victim {
     pack: Arc<Pack>,
     /// The objects that the directory finds here.
     objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
+    /// The bytes of all its records.
+    records: u64,
 }
 
 /// A collection, of which there is one at a time. Dropped early, it has done what it has done.
@@ -304,6 +306,7 @@ impl Core {
         let mut victim = Victim {
             pack,
             objects: BTreeMap::new(),
+            records: 0,
         };
         let index = match victim.pack.file.index(0) {
             Ok(index) => index,
@@ -315,7 +318,8 @@ impl Core {
         };
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, .. } = entry?;
+            let PackEntry { id, len, stored, .. } = entry?;
+            victim.records += stored;
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
@@ -371,9 +375,11 @@ impl Core {
             return Ok(false);
         };
         let live: u64 = victim.objects.values().map(|(place, _)| place.record_len).sum();
-        let dead = victim.pack.len().saturating_sub(live);
+        // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
+        let dead = victim.records.saturating_sub(live);
         victim.pack.set_dead(dead);
-        if u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len()) {
+        let little = u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len());
+        if live > 0 && (dead == 0 || little) {
             return Ok(true);
         }
         match self.move_all(&victim, &mut collection.report) {
