@@ -61,15 +61,13 @@ impl Core {
         !self.full_packs().is_empty()
     }
 
-    /// Whether no pack waits for its seal; why the last attempt has failed.
+    /// Whether no pack waits for its seal; why the last attempt has failed, once: whoever asks again waits for the next.
     pub(crate) fn packs_are_settled(&self) -> Result<bool> {
         if !self.has_full_packs() {
             return Ok(true);
         }
-        match &*self.objects.seal_failure.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(false),
-        }
+        let failed = self.objects.seal_failure.lock().take();
+        failed.map_or(Ok(false), Err)
     }
 
     pub(super) fn seal_full_packs(&self) -> Result<()> {
