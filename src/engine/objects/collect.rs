@@ -241,29 +241,45 @@ impl Core {
                 self.compact_range(keyspace, &[], None)?;
             }
         }
+        // One that runs already may still copy what has become garbage behind its look: then that is in the active pack.
+        let turn = self.wait_for_turn()?;
+        let report = self.collect_everywhere(turn);
+        self.progress.notify();
+        report
+    }
+
+    fn collect_everywhere(self: &Arc<Self>, first: Collection) -> Result<CollectionReport> {
         // The active pack may be as empty as any.
         self.objects.active.lock().take();
         self.seal_full_packs()?;
-        let mut report = CollectionReport::default();
+        let (mut report, mut turn) = (CollectionReport::default(), Some(first));
         let mut left = self.victims(true);
         while !left.is_empty() {
-            let mut begun = None;
-            self.wait(&mut || {
-                begun = begun
-                    .take()
-                    .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
-                begun.is_some() || self.is_closed()
-            });
+            let mut collection = match turn.take() {
+                Some(first) => first,
+                None => self.wait_for_turn()?,
+            };
             let mut result = Err(Error::Closed);
-            if let Some(mut collection) = begun {
-                // Like a job, so that closing waits for it.
-                self.run(|core| result = core.collect_from(&mut collection, &mut left));
-                report.add(&collection.report);
-            }
+            // Like a job, so that closing waits for it.
+            self.run(|core| result = core.collect_from(&mut collection, &mut left));
+            report.add(&collection.report);
+            drop(collection);
             self.progress.notify();
             result?;
         }
         Ok(report)
+    }
+
+    /// Begins a collection when no other one runs.
+    fn wait_for_turn(&self) -> Result<Collection> {
+        let mut begun = None;
+        self.wait(&mut || {
+            begun = begun
+                .take()
+                .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
+            begun.is_some() || self.is_closed()
+        });
+        begun.ok_or(Error::Closed)
     }
 
     /// Looks at the first of these packs; the others are left.
