@@ -23,6 +23,7 @@
 //! others are left. A collection knows, and corrects it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Objects;
@@ -44,8 +45,8 @@ use crate::{Error, Result};
 const MOST_CANDIDATES: u64 = 1 << 18;
 /// It looks at so many packs: what has gone goes soon.
 const MOST_PACKS: usize = 16;
-/// Longer records are not copied through memory: 4 MiB.
-const LONG_RECORD: u64 = 4 << 20;
+/// Records longer than a 64th of a pack are not copied through memory; in bytes, the least and the most that this may be.
+const LONG_RECORD: RangeInclusive<u64> = 64 << 10..=4 << 20;
 /// The directory is told of so many changes by one batch.
 const BATCH: usize = 1000;
 
@@ -450,7 +451,8 @@ impl Core {
         len: u64,
     ) -> Result<Option<Place>> {
         self.check_not_closed()?;
-        if place.record_len > LONG_RECORD {
+        let long = (self.objects.pack_size / 64).clamp(*LONG_RECORD.start(), *LONG_RECORD.end());
+        if place.record_len > long {
             return self.move_long(from, place, id, len);
         }
         let mut buffers = self.objects.take_buffers();
