@@ -70,8 +70,10 @@ impl Core {
         failed.map_or(Ok(false), Err)
     }
 
-    pub(super) fn seal_full_packs(&self) -> Result<()> {
-        self.full_packs().iter().try_for_each(|pack| self.seal(pack))
+    /// Seals them here and now. If that fails, they are left to the background.
+    pub(super) fn seal_full_packs(self: &Arc<Self>) -> Result<()> {
+        let sealed = self.full_packs().iter().try_for_each(|pack| self.seal(pack));
+        sealed.inspect_err(|_| self.schedule_seal())
     }
 
     fn seal(&self, pack: &Pack) -> Result<()> {
