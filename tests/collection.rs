@@ -160,3 +160,14 @@ fn random_collections_on_the_simulated_machine() {
         assert!(run.is_ok(), "history {seed}");
     }
 }
+
+/// The bounds are those of 1.8 times what lives, and of one copy for each byte.
+#[test]
+fn overwrites_take_little_more_than_what_lives_and_are_copied_once_at_most() {
+    for seed in 1..=3 {
+        let (space, written) = collecting::overwrites(seed);
+        println!("seed {seed}: packs take at most {space} % of what lives, {written} % is written");
+        assert!(space <= 180, "seed {seed}: {space} %");
+        assert!(written <= 200, "seed {seed}: {written} %");
+    }
+}

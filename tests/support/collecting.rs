@@ -23,9 +23,18 @@ impl Random {
 /// Content `n`: of a length of its own, and told by its first bytes.
 fn content(n: u64) -> Vec<u8> {
     let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let len = 300 + random.below(1200) as usize;
+    noise(n, 300 + random.below(1200))
+}
+
+/// Does not compress, and begins with `n`.
+fn noise(n: u64, len: u64) -> Vec<u8> {
+    let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let noise = std::iter::repeat_with(|| random.below(256) as u8);
-    n.to_le_bytes().into_iter().chain(noise).take(len).collect()
+    n.to_le_bytes()
+        .into_iter()
+        .chain(noise)
+        .take(len as usize)
+        .collect()
 }
 
 struct World {
@@ -209,4 +218,38 @@ pub(crate) fn history(seed: u64) {
     );
     let entries: Vec<_> = values.iter().map(Result::unwrap).collect();
     assert_eq!(entries.len() as u64, KEYS);
+}
+
+/// Uniform random overwrites of ten times the data, with background work between the writes as `seed` draws it. Gives the most that packs take for each byte that lives, in
+/// percent, and how many bytes are written to packs for each that comes in, in percent. REQUIRES: one thread.
+pub(crate) fn overwrites(seed: u64) -> (u64, u64) {
+    const KEYS: u64 = 1500;
+    let sim = SimEnv::new(seed);
+    let options = Options::new()
+        .env(sim.env())
+        .pack_size(192 << 10)
+        .write_buffer_size(192 << 10)
+        .background_threads(2);
+    let db = options.open("/db").unwrap();
+    let objects = KeyspaceOptions::new().object_threshold(Some(100));
+    let values = db.keyspace_with("values", objects).unwrap();
+    let mut random = Random(seed | 1);
+    let mut live = BTreeMap::new();
+    let mut most = 0;
+    for n in 0..11 * KEYS {
+        let key = if n < KEYS { n } else { random.below(KEYS) };
+        let value = noise(n, 2000 + random.below(4000));
+        live.insert(key, value.len() as u64);
+        values.put(key.to_be_bytes(), value).unwrap();
+        for _ in 0..random.below(4) {
+            sim.run_one();
+        }
+        if n >= KEYS && n % 16 == 0 {
+            let live: u64 = live.values().sum();
+            most = most.max(db.metrics().objects.bytes * 100 / live);
+        }
+    }
+    let metrics = db.metrics().objects;
+    let written = metrics.pack_bytes_written + metrics.moved_bytes;
+    (most, written * 100 / metrics.content_bytes)
 }

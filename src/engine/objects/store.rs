@@ -181,7 +181,8 @@ impl Core {
     fn place_in(self: &Arc<Self>, active: &mut Option<Arc<Pack>>, prepared: &Prepared<'_>) -> Result<Place> {
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
-            writer.objects() > 0 && (len > self.objects.pack_size || writer.objects() >= MOST_OBJECTS)
+            writer.objects() > 0
+                && (len > self.objects.packs.roll_after() || writer.objects() >= MOST_OBJECTS)
                 || pack.is_sealed()
         };
         let writer = |pack: &Arc<Pack>| Some((pack.number, pack.writer()?));
