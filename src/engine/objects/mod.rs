@@ -51,6 +51,8 @@ mod lease;
 mod live;
 mod load;
 mod lone;
+#[cfg(all(test, packstone_shuttle))]
+mod models;
 pub(crate) mod pack;
 pub(crate) mod place;
 pub(crate) mod reopen;
