@@ -50,6 +50,8 @@ mod lease;
 mod live;
 mod load;
 mod lone;
+#[cfg(all(test, packstone_shuttle))]
+mod models;
 pub(crate) mod pack;
 mod packs;
 pub(crate) mod place;
