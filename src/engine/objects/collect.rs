@@ -29,14 +29,11 @@ use super::Objects;
 use super::live::Marks;
 use super::pack::Pack;
 use super::place::Place;
-use super::store::record_options;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::queue::Request;
 use crate::env::Priority;
-use crate::manifest::{Edit, PackMeta, Record};
-use crate::names;
-use crate::pack::shared::{PackFile, StreamPack};
+use crate::manifest::{Edit, Record};
 use crate::pack::{ObjectId, PackEntry, RecordPlace, Salt};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -86,6 +83,14 @@ struct Victim {
     objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
     /// The bytes of all its records.
     records: u64,
+}
+
+impl Victim {
+    /// The bytes of the records that the directory finds here.
+    fn live(&self) -> u64 {
+        let lens = self.objects.values().map(|(place, _)| place.record_len);
+        lens.fold(0, u64::saturating_add)
+    }
 }
 
 /// A collection, of which there is one at a time. Dropped early, it has done what it has done.
@@ -191,15 +196,13 @@ impl Core {
         self.update_pressure();
     }
 
-    /// Whether no collection is due, queued or running; why the last one has failed.
+    /// Whether no collection is due, queued or running; why the last one has failed, once.
     pub(crate) fn collection_is_settled(&self) -> Result<bool> {
         if self.objects.collection_queued.load(Ordering::Acquire) {
             return Ok(false);
         }
-        match &*self.objects.collection_failure.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(true),
-        }
+        let failed = self.objects.collection_failure.lock().take();
+        failed.map_or(Ok(true), Err)
     }
 
     /// The packs that a collection should look at, the emptiest first.
@@ -207,8 +210,8 @@ impl Core {
         let mut packs = self.objects.packs();
         let (mut all, mut dead) = (0, 0);
         for pack in &packs {
-            all += pack.len();
-            dead += pack.dead();
+            all = pack.len().saturating_add(all);
+            dead = pack.dead().saturating_add(dead);
         }
         let percent = |part: u64, of: u64| (u128::from(part) * 100 / u128::from(of.max(1))) as u64;
         let least = if asked {
@@ -276,6 +279,7 @@ impl Core {
 
     /// Steps 1 and 2, with as many of the first packs as one collection can look at.
     fn choose_from(&self, collection: &mut Collection, packs: &mut Vec<Arc<Pack>>) -> Result<()> {
+        self.check_writable()?;
         let victims = &mut collection.victims;
         let mut objects = 0;
         packs.reverse();
@@ -298,6 +302,8 @@ impl Core {
 
     /// What of a pack the directory knows; `None`: it must be left alone now.
     fn victim(&self, pack: Arc<Pack>) -> Result<Option<Victim>> {
+        // A write that adds a pack of its own holds this until the lease knows the place.
+        drop(self.objects.active.lock());
         // Another collection may have removed it since it was chosen.
         let gone = self.objects.pack(pack.number).is_none();
         if gone || !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
@@ -310,16 +316,15 @@ impl Core {
         };
         let index = match victim.pack.file.index(0) {
             Ok(index) => index,
-            Err(Error::Corruption { .. }) => {
-                victim.pack.note_damaged();
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+            Err(error) => return victim.pack.unreadable(error).map(|()| None),
         };
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, stored, .. } = entry?;
-            victim.records += stored;
+            let PackEntry { id, len, stored, .. } = match entry {
+                Ok(entry) => entry,
+                Err(error) => return victim.pack.unreadable(error).map(|()| None),
+            };
+            victim.records = victim.records.saturating_add(stored);
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
@@ -374,7 +379,8 @@ impl Core {
         let Some(victim) = collection.victims.pop() else {
             return Ok(false);
         };
-        let live: u64 = victim.objects.values().map(|(place, _)| place.record_len).sum();
+        self.check_writable()?;
+        let live = victim.live();
         // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
         let dead = victim.records.saturating_sub(live);
         victim.pack.set_dead(dead);
@@ -382,71 +388,71 @@ impl Core {
         if live > 0 && (dead == 0 || little) {
             return Ok(true);
         }
-        match self.move_all(&victim, &mut collection.report) {
-            Ok(()) => collection.emptied.push(victim.pack),
-            Err(Error::Corruption { .. }) => victim.pack.note_damaged(), // reads of it say what is wrong
-            Err(error) => return Err(error),
+        if self.move_all(&victim, &mut collection.report)? {
+            collection.emptied.push(victim.pack);
         }
         Ok(true)
     }
 
-    /// Step 5.
-    fn move_all(self: &Arc<Self>, victim: &Victim, report: &mut CollectionReport) -> Result<()> {
+    /// Step 5; false if some of it can't be read.
+    fn move_all(self: &Arc<Self>, victim: &Victim, report: &mut CollectionReport) -> Result<bool> {
         let directory = self.object_directory()?;
         let mut payload = PayloadBuilder::new();
-        let mut moved = victim.objects.iter().peekable();
-        while let Some((id, (place, len))) = moved.next() {
-            self.check_not_closed()?;
-            let new = match place.record_len > LONG_RECORD {
-                true => self.move_long(&victim.pack, *place, id, *len)?,
-                false => {
-                    let mut buffers = self.objects.take_buffers();
-                    let placed = victim
-                        .pack
-                        .file
-                        .load_record(*place, id, *len, &mut buffers)
-                        .and_then(|record| self.place(&record));
-                    self.objects.give_buffers(buffers);
-                    placed?
+        let mut all = Ok(true);
+        for (id, (place, len)) in &victim.objects {
+            match self.move_record(&victim.pack, *place, id, *len) {
+                Ok(Some(new)) => {
+                    report.objects_moved += 1;
+                    report.bytes_moved = report.bytes_moved.saturating_add(new.record.record_len);
+                    self.objects.count_moved(new.record.record_len);
+                    payload.put(directory.id, &id.0, &new.encode());
                 }
-            };
-            report.objects_moved += 1;
-            report.bytes_moved += new.record.record_len;
-            self.objects.count_moved(new.record.record_len);
-            payload.put(directory.id, &id.0, &new.encode());
-            if payload.count() as usize >= BATCH || moved.peek().is_none() {
+                Ok(None) => all = Ok(false),
+                Err(error) => all = Err(error),
+            }
+            if payload.count() as usize >= BATCH {
                 let full = std::mem::take(&mut payload);
                 self.commit_own(Request::own(full, directory.clone()))?;
             }
+            if all.is_err() {
+                break;
+            }
         }
-        Ok(())
+        // Also after a failure: copies that nobody is told of would be made again.
+        if !payload.is_empty() {
+            self.commit_own(Request::own(payload, directory))?;
+        }
+        all
+    }
+
+    /// Copies a record; `None` if it can't be read.
+    fn move_record(
+        self: &Arc<Self>,
+        from: &Pack,
+        place: RecordPlace,
+        id: &ObjectId,
+        len: u64,
+    ) -> Result<Option<Place>> {
+        self.check_not_closed()?;
+        if place.record_len > LONG_RECORD {
+            return self.move_long(from, place, id, len);
+        }
+        let mut buffers = self.objects.take_buffers();
+        let placed = match from.file.load_record(place, id, len, &mut buffers) {
+            Ok(record) => self.place(&record).map(Some),
+            Err(error) => from.unreadable(error).map(|()| None),
+        };
+        self.objects.give_buffers(buffers);
+        placed
     }
 
     /// A long object gets a pack of its own.
-    fn move_long(&self, from: &Pack, place: RecordPlace, id: &ObjectId, len: u64) -> Result<Place> {
-        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
-        let path = names::pack(&self.dir, number);
-        let identity = self.env.entropy.identity();
-        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let options = record_options(Salt::default())?; // those of the record are taken over
-        let pack = StreamPack::create(&self.env, &path, identity, number, &options)?;
-        let copied = pack
-            .copy(&from.file, place, id, len)
-            .map_err(|e| self.poison_if_sync(e))?;
-        let meta = PackMeta {
-            number,
-            identity,
-            sealed: true,
-            len: copied.pack.file_bytes,
-            dead: 0,
-        };
-        let file = PackFile::open(&*self.env.fs, &path, &identity, number)?;
-        let opened = Pack::new(&meta, file, None, path, &self.trash);
-        self.add_pack(Record::Pack(meta), opened)?;
-        Ok(Place {
-            pack: number,
-            record: copied.place,
-        })
+    fn move_long(&self, from: &Pack, place: RecordPlace, id: &ObjectId, len: u64) -> Result<Option<Place>> {
+        let copy = self.begin_lone_pack(Salt::default())?; // that of the record is taken over
+        match self.copy_lone(copy, &from.file, place, id, len) {
+            Ok(object) => self.add_lone(object).map(Some),
+            Err(error) => from.unreadable(error).map(|()| None),
+        }
     }
 
     /// Steps 6 and 7.

@@ -14,7 +14,7 @@ use crate::{Error, Result, Slice};
 
 impl Core {
     /// The keyspace that knows where objects lie, if there is one.
-    fn known_directory(&self) -> Option<Arc<KeyspaceCore>> {
+    pub(super) fn known_directory(&self) -> Option<Arc<KeyspaceCore>> {
         if let Some(directory) = &*self.objects.directory.read() {
             return Some(directory.clone());
         }

@@ -15,6 +15,7 @@
 //! | `place` | where an object lies, and its bytes in the directory |
 //! | `lease` | objects that a running write builds on, or a collection is about to remove |
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
+//! | `lone` | packs of one object |
 //! | `load` | from a reference to bytes |
 //! | `collect`, `live` | what nobody refers to goes |
 //! | `seal` | full packs get their index and never change again |
@@ -49,6 +50,7 @@ pub(crate) mod collect;
 mod lease;
 mod live;
 mod load;
+mod lone;
 pub(crate) mod pack;
 pub(crate) mod place;
 pub(crate) mod reopen;

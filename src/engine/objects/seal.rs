@@ -29,10 +29,7 @@ impl Core {
         self.objects.seal_queued.store(false, Ordering::Release);
         match sealed {
             Ok(true) => {
-                // One that fails has filled packs, too: it would ask for itself again and again.
-                if self.objects.collection_failure.lock().is_none() {
-                    self.schedule_collection();
-                }
+                self.schedule_collection();
                 self.update_pressure();
             }
             Ok(false) | Err(Error::Poisoned { .. } | Error::Closed) => {}
