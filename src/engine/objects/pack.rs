@@ -21,6 +21,8 @@ pub(crate) struct Pack {
     sealed_len: AtomicU64,
     /// Bytes of records that nobody needs, as far as that has been noticed.
     dead: AtomicU64,
+    /// Of a pack that is being adopted: bytes of records that no key has got yet. Dead, if a crash ends the adoption.
+    unclaimed: AtomicU64,
     damaged: AtomicBool,
     path: PathBuf,
     obsolete: AtomicBool,
@@ -43,6 +45,7 @@ impl Pack {
             writer: Mutex::new(writer),
             sealed_len: AtomicU64::new(meta.len),
             dead: AtomicU64::new(meta.dead),
+            unclaimed: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             path,
             obsolete: AtomicBool::new(false),
@@ -87,6 +90,26 @@ impl Pack {
         self.dead.store(bytes, Ordering::Relaxed);
     }
 
+    /// Its adoption begins: what the manifest calls dead may get keys.
+    pub(super) fn begin_adoption(&self) {
+        let dead = self.dead.swap(0, Ordering::Relaxed);
+        self.unclaimed.store(dead, Ordering::Relaxed);
+    }
+
+    /// Keys have got objects of which the records take so many bytes.
+    pub(super) fn claim(&self, bytes: u64) {
+        let less = |unclaimed: u64| Some(unclaimed.saturating_sub(bytes));
+        let _ = self
+            .unclaimed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// What has no key by now gets none.
+    pub(super) fn end_adoption(&self) {
+        let unclaimed = self.unclaimed.swap(0, Ordering::Relaxed);
+        self.add_dead(unclaimed);
+    }
+
     /// Something in it can't be read: collections leave it alone.
     pub(super) fn note_damaged(&self) {
         self.damaged.store(true, Ordering::Relaxed);
@@ -111,7 +134,7 @@ impl Pack {
                 (false, Some(synced)) => known.len.max(synced),
                 _ => known.len,
             },
-            dead: self.dead(),
+            dead: self.dead().saturating_add(self.unclaimed.load(Ordering::Relaxed)),
             ..known.clone()
         }
     }
