@@ -16,7 +16,7 @@ pub enum AdoptMode {
     #[default]
     Copy,
     /// The database takes it over, and its name goes. If it can't be taken over as it is, it is copied and then removed: where the database lies in another file system, where bytes lie
-    /// behind its last seal, above 262,144 objects, and when an earlier adoption of it was cut off.
+    /// behind its last seal, above 262,144 objects, and when an earlier adoption of it was cut off. Archives that were taken over refuse appends, by whatever name.
     Move,
 }
 

@@ -1,7 +1,8 @@
 //! [`Adoptable`]: a sealed pack or archive of a program's, from which a database takes objects, or which it takes over as a file.
 //!
-//! Sums depend on a file's identity and not on its number, so a pack becomes one of a database by 64 bytes: the header, with a number. From then on nobody
-//! appends to it, by whatever name it is found ([`ArchiveWriter::append`](super::ArchiveWriter::append) refuses numbered packs).
+//! A pack that is taken over keeps its number, 0: the manifest knows it by its identity. What the header says besides is that a database has taken it, beside
+//! the sealed length, where a write that a crash tears does no harm. From then on nobody appends to it, by whatever name it is found
+//! ([`ArchiveWriter::append`](super::ArchiveWriter::append) refuses it).
 //!
 //! Callers: the engine.
 
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use super::archive::{Archive, Entries};
 use super::builder::sync_dir_of;
-use super::format::{FileHeader, SEALED_LEN_AT};
+use super::format::{SEALED_LEN_AT, encode_owned_len};
 use super::id::ObjectId;
 use super::layout::PackEntry;
 use super::reader::Pack;
@@ -47,10 +48,15 @@ impl Adoptable {
             lock = Some(taken?);
             pack = open()?; // as it is now that it stays so
         }
-        Ok(Adoptable {
+        let adoptable = Adoptable {
             archive: Archive::of(pack),
             _lock: lock,
-        })
+        };
+        if alone && adoptable.pack().taken.is_none() && adoptable.ends_with_its_seal() {
+            // A crash has torn it; it is told from what is damaged by nobody, and need not be.
+            adoptable.mark(fs, false)?;
+        }
+        Ok(adoptable)
     }
 
     pub(crate) fn pack(&self) -> &Pack {
@@ -62,9 +68,14 @@ impl Adoptable {
         PackFile::assume(self.pack().file.clone(), self.pack().header)
     }
 
-    /// Its number in the database that it belongs to; 0: in none.
+    /// Its number in the database that it belongs to; 0: in none, or it was taken over.
     pub(crate) fn number(&self) -> u64 {
         self.pack().header.number
+    }
+
+    /// Whether a database has taken it over, or was about to.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.pack().taken == Some(true)
     }
 
     /// Its names, in order.
@@ -78,19 +89,17 @@ impl Adoptable {
         Ok(located.map(|located| PackEntry::new(*id, &located)))
     }
 
-    /// Follows each row of the index of ids to both ends of its record, and returns what the records take that the index finds.
+    /// Follows each row of the index of ids to both ends of its record.
     ///
     /// # Errors
     /// One of them can't be read, is damaged or another one.
-    pub(crate) fn check_index(&self) -> Result<u64> {
-        let mut bytes = 0;
+    pub(crate) fn check_index(&self) -> Result<()> {
         let mut rows = self.pack().ids();
         while let Some(row) = rows.next_or_end() {
             let (id, located) = row?;
             self.pack().open_at(&id, &located)?;
-            bytes += located.place.record_len;
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Reads all of it.
@@ -107,24 +116,18 @@ impl Adoptable {
         self.pack().file_bytes() == self.pack().sealed_len()
     }
 
-    /// Gives it a number, durably, with everything else of it: it is durable then whoever has made the file. REQUIRES: it has none.
+    /// Says in the header that a database has taken it over, or that none has. When this returns everything of it is durable, whoever has made the file.
     ///
     /// # Errors
-    /// It can't be written or synced; the header is what it was, as far as that can be told.
-    pub(crate) fn number_it(&self, fs: &dyn FileSystem, number: u64) -> Result<()> {
-        let (path, header) = (self.pack().path(), self.pack().header);
+    /// It can't be written or synced.
+    pub(crate) fn mark(&self, fs: &dyn FileSystem, taken: bool) -> Result<()> {
+        let pack = self.pack();
+        let path = pack.path();
         let file = fs.open_writable(path).map_err(|e| Error::io("open", path, e))?;
-        let write = |number| {
-            let bytes = FileHeader { number, ..header }.encode();
-            // The length behind it stays.
-            let bytes = bytes.get(..SEALED_LEN_AT as usize).unwrap_or_default();
-            file.write_all_at(0, bytes)
-        };
-        let written = write(number).map_err(|e| Error::io("write", path, e));
-        let synced = written.and_then(|()| file.sync().map_err(|e| Error::io("sync", path, e)));
-        synced.inspect_err(|_| {
-            let _ = write(0); // the first error is the one to report
-        })
+        let bytes = encode_owned_len(pack.sealed_len(), taken, pack.file.seed);
+        let written = file.write_all_at(SEALED_LEN_AT, &bytes);
+        written.map_err(|e| Error::io("write", path, e))?;
+        file.sync().map_err(|e| Error::io("sync", path, e))
     }
 
     /// Removes its name, durably. REQUIRES: it was opened to be alone.

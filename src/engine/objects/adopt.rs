@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! copy     each record, as it is stored, to the packs of the database; then as any put: place and reference in one batch
-//! move     1  the pack gets a number, durably, in its header          nobody appends to it from here on
+//! move     1  the header says, durably, that it has been taken        nobody appends to it from here on
 //!          2  and a second name, in the database's directory, durably
 //!          3  an edit names it; all of it counts as dead              <- it belongs to the database
 //!          4  batches: place and reference                            what has a key is not dead any more
@@ -10,8 +10,8 @@
 //!          6  its first name is removed, durably
 //! ```
 //!
-//! A crash in either leaves the source, and keys up to some batch; repeated, it finds the objects that are there. A crash after 1 leaves a source with a number, which is read as ever,
-//! and which a repetition copies: its header is not written again, since a database may have it. After 3 collections find what has got no key. The pack is held by a lease from before 3
+//! A crash in either leaves the source, and keys up to some batch; repeated, it finds the objects that are there. A crash after 1 leaves a source that is read as ever,
+//! and that a repetition copies, since some database may have it. After 3 collections find what has got no key. The pack is held by a lease from before 3
 //! until the end, so that no collection looks at it meanwhile.
 //!
 //! A pack is moved as it is if nothing speaks against it; otherwise it is copied, and then removed: other file systems, a database that has a pack with this identity (a crash
@@ -130,11 +130,10 @@ impl Core {
         let source = Adoptable::open(&*self.env.fs, path, how.moves)?;
         let name = path.file_name().and_then(|name| name.to_str());
         let is_named = matches!(name.and_then(names::parse), Some(names::FileKind::Pack(_)));
-        if how.moves && source.number() != 0 && is_named {
+        if how.moves && (source.number() != 0 || source.is_taken()) && is_named {
             let what = format!(
-                "{} is pack {} of a database, which needs it: copy it",
-                path.display(),
-                source.number()
+                "{} is a pack of a database, which needs it: copy it",
+                path.display()
             );
             return Err(Error::InvalidOption { name: "mode", what });
         }
@@ -222,6 +221,7 @@ impl Adoption {
         };
         let as_it_is = self.moves
             && self.source.number() == 0
+            && !self.source.is_taken()
             && self.source.ends_with_its_seal()
             && self.source.pack().objects() <= MOST_MOVED
             && !is_there();
@@ -236,7 +236,7 @@ impl Adoption {
         let (core, source) = (&self.core, &self.source);
         let fs = &*core.env.fs;
         // What the manifest names is read without another look.
-        let records = source.check_index()?;
+        source.check_index()?;
         let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
         let (from, path) = (source.pack().path(), names::pack(&core.dir, number));
         match fs.hard_link(from, &path) {
@@ -244,9 +244,11 @@ impl Adoption {
             Err(e) if is_unlinkable(&e) => return Ok(None),
             Err(e) => return Err(Error::io("create", &path, e)),
         }
-        let numbered = source.number_it(fs, number).and_then(|()| core.sync_names());
-        if let Err(error) = numbered {
-            let _ = fs.remove(&path); // what stays is removed by the next opening
+        let marked = source.mark(fs, true).and_then(|()| core.sync_names());
+        if let Err(error) = marked {
+            // The first error is the one to report; what stays is removed by the next opening.
+            let _ = source.mark(fs, false);
+            let _ = fs.remove(&path);
             return Err(error);
         }
         let identity = source.pack().identity();
@@ -255,7 +257,7 @@ impl Adoption {
             identity,
             sealed: true,
             len: source.pack().file_bytes(),
-            dead: records,
+            dead: source.pack().record_bytes(),
         };
         let file = PackFile::open(fs, &path, &identity, number)?;
         let pack = Pack::new(&meta, file, None, path, &core.trash);
@@ -304,7 +306,7 @@ impl Adoption {
         let core = &self.core;
         core.check_storable()?;
         let mut stored = Stored::lease(&core.objects, entry.id, entry.len);
-        if stored.is_placed() || core.find_object(&entry.id)?.is_some() {
+        if stored.is_placed() || core.has_object(&entry.id)? {
             core.objects.count_duplicate(entry.len);
             self.report.duplicates += 1;
             return Ok(stored);

@@ -316,10 +316,11 @@ impl Core {
             }
             Err(error) => return Err(error),
         };
+        // The index has each object once, and the pack may have it twice.
+        victim.records = index.record_bytes();
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, stored, .. } = entry?;
-            victim.records += stored;
+            let PackEntry { id, len, .. } = entry?;
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {

@@ -83,7 +83,8 @@ impl Core {
         let Some((pack, place)) = self.locate_object(&id)? else {
             return Ok(false);
         };
-        pack.file.read_into(place.record, &id, object.len, out)?;
+        let read = pack.file.read_into(place.record, &id, object.len, out);
+        read.inspect_err(|_| pack.note_doubted())?;
         Ok(true)
     }
 
@@ -108,7 +109,8 @@ impl Core {
         let Some((pack, place)) = self.locate_object(&id)? else {
             return Ok(None);
         };
-        let reader = pack.file.open_object(place.record, &id, object.len)?;
+        let reader = pack.file.open_object(place.record, &id, object.len);
+        let reader = reader.inspect_err(|_| pack.note_doubted())?;
         Ok(Some((pack, reader)))
     }
 

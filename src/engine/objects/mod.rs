@@ -17,6 +17,7 @@
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
 //! | `load` | from a reference to bytes |
 //! | `adopt` | packs of programs become values |
+//! | `heal` | what is damaged is stored anew |
 //! | `collect`, `live` | what nobody refers to goes |
 //! | `seal` | full packs get their index and never change again |
 //! | `reopen` | packs on the way in |
@@ -48,6 +49,7 @@ use crate::{Error, Result};
 
 pub(crate) mod adopt;
 pub(crate) mod collect;
+mod heal;
 mod lease;
 mod live;
 mod load;

@@ -24,6 +24,8 @@ pub(crate) struct Pack {
     /// Of a pack that is being adopted: bytes of records that no key has got yet. Dead, if a crash ends the adoption.
     unclaimed: AtomicU64,
     damaged: AtomicBool,
+    /// A read of it has failed.
+    doubted: AtomicBool,
     path: PathBuf,
     obsolete: AtomicBool,
     trash: Arc<Trash>,
@@ -47,6 +49,7 @@ impl Pack {
             dead: AtomicU64::new(meta.dead),
             unclaimed: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             path,
             obsolete: AtomicBool::new(false),
             trash: trash.clone(),
@@ -117,6 +120,21 @@ impl Pack {
 
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// A read of it has failed: nothing in it is built on without being looked at.
+    pub(crate) fn note_doubted(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed) || self.is_damaged()
+    }
+
+    /// What is damaged has been stored elsewhere: collections may try it again.
+    pub(super) fn note_replaced(&self) {
+        self.note_doubted();
+        self.damaged.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn add_dead(&self, bytes: u64) {

@@ -151,7 +151,7 @@ impl Core {
         let salt = self.salt(deduplicate)?;
         let id = ObjectId::salted(content, &salt);
         let mut stored = Stored::lease(&self.objects, id, content.len() as u64);
-        if stored.is_placed() || (deduplicate && self.find_object(&id)?.is_some()) {
+        if stored.is_placed() || (deduplicate && self.has_object(&id)?) {
             self.objects.count_duplicate(content.len() as u64);
             return Ok(stored);
         }

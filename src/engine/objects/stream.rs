@@ -100,7 +100,7 @@ impl ObjectStream {
         core.check_storable()?;
         let (id, identity) = (pack.end()?, pack.identity());
         let mut stored = Stored::lease(&core.objects, id, self.len);
-        if stored.is_placed() || (self.deduplicate && core.find_object(&id)?.is_some()) {
+        if stored.is_placed() || (self.deduplicate && core.has_object(&id)?) {
             core.objects.count_duplicate(self.len);
             pack.abort();
             return Ok(Streamed::Stored(stored));
