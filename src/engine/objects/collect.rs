@@ -345,13 +345,14 @@ impl Core {
             Ok(index) => index,
             Err(error) => return victim.pack.unreadable(error).map(|()| None),
         };
+        // The index has each object once, and the pack may have it twice.
+        victim.records = index.record_bytes();
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, stored, .. } = match entry {
+            let PackEntry { id, len, .. } = match entry {
                 Ok(entry) => entry,
                 Err(error) => return victim.pack.unreadable(error).map(|()| None),
             };
-            victim.records = victim.records.saturating_add(stored);
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {

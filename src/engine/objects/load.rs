@@ -88,7 +88,8 @@ impl Core {
             .file
             .read_into(place.record, &id, object.len, out, &mut buffers);
         self.objects.give_buffers(buffers);
-        read.map(|()| true)
+        read.inspect_err(|_| pack.note_doubted())?;
+        Ok(true)
     }
 
     /// The object of a reference that a registered snapshot sees: it is there.
@@ -112,7 +113,8 @@ impl Core {
         let Some((pack, place)) = self.locate_object(&id)? else {
             return Ok(None);
         };
-        let reader = pack.file.open_object(place.record, &id, object.len)?;
+        let reader = pack.file.open_object(place.record, &id, object.len);
+        let reader = reader.inspect_err(|_| pack.note_doubted())?;
         Ok(Some((pack, reader)))
     }
 

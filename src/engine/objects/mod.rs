@@ -17,6 +17,8 @@
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
 //! | `lone` | packs of one object |
 //! | `load` | from a reference to bytes |
+//! | `adopt` | packs of programs become values |
+//! | `heal` | what is damaged is stored anew |
 //! | `collect`, `live` | what nobody refers to goes |
 //! | `seal` | full packs get their index and never change again |
 //! | `reopen` | packs on the way in |
@@ -45,7 +47,9 @@ use crate::sync::{Mutex, RwLock};
 use crate::wal::BeforeSync;
 use crate::{Error, Result};
 
+pub(crate) mod adopt;
 pub(crate) mod collect;
+mod heal;
 mod lease;
 mod live;
 mod load;
@@ -113,6 +117,9 @@ pub(crate) struct ObjectCounters {
     /// Values whose object was there already, and their bytes.
     pub(crate) duplicates: AtomicU64,
     pub(crate) duplicate_bytes: AtomicU64,
+    /// Objects that came with packs which were taken over as files, and bytes of packs that they take.
+    pub(crate) adopted: AtomicU64,
+    pub(crate) adopted_bytes: AtomicU64,
     /// Writes to the directory.
     pub(crate) places: AtomicU64,
     /// Objects that collections have copied, and bytes of packs that this took.

@@ -119,7 +119,7 @@ impl Opening {
             log_number: 0,
             active_bytes: 0,
         };
-        let survey = Survey::of(&env, dir, &catalog)?;
+        let survey = Survey::of(&env, dir, &catalog, options.recovery_mode)?;
         Ok(Opening {
             survey,
             env,
@@ -198,6 +198,11 @@ impl Opening {
         Ok(found)
     }
 
+    /// What is wrong with unsealed packs, that the user asked to go on without.
+    pub(super) fn damage_of_packs(&self) -> Result<Vec<Error>> {
+        self.survey.damage(&self.catalog)
+    }
+
     /// What keeps the replay of a writer's opening within the memory limit.
     pub(super) fn spill(&self, names: &Listing) -> Spill {
         let highest = names.highest(|kind| match kind {
@@ -226,7 +231,7 @@ impl Opening {
             &self.env,
             &self.dir,
             &self.options,
-            &self.catalog,
+            (&self.catalog, &self.survey),
             &self.trash,
             for_writing,
         )
