@@ -1,7 +1,9 @@
 //! Packs of one object: of a value that came as a long stream, or of a long record that is moved.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::Objects;
 use super::pack::Pack;
 use super::place::Place;
 use super::store::{Stored, record_options};
@@ -10,6 +12,9 @@ use crate::manifest::{PackMeta, Record};
 use crate::pack::shared::{PackFile, StreamPack, Streamed};
 use crate::pack::{ObjectId, RecordPlace, Salt};
 use crate::{Error, Result, names};
+
+/// Records longer than a 64th of a pack are not copied through memory; in bytes, the least and the most that this may be.
+const LONG_RECORD: RangeInclusive<u64> = 64 << 10..=4 << 20;
 
 /// A pack that is being written. Dropped early, it leaves nothing.
 pub(super) struct LonePack {
@@ -34,6 +39,13 @@ impl LonePack {
     /// The content is complete; what its id is.
     pub(super) fn end(&mut self) -> Result<ObjectId> {
         self.writer.end()
+    }
+}
+
+impl Objects {
+    /// Whether a record of that length gets a pack of its own when it is copied.
+    pub(super) fn is_long(&self, record_len: u64) -> bool {
+        record_len > (self.pack_size / 64).clamp(*LONG_RECORD.start(), *LONG_RECORD.end())
     }
 }
 
