@@ -358,7 +358,10 @@ fn another_file_of_that_name_is_refused() {
     world.sim.write_file(&name, &[b'x'; 500]).unwrap();
     refused("the magic of a pack");
     // A pack that somebody has sealed under this name.
-    world.build("000012.pack.other", &[content(1, 100)]);
+    let others = world.options().identity([8; 16]);
+    let mut builder = crate::pack::PackBuilder::create(path("000012.pack.other"), &others).unwrap();
+    builder.add(&content(1, 100)).unwrap();
+    builder.finish().unwrap();
     world
         .sim
         .write_file(&name, &world.bytes("000012.pack.other"))
