@@ -74,10 +74,10 @@ mod types;
 mod wal;
 
 pub use api::{
-    Activity, AsOf, Batch, CheckpointReport, CollectionReport, Cursor, DamagedValue, Db, FilterMetrics,
-    Health, Keys, Keyspace, KeyspaceMetrics, Latency, LatencyMetrics, LevelMetrics, MemoryMetrics, Metrics,
-    ObjectMetrics, ObjectVerification, Range, Snapshot, SstFile, StallMetrics, Stalls, ValueReader,
-    ValueWriter,
+    Activity, AdoptMode, AdoptOptions, AdoptReport, AsOf, Batch, CheckpointReport, CollectionReport, Cursor,
+    DamagedValue, Db, FilterMetrics, Health, Keys, Keyspace, KeyspaceMetrics, Latency, LatencyMetrics,
+    LevelMetrics, MemoryMetrics, Metrics, ObjectMetrics, ObjectVerification, Range, Snapshot, SstFile,
+    StallMetrics, Stalls, ValueReader, ValueWriter,
 };
 pub use error::{Error, Result};
 pub use options::{Durability, KeyspaceOptions, Options, Order};

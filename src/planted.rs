@@ -111,6 +111,8 @@ pub enum Bug {
     SealedPackChanged,
     /// 47: a pack is removed before it is durable where its objects have gone.
     PackRemovedEarly,
+    /// 48: the source of an adoption is removed before the log that says where its objects are is durable.
+    AdoptedSourceRemovedEarly,
     /// 46: nobody counts the references that flushes and compactions leave out.
     GarbageUnnoticed,
     /// 38: a flush in the middle of a replay calls all numbers flushed that the replay comes to later.
@@ -149,7 +151,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 49] = [
+        pub const ALL: [Bug; 50] = [
             Bug::DataFileNotSynced,
             Bug::SstNameNotSynced,
             Bug::LogNameNotSynced,
@@ -197,6 +199,7 @@ mod switch {
             Bug::SealedPackChanged,
             Bug::LeaseIgnored,
             Bug::PackRemovedEarly,
+            Bug::AdoptedSourceRemovedEarly,
             Bug::GarbageUnnoticed,
             Bug::SpilledTooFar,
         ];

@@ -3,9 +3,11 @@
 #[path = "support/collecting.rs"]
 mod collecting;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use packstone::env::sim::SimEnv;
 use packstone::{Db, Durability, Keyspace, KeyspaceOptions, Options};
 
 /// One of a small number of contents: equal ones come again and again.
@@ -158,5 +160,50 @@ fn random_collections_on_the_simulated_machine() {
     for seed in 1..=count {
         let run = std::panic::catch_unwind(|| collecting::history(seed));
         assert!(run.is_ok(), "history {seed}");
+    }
+}
+
+/// Uniform random overwrites of ten times the data, with background work between the writes as `seed` draws it. Gives the most that packs take for each byte that lives, in
+/// percent, and how many bytes are written to packs for each that comes in, in percent. REQUIRES: one thread.
+fn overwrites(seed: u64) -> (u64, u64) {
+    const KEYS: u64 = 1500;
+    let sim = SimEnv::new(seed);
+    let options = Options::new()
+        .env(sim.env())
+        .pack_size(192 << 10)
+        .write_buffer_size(192 << 10)
+        .background_threads(2);
+    let db = options.open("/db").unwrap();
+    let objects = KeyspaceOptions::new().object_threshold(Some(100));
+    let values = db.keyspace_with("values", objects).unwrap();
+    let mut random = collecting::Random(seed | 1);
+    let mut live = BTreeMap::new();
+    let mut most = 0;
+    for n in 0..11 * KEYS {
+        let key = if n < KEYS { n } else { random.below(KEYS) };
+        let value = collecting::noise(n, 2000 + random.below(4000));
+        live.insert(key, value.len() as u64);
+        values.put(key.to_be_bytes(), value).unwrap();
+        for _ in 0..random.below(4) {
+            sim.run_one();
+        }
+        if n >= KEYS && n % 16 == 0 {
+            let live: u64 = live.values().sum();
+            most = most.max(db.metrics().objects.bytes * 100 / live);
+        }
+    }
+    let metrics = db.metrics().objects;
+    let written = metrics.pack_bytes_written + metrics.moved_bytes;
+    (most, written * 100 / metrics.content_bytes)
+}
+
+/// The bounds are those of 1.8 times what lives, and of one copy for each byte.
+#[test]
+fn overwrites_take_little_more_than_what_lives_and_are_copied_once_at_most() {
+    for seed in 1..=3 {
+        let (space, written) = overwrites(seed);
+        println!("seed {seed}: packs take at most {space} % of what lives, {written} % is written");
+        assert!(space <= 180, "seed {seed}: {space} %");
+        assert!(written <= 200, "seed {seed}: {written} %");
     }
 }

@@ -397,8 +397,8 @@ fn what_overwrites_leave_behind_goes_by_itself() {
         pack_bytes(dir.path()) as f64 / live as f64
     );
     // Eleven times as much has been written. What memtables and level 0 hide is found by the next flush and compaction.
-    let left = shrinks_to(dir.path(), live * 35 / 10);
-    assert!(left * 10 <= live * 35, "{left}");
+    let left = shrinks_to(dir.path(), live * 18 / 10);
+    assert!(left * 10 <= live * 18, "{left}");
     assert_eq!(values.iter().count() as u64, KEYS);
     db.collect_garbage().unwrap();
     let left = shrinks_to(dir.path(), live * 12 / 10);

@@ -214,6 +214,7 @@ hunts! {
     a_sealed_pack_that_is_changed: SealedPackChanged by Crashes;
     a_collection_that_takes_what_a_write_has_found: LeaseIgnored by Collections;
     a_pack_removed_before_its_copies_are_durable: PackRemovedEarly by Collections;
+    an_adopted_file_removed_before_its_keys_are_durable: AdoptedSourceRemovedEarly by Collections;
     garbage_that_is_never_noticed: GarbageUnnoticed by Collections;
     a_flush_in_a_replay_that_claims_too_much: SpilledTooFar by Replay;
 }

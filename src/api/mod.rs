@@ -1,5 +1,6 @@
 //! The public handles. Thin: they check limits and states, and call the engine.
 
+mod adopt;
 mod batch;
 mod bounds;
 mod checkpoint;
@@ -19,7 +20,9 @@ mod value;
 pub use crate::engine::checkpoint::CheckpointReport;
 pub use crate::engine::health::{Activity, Health};
 pub use crate::engine::latency::{FilterMetrics, Latency, LatencyMetrics};
+pub use crate::engine::objects::adopt::AdoptReport;
 pub use crate::engine::objects::collect::CollectionReport;
+pub use adopt::{AdoptMode, AdoptOptions};
 pub use batch::Batch;
 pub use cursor::Cursor;
 pub use db::{AsOf, Db};

@@ -139,7 +139,10 @@ impl Db {
         let mut before = None;
         while let Some(place) = core.find_object(id)? {
             let read = match core.objects.pack(place.pack) {
-                Some(pack) => pack.file.verify_object(place.record, id),
+                Some(pack) => {
+                    let read = pack.file.verify_object(place.record, id);
+                    read.inspect_err(|_| pack.note_doubted())
+                }
                 // Moved since, unless it still says so.
                 None if before != Some(place) => {
                     before = Some(place);

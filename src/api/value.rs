@@ -147,7 +147,7 @@ enum Content {
     /// The pack's file stays while it is being read.
     Object {
         reader: Box<ObjectReader>,
-        _pack: Arc<Pack>,
+        pack: Arc<Pack>,
     },
 }
 
@@ -182,7 +182,7 @@ impl ValueReader {
                     len: object.len,
                     content: Content::Object {
                         reader: Box::new(reader),
-                        _pack: pack,
+                        pack,
                     },
                     _handle: handle.clone(),
                 }));
@@ -210,7 +210,7 @@ impl Read for ValueReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.content {
             Content::Short(value) => value.read(buffer),
-            Content::Object { reader, .. } => reader.read(buffer),
+            Content::Object { reader, pack } => reader.read(buffer).inspect_err(|_| pack.note_doubted()),
         }
     }
 }

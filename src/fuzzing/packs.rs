@@ -173,8 +173,13 @@ impl PlacedReader {
     /// By as few calls as the record allows.
     pub fn read(&self, object: &Placed) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.0
-            .read_into(object.place(), &object.id, object.len, &mut out)?;
+        self.0.read_into(
+            object.place(),
+            &object.id,
+            object.len,
+            &mut out,
+            &mut RecordBuffers::default(),
+        )?;
         Ok(out)
     }
 

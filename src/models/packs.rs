@@ -27,7 +27,13 @@ impl Appended {
 
     fn read(&self, file: &PackFile) -> crate::Result<()> {
         let (mut out, len) = (Vec::new(), self.content.len() as u64);
-        file.read_into(self.place, &ObjectId::of(&self.content), len, &mut out)?;
+        file.read_into(
+            self.place,
+            &ObjectId::of(&self.content),
+            len,
+            &mut out,
+            &mut RecordBuffers::default(),
+        )?;
         assert!(out == self.content);
         Ok(())
     }

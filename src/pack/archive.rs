@@ -352,6 +352,13 @@ impl ArchiveWriter {
             );
             return Err(Error::InvalidOption { name: "path", what });
         }
+        if pack.taken == Some(true) {
+            let what = format!(
+                "{} has been taken over by a database, or was being taken over, and sealed packs of databases never change; create an archive",
+                path.display()
+            );
+            return Err(Error::InvalidOption { name: "path", what });
+        }
         let (end, names_before, torn) = (pack.sealed_len(), pack.names(), pack.torn_bytes() > 0);
         let identity = pack.identity();
         let (seal_at, footer) = pack.last_segment();

@@ -6,7 +6,8 @@
 //! ```text
 //! file header (80)    0 magic "PKSTPACK" | 8 version u32 | 12 feature bits u32 (none yet) | 16 identity 16
 //!                    32 number u64 (0: in no database) | 40 zeros 20 | 60 sum
-//!                    64 length of the file when it was sealed last, or before that, u64 | 72 zeros 4 | 76 sum of bytes 64 to 75
+//!                    64 length of the file when it was sealed last, or before that, u64
+//!                    72 whose it is u32 (0: as the number says, 1: a database has taken it over) | 76 sum of bytes 64 to 75
 //! record header (20)  0 magic "PKob" | 4 flags u8 (bit 0: salted) | 5 log2 of the chunk size u8 | 6 zeros 2
 //!                     8 length of the record u64 | 16 sum
 //! chunk table         for each chunk of its group: stored length u32 (top bit: stored raw), sum; then the table's sum
@@ -178,18 +179,28 @@ impl FileHeader {
 
 /// The length of a sealed file, as it stands in its header.
 pub(crate) fn encode_sealed_len(len: u64, seed: Seed) -> Vec<u8> {
+    encode_owned_len(len, false, seed)
+}
+
+/// The same; `taken`: a database has taken the file over.
+pub(crate) fn encode_owned_len(len: u64, taken: bool, seed: Seed) -> Vec<u8> {
     let mut out = len.to_le_bytes().to_vec();
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&u32::from(taken).to_le_bytes());
     seal(out, seed, SEALED_LEN_AT)
 }
 
 /// Reads it from a header; `None` if it is damaged.
 pub(crate) fn decode_sealed_len(header: &[u8], seed: Seed) -> Option<u64> {
+    decode_owned_len(header, seed).map(|(len, _)| len)
+}
+
+/// The same, and whether a database has taken the file over.
+pub(crate) fn decode_owned_len(header: &[u8], seed: Seed) -> Option<(u64, bool)> {
     let bytes = header.get(SEALED_LEN_AT as usize..FILE_HEADER_LEN as usize)?;
     let mut input = Decoder::new(unseal(bytes, seed, SEALED_LEN_AT)?);
     let len = length(&mut input)?;
-    zeros(&mut input, 4)?;
-    Some(len)
+    let owner = input.u32().filter(|owner| *owner <= 1)?;
+    input.is_empty().then_some((len, owner == 1))
 }
 
 /// What a record begins with.

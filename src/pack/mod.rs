@@ -38,6 +38,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod adopt;
 mod archive;
 mod builder;
 pub(crate) mod format;
@@ -64,6 +65,7 @@ mod tests;
 mod verify;
 mod whole;
 
+pub(crate) use adopt::Adoptable;
 pub use archive::{Archive, ArchiveEntry, ArchiveWriter, Entries, MAX_META_LEN, SealReport};
 pub use builder::{PackBuilder, PackReport};
 pub(crate) use id::Salt;
@@ -78,3 +80,4 @@ pub(crate) use record::RecordOptions;
 pub use recover::{RecoverReport, recover};
 pub use segment::Added;
 pub use verify::{PackVerification, PackVerifyReport};
+pub(crate) use whole::Content;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::format::{
     FILE_HEADER_LEN, FOOTER_LEN, FileHeader, Footer, SEAL_LEN, SEAL_MAGIC, Section, SectionKind, Seed,
-    Unreadable, decode_sealed_len, decode_sections, section_table_len,
+    Unreadable, decode_owned_len, decode_sections, section_table_len,
 };
 use super::id::ObjectId;
 use super::merge::{Merged, Rows};
@@ -66,6 +66,8 @@ pub struct Pack {
     /// Live ones, those of the newest segment first, each with the segment's number.
     sections: Vec<(u64, SectionReader)>,
     len: u64,
+    /// The header says that a database has taken it over; `None`: what says so is damaged.
+    pub(super) taken: Option<bool>,
 }
 
 impl std::fmt::Debug for Pack {
@@ -120,7 +122,9 @@ impl Pack {
         let header = read_header(&file, measure(&file)?)?;
         file.seed = Seed::new(&header.identity);
         // Before the length: beside a writer the header may not know of more than is there.
-        let stated = decode_sealed_len(&file.read(0, FILE_HEADER_LEN)?, file.seed);
+        let stated = decode_owned_len(&file.read(0, FILE_HEADER_LEN)?, file.seed);
+        let taken = stated.map(|(_, taken)| taken);
+        let stated = stated.map(|(len, _)| len);
         let len = measure(&file)?;
         let last = find_footer(&file, &header, len)?;
         if let Some(stated) = stated.filter(|stated| *stated > last.0 + SEAL_LEN && !damaged) {
@@ -146,6 +150,7 @@ impl Pack {
             segments,
             sections,
             len,
+            taken,
         })
     }
 
@@ -173,6 +178,14 @@ impl Pack {
     /// The length of the file, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.len
+    }
+
+    /// What all records take of the file, in bytes.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let footers = self.segments.iter().map(|segment| &segment.footer);
+        footers
+            .map(|footer| footer.records_end - footer.records_at)
+            .fold(0, u64::saturating_add)
     }
 
     /// Bytes behind the last footer: what an append that was cut off has left. The next append removes them.
@@ -269,7 +282,8 @@ impl Pack {
 
     /// The whole object at a place that an index has given.
     pub(super) fn read_at(&self, id: &ObjectId, located: &Located, out: &mut Vec<u8>) -> Result<()> {
-        read_whole(&self.file, located.place, located.content_len, out, |object| {
+        let (place, len) = (located.place, located.content_len);
+        read_whole(&self.file, place, len, out, &mut Vec::new(), |object| {
             self.expect(id, located, object)
         })
     }

@@ -14,7 +14,9 @@
 use std::path::Path;
 
 use super::Pack;
-use super::format::{FILE_HEADER_LEN, FileHeader, RECORD_HEADER_LEN, Seed, decode_sealed_len};
+use super::format::{
+    FILE_HEADER_LEN, FileHeader, RECORD_HEADER_LEN, Seed, decode_owned_len, decode_sealed_len,
+};
 use super::id::ObjectId;
 use super::object::{ObjectReader, RecordFile, RecordInfo, RecordPlace, shared_path};
 use super::reader::read_header;
@@ -156,7 +158,15 @@ fn open(
             }
         }
     };
-    if header.number != number || identity.is_some_and(|identity| identity != header.identity) {
+    // One that was taken over has kept the number that programs give.
+    let taken = || {
+        let stated = file.read(0, FILE_HEADER_LEN.min(len)).ok()?;
+        decode_owned_len(&stated, Seed::new(&header.identity))
+    };
+    let is_adopted = || header.number == 0 && (identity.is_some() || matches!(taken(), Some((_, true))));
+    if header.number != number && !is_adopted()
+        || identity.is_some_and(|identity| identity != header.identity)
+    {
         let what = format!(
             "expected pack {number}, and the file says that it is pack {} with the identity {}: it is another file",
             header.number,

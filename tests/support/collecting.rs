@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use packstone::env::sim::{CrashStyle, Fault, SimEnv};
-use packstone::{Batch, Db, Durability, Keyspace, KeyspaceOptions, Options, Result};
+use packstone::pack::{ArchiveWriter, PackOptions};
+use packstone::{AdoptMode, AdoptOptions, Batch, Db, Durability, Keyspace, KeyspaceOptions, Options, Result};
 
 const KEYS: u64 = 12;
 const CONTENTS: u64 = 16;
 
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -23,9 +24,18 @@ impl Random {
 /// Content `n`: of a length of its own, and told by its first bytes.
 fn content(n: u64) -> Vec<u8> {
     let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let len = 300 + random.below(1200) as usize;
+    noise(n, 300 + random.below(1200))
+}
+
+/// Does not compress, and begins with `n`.
+pub(crate) fn noise(n: u64, len: u64) -> Vec<u8> {
+    let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let noise = std::iter::repeat_with(|| random.below(256) as u8);
-    n.to_le_bytes().into_iter().chain(noise).take(len).collect()
+    n.to_le_bytes()
+        .into_iter()
+        .chain(noise)
+        .take(len as usize)
+        .collect()
 }
 
 struct World {
@@ -35,6 +45,8 @@ struct World {
     written: BTreeMap<u64, BTreeSet<u64>>,
     /// What every key has, if no write has failed since the last look.
     expected: Option<BTreeMap<u64, u64>>,
+    /// The archives that have been made so far.
+    archives: u64,
 }
 
 impl World {
@@ -95,7 +107,7 @@ impl World {
         };
         let key = random.below(KEYS);
         let n = random.below(CONTENTS);
-        match random.below(24) {
+        match random.below(25) {
             0..=6 => {
                 let durability = match random.below(3) {
                     0 => Durability::Sync,
@@ -133,11 +145,56 @@ impl World {
             20 => drop(values.compact_range::<&[u8], _>(..)),
             21 => drop(db.collect_garbage()),
             22 => self.sim.run_until_idle(),
+            23 => self.adopt(&values, random),
             _ => self.look(),
         }
     }
 
+    /// An archive of some contents, which may be there already, and some of which are copied or moved.
+    fn adopt(&mut self, values: &Keyspace, random: &mut Random) {
+        self.archives += 1;
+        let path = format!("/{}.archive", self.archives);
+        let options = PackOptions::default().env(self.sim.env()).sort_memory(512 << 10);
+        let writes: BTreeMap<u64, u64> = (0..1 + random.below(6))
+            .map(|_| (random.below(KEYS), random.below(CONTENTS)))
+            .collect();
+        let archive = ArchiveWriter::create(&path, &options).and_then(|mut writer| {
+            for (key, n) in &writes {
+                writer.add(&key.to_be_bytes(), b"", &content(*n))?;
+            }
+            writer.finish()
+        });
+        if archive.is_err() {
+            return;
+        }
+        let mode = match random.below(3) {
+            0 => AdoptMode::Copy,
+            _ => AdoptMode::Move,
+        };
+        let outcome = values.adopt_archive(&path, &AdoptOptions::new().mode(mode));
+        let outcome = outcome.map(|report| assert_eq!(report.keys, writes.len() as u64));
+        for (key, n) in writes {
+            self.note(key, Some(n), &outcome);
+        }
+        if outcome.is_ok() && random.below(3) == 0 {
+            // All of it is durable now.
+            let expected = self.expected.clone();
+            self.power_cut(random);
+            self.expected = expected;
+            self.open().unwrap();
+            self.look();
+        }
+    }
+
     fn crash(&mut self, random: &mut Random) {
+        self.power_cut(random);
+        // Unsynced writes may have gone: what is left is a prefix, which the other tests look at.
+        self.expected = None;
+        self.open().unwrap();
+        self.look();
+    }
+
+    fn power_cut(&mut self, random: &mut Random) {
         self.sim.power_off();
         self.open = None;
         let styles = [
@@ -147,10 +204,6 @@ impl World {
             CrashStyle::Blocks,
         ];
         self.sim.crash(styles[random.below(4) as usize]);
-        // Unsynced writes may have gone: what is left is a prefix, which the other tests look at.
-        self.expected = None;
-        self.open().unwrap();
-        self.look();
     }
 }
 
@@ -162,6 +215,7 @@ pub(crate) fn history(seed: u64) {
         open: None,
         written: BTreeMap::new(),
         expected: Some(BTreeMap::new()),
+        archives: 0,
     };
     world.open().unwrap();
     let mut held = None;

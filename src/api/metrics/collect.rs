@@ -104,6 +104,8 @@ fn object_metrics(core: &Core) -> ObjectMetrics {
         pack_bytes_written: total(&counters.pack_bytes),
         duplicates: total(&counters.duplicates),
         duplicate_bytes: total(&counters.duplicate_bytes),
+        adopted: total(&counters.adopted),
+        adopted_bytes: total(&counters.adopted_bytes),
         places_written: total(&counters.places),
         moved: total(&counters.moved),
         moved_bytes: total(&counters.moved_bytes),

@@ -108,6 +108,10 @@ pub struct ObjectMetrics {
     pub duplicates: u64,
     /// Bytes of these values.
     pub duplicate_bytes: u64,
+    /// Objects that came with packs which were taken over as files ([`AdoptMode::Move`](crate::AdoptMode::Move)), and got keys. Those that were copied count as written.
+    pub adopted: u64,
+    /// Bytes of packs that they take.
+    pub adopted_bytes: u64,
     /// Writes of the engine's own, of where objects lie. They take sequence numbers, and are not counted in
     /// [`Metrics::entries_written`].
     pub places_written: u64,

@@ -46,13 +46,23 @@ const MOST_CANDIDATES: u64 = 1 << 18;
 const MOST_PACKS: usize = 16;
 /// Longer records are not copied through memory: 4 MiB.
 const LONG_RECORD: u64 = 4 << 20;
+/// So much is copied before others have their turn: compactions that wait find the garbage. 8 MiB.
+const STEP: u64 = 8 << 20;
 /// The directory is told of so many changes by one batch.
 const BATCH: usize = 1000;
 
+/// Emptied packs go when so much has been copied, as a part of all packs.
+const COPIED_TOGETHER: u64 = 64;
+
 /// Of a pack, in percent: when so much is dead it is rewritten unasked. Half: then a byte that is written is copied once at most, on average.
+///
+/// These numbers are for uniform overwrites, the worst case: the emptiest packs are some 60 % dead when a fourth of all is, so that four bytes are copied for six that come in.
+/// What has not been noticed yet, up to a tenth of all, comes on top of the space.
 const DEAD_ENOUGH: u64 = 50;
 /// Of all packs, in percent: when so much is dead the emptiest are rewritten, although none is half empty.
-const DEAD_TOGETHER: u64 = 30;
+const DEAD_TOGETHER: u64 = 29;
+/// They are rewritten until no more than this is dead, in percent.
+const DEAD_LEFT: u64 = 26;
 /// Packs with less are not rewritten then, in percent.
 const WORTH_IT: u64 = 25;
 /// The same when somebody asks for a collection.
@@ -83,6 +93,8 @@ struct Victim {
     objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
     /// The bytes of all its records.
     records: u64,
+    /// It is being emptied.
+    moving: bool,
 }
 
 impl Victim {
@@ -100,6 +112,8 @@ struct Collection {
     worth: u64,
     victims: Vec<Victim>,
     emptied: Vec<Arc<Pack>>,
+    /// The bytes that are in them and elsewhere as well.
+    copied: u64,
     report: CollectionReport,
 }
 
@@ -114,6 +128,7 @@ impl Collection {
             worth,
             victims: Vec::new(),
             emptied: Vec::new(),
+            copied: 0,
             report: CollectionReport::default(),
         })
     }
@@ -152,18 +167,14 @@ impl Core {
     }
 
     fn run_moves(self: &Arc<Self>, mut collection: Collection) {
-        let moved = self.move_from_next(&mut collection);
-        match moved {
-            Ok(true) => self.go_on_with(collection, Ok(()), Core::run_moves),
-            moved => self.go_on_with(collection, moved.map(drop), Core::run_end),
+        match self.move_and_remove(&mut collection) {
+            Ok(false) => {
+                let any = collection.report.packs_removed > 0;
+                drop(collection);
+                self.end_collection(Ok(any));
+            }
+            moved => self.go_on_with(collection, moved.map(drop), Core::run_moves),
         }
-    }
-
-    fn run_end(self: &Arc<Self>, mut collection: Collection) {
-        let removed = self.remove_emptied(&mut collection);
-        let any = collection.report.packs_removed > 0;
-        drop(collection);
-        self.end_collection(removed.map(|()| any));
     }
 
     /// Goes on with the next step, unless one has failed.
@@ -208,22 +219,26 @@ impl Core {
     /// The packs that a collection should look at, the emptiest first.
     fn victims(&self, asked: bool) -> Vec<Arc<Pack>> {
         let mut packs = self.objects.packs();
-        let (mut all, mut dead) = (0, 0);
-        for pack in &packs {
-            all = pack.len().saturating_add(all);
-            dead = pack.dead().saturating_add(dead);
-        }
+        let (dead, all) = self.objects.garbage();
         let percent = |part: u64, of: u64| (u128::from(part) * 100 / u128::from(of.max(1))) as u64;
-        let least = if asked {
-            0
-        } else if percent(dead, all) >= DEAD_TOGETHER {
-            WORTH_IT
-        } else {
-            DEAD_ENOUGH
+        let together = percent(dead, all) >= DEAD_TOGETHER;
+        let least = match (asked, together) {
+            (true, _) => 0,
+            (false, true) => WORTH_IT,
+            (false, false) => DEAD_ENOUGH,
         };
         let share = |pack: &Arc<Pack>| percent(pack.dead(), pack.len());
         packs.retain(|pack| pack.is_sealed() && !pack.is_damaged() && share(pack) >= least);
         packs.sort_by_key(|pack| std::cmp::Reverse(share(pack)));
+        if !asked {
+            // The fuller ones get emptier if they are left for a while.
+            let mut left = dead;
+            packs.retain(|pack| {
+                let wanted = share(pack) >= DEAD_ENOUGH || together && percent(left, all) >= DEAD_LEFT;
+                left = left.saturating_sub(pack.dead());
+                wanted
+            });
+        }
         packs
     }
 
@@ -271,10 +286,21 @@ impl Core {
         self.choose_from(collection, packs)?;
         self.env.scheduler.breathe();
         self.remove_dead(collection)?;
-        while self.move_from_next(collection)? {
+        while self.move_and_remove(collection)? {
             self.env.scheduler.breathe();
         }
-        self.remove_emptied(collection)
+        Ok(())
+    }
+
+    /// Some of steps 5 to 7; false when all is done.
+    fn move_and_remove(self: &Arc<Self>, collection: &mut Collection) -> Result<bool> {
+        let more = self.move_from_next(collection)?;
+        let (_, all) = self.objects.garbage();
+        // Several together, because it takes syncs and an edit; not all, because old and new take space side by side.
+        if !more || collection.copied > all / COPIED_TOGETHER {
+            self.remove_emptied(collection)?;
+        }
+        Ok(more)
     }
 
     /// Steps 1 and 2, with as many of the first packs as one collection can look at.
@@ -313,18 +339,20 @@ impl Core {
             pack,
             objects: BTreeMap::new(),
             records: 0,
+            moving: false,
         };
         let index = match victim.pack.file.index(0) {
             Ok(index) => index,
             Err(error) => return victim.pack.unreadable(error).map(|()| None),
         };
+        // The index has each object once, and the pack may have it twice.
+        victim.records = index.record_bytes();
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, stored, .. } = match entry {
+            let PackEntry { id, len, .. } = match entry {
                 Ok(entry) => entry,
                 Err(error) => return victim.pack.unreadable(error).map(|()| None),
             };
-            victim.records = victim.records.saturating_add(stored);
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
@@ -374,55 +402,62 @@ impl Core {
         }
     }
 
-    /// Step 5 for the next pack; false when there is none.
+    /// Some of step 5; false when nothing is left to be moved.
     fn move_from_next(self: &Arc<Self>, collection: &mut Collection) -> Result<bool> {
-        let Some(victim) = collection.victims.pop() else {
+        let Some(mut victim) = collection.victims.pop() else {
             return Ok(false);
         };
         self.check_writable()?;
         let live = victim.live();
-        // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
-        let dead = victim.records.saturating_sub(live);
-        victim.pack.set_dead(dead);
-        let little = u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len());
-        if live > 0 && (dead == 0 || little) {
-            return Ok(true);
+        if !victim.moving {
+            // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
+            let dead = victim.records.saturating_sub(live);
+            victim.pack.set_dead(dead);
+            let little =
+                u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len());
+            if live > 0 && (dead == 0 || little) {
+                return Ok(true);
+            }
+            victim.moving = true;
         }
-        if self.move_all(&victim, &mut collection.report)? {
-            collection.emptied.push(victim.pack);
+        let all = self.move_some(&mut victim, &mut collection.report)?;
+        collection.copied = collection.copied.saturating_add(live - victim.live());
+        match all {
+            true if victim.objects.is_empty() => collection.emptied.push(victim.pack),
+            true => collection.victims.push(victim),
+            false => {} // some of it can't be read: it stays
         }
         Ok(true)
     }
 
-    /// Step 5; false if some of it can't be read.
-    fn move_all(self: &Arc<Self>, victim: &Victim, report: &mut CollectionReport) -> Result<bool> {
+    /// Moves the next of a pack's objects; false if some of them can't be read.
+    fn move_some(self: &Arc<Self>, victim: &mut Victim, report: &mut CollectionReport) -> Result<bool> {
         let directory = self.object_directory()?;
         let mut payload = PayloadBuilder::new();
-        let mut all = Ok(true);
-        for (id, (place, len)) in &victim.objects {
-            match self.move_record(&victim.pack, *place, id, *len) {
+        let (mut copied, mut outcome) = (0u64, Ok(true));
+        while copied < STEP
+            && (payload.count() as usize) < BATCH
+            && matches!(outcome, Ok(true))
+            && let Some((id, (place, len))) = victim.objects.pop_first()
+        {
+            match self.move_record(&victim.pack, place, &id, len) {
                 Ok(Some(new)) => {
+                    let len = new.record.record_len;
+                    copied = copied.saturating_add(len);
                     report.objects_moved += 1;
-                    report.bytes_moved = report.bytes_moved.saturating_add(new.record.record_len);
-                    self.objects.count_moved(new.record.record_len);
+                    report.bytes_moved = report.bytes_moved.saturating_add(len);
+                    self.objects.count_moved(len);
                     payload.put(directory.id, &id.0, &new.encode());
                 }
-                Ok(None) => all = Ok(false),
-                Err(error) => all = Err(error),
-            }
-            if payload.count() as usize >= BATCH {
-                let full = std::mem::take(&mut payload);
-                self.commit_own(Request::own(full, directory.clone()))?;
-            }
-            if all.is_err() {
-                break;
+                Ok(None) => outcome = Ok(false),
+                Err(error) => outcome = Err(error),
             }
         }
         // Also after a failure: copies that nobody is told of would be made again.
         if !payload.is_empty() {
             self.commit_own(Request::own(payload, directory))?;
         }
-        all
+        outcome
     }
 
     /// Copies a record; `None` if it can't be read.
@@ -456,8 +491,9 @@ impl Core {
     }
 
     /// Steps 6 and 7.
-    fn remove_emptied(&self, collection: &mut Collection) -> Result<()> {
+    fn remove_emptied(self: &Arc<Self>, collection: &mut Collection) -> Result<()> {
         let emptied = std::mem::take(&mut collection.emptied);
+        collection.copied = 0;
         if emptied.is_empty() {
             return Ok(());
         }
@@ -479,8 +515,17 @@ impl Core {
         if marked {
             emptied.iter().for_each(|pack| pack.mark_obsolete());
         }
-        collection.report.packs_removed = emptied.len() as u64;
-        collection.report.bytes_removed = emptied.iter().map(|pack| pack.len()).sum();
+        let report = &mut collection.report;
+        report.packs_removed += emptied.len() as u64;
+        let bytes = emptied.iter().map(|pack| pack.len());
+        report.bytes_removed = bytes.fold(report.bytes_removed, u64::saturating_add);
+        drop(emptied);
+        // At once: what waits behind other jobs takes space that writers are slowed for.
+        self.trash.empty();
+        // With less in packs a level 0 may be due that was not (`Objects::compact_after`).
+        for keyspace in self.keyspace_cores() {
+            self.schedule_compaction(&keyspace);
+        }
         Ok(())
     }
 }

@@ -21,7 +21,11 @@ pub(crate) struct Pack {
     sealed_len: AtomicU64,
     /// Bytes of records that nobody needs, as far as that has been noticed.
     dead: AtomicU64,
+    /// Of a pack that is being adopted: bytes of records that no key has got yet. Dead, if a crash ends the adoption.
+    unclaimed: AtomicU64,
     damaged: AtomicBool,
+    /// A read of it has failed.
+    doubted: AtomicBool,
     path: PathBuf,
     obsolete: AtomicBool,
     trash: Arc<Trash>,
@@ -43,7 +47,9 @@ impl Pack {
             writer: Mutex::new(writer),
             sealed_len: AtomicU64::new(meta.len),
             dead: AtomicU64::new(meta.dead.min(meta.len)),
+            unclaimed: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             path,
             obsolete: AtomicBool::new(false),
             trash: trash.clone(),
@@ -87,6 +93,26 @@ impl Pack {
         self.dead.store(bytes, Ordering::Relaxed);
     }
 
+    /// Its adoption begins: what the manifest calls dead may get keys.
+    pub(super) fn begin_adoption(&self) {
+        let dead = self.dead.swap(0, Ordering::Relaxed);
+        self.unclaimed.store(dead, Ordering::Relaxed);
+    }
+
+    /// Keys have got objects of which the records take so many bytes.
+    pub(super) fn claim(&self, bytes: u64) {
+        let less = |unclaimed: u64| Some(unclaimed.saturating_sub(bytes));
+        let _ = self
+            .unclaimed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// What has no key by now gets none.
+    pub(super) fn end_adoption(&self) {
+        let unclaimed = self.unclaimed.swap(0, Ordering::Relaxed);
+        self.add_dead(unclaimed);
+    }
+
     /// Something in it can't be read: collections leave it alone.
     fn note_damaged(&self) {
         self.damaged.store(true, Ordering::Relaxed);
@@ -110,6 +136,21 @@ impl Pack {
         self.damaged.load(Ordering::Relaxed)
     }
 
+    /// A read of it has failed: nothing in it is built on without being looked at.
+    pub(crate) fn note_doubted(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed) || self.is_damaged()
+    }
+
+    /// What is damaged has been stored elsewhere: collections may try it again.
+    pub(super) fn note_replaced(&self) {
+        self.note_doubted();
+        self.damaged.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn add_dead(&self, bytes: u64) {
         // An estimate: what several keys have given up counts several times.
         let most = self.len();
@@ -125,7 +166,7 @@ impl Pack {
                 (false, Some(synced)) => known.len.max(synced),
                 _ => known.len,
             },
-            dead: self.dead(),
+            dead: self.dead().saturating_add(self.unclaimed.load(Ordering::Relaxed)),
             ..known.clone()
         }
     }

@@ -16,8 +16,9 @@ use crate::engine::table::Trash;
 use crate::env::Env;
 use crate::manifest::{Catalog, PackMeta, Record};
 use crate::options::Options;
-use crate::pack::shared::{PackFile, Reopened, SharedPack, survey};
+use crate::pack::shared::{PackFile, Reopened, SharedPack, look, mend, survey};
 use crate::planted::{self, Bug};
+use crate::record_log::RecoveryMode;
 use crate::sync::Mutex;
 use crate::types::KeyspaceId;
 use crate::{Error, Result, names};
@@ -29,15 +30,24 @@ pub(crate) struct Survey {
     /// Of unsealed packs: the identity, and where the last whole record ends.
     ends: Mutex<BTreeMap<u64, ([u8; 16], u64)>>,
     directory: Option<KeyspaceId>,
+    mode: RecoveryMode,
+    /// With [`RecoveryMode::Salvage`]: where the last record ends that the log refers to, however damaged it is. So no other one will be placed there.
+    referred: Mutex<BTreeMap<u64, u64>>,
 }
+
+/// Nobody refers further behind the end of a pack, in bytes: such a place is no place.
+const FAR: u64 = 1 << 36;
 
 impl Survey {
     /// Looks at the unsealed packs. Changes nothing.
-    pub(crate) fn of(env: &Env, dir: &Path, catalog: &Catalog) -> Result<Survey> {
+    pub(crate) fn of(env: &Env, dir: &Path, catalog: &Catalog, mode: RecoveryMode) -> Result<Survey> {
         let mut ends = BTreeMap::new();
         for meta in catalog.packs.values().filter(|meta| !meta.sealed) {
             let path = names::pack(dir, meta.number);
-            let end = survey(&*env.fs, &path, &meta.identity, meta.number, meta.len)?;
+            let end = match mode {
+                RecoveryMode::Salvage => look(&*env.fs, &path, &meta.identity, meta.number, meta.len)?.end,
+                _ => survey(&*env.fs, &path, &meta.identity, meta.number, meta.len)?,
+            };
             ends.insert(meta.number, (meta.identity, end));
         }
         let mut keyspaces = catalog.keyspaces.iter();
@@ -49,6 +59,8 @@ impl Survey {
             dir: dir.to_owned(),
             ends: Mutex::new(ends),
             directory,
+            mode,
+            referred: Mutex::default(),
         })
     }
 
@@ -61,6 +73,13 @@ impl Survey {
         let place = Place::decode(value)?;
         let mut ends = self.ends.lock();
         let (identity, end) = ends.get_mut(&place.pack)?;
+        if self.mode == RecoveryMode::Salvage {
+            let near = end.saturating_add(FAR);
+            let mut referred = self.referred.lock();
+            let most = referred.entry(place.pack).or_default();
+            *most = (*most).max(place.end().filter(|place_end| *place_end <= near).unwrap_or(0));
+            return None;
+        }
         let is_whole = |end| place.end().is_some_and(|place_end| place_end <= end);
         if is_whole(*end) {
             return None;
@@ -84,13 +103,33 @@ impl Survey {
     }
 }
 
+impl Survey {
+    /// Up to where whole records are to be found in an unsealed pack, or damage that will be told and given up.
+    fn expected(&self, meta: &PackMeta) -> u64 {
+        let referred = self.referred.lock().get(&meta.number).copied();
+        referred.unwrap_or(0).max(meta.len)
+    }
+
+    /// With [`RecoveryMode::Salvage`], after the replay: what is damaged in unsealed packs, and is given up.
+    pub(crate) fn damage(&self, catalog: &Catalog) -> Result<Vec<Error>> {
+        let mut damage = Vec::new();
+        let unsealed = catalog.packs.values().filter(|meta| !meta.sealed);
+        for meta in unsealed.filter(|_| self.mode == RecoveryMode::Salvage) {
+            let path = names::pack(&self.dir, meta.number);
+            let expected = self.expected(meta);
+            damage.extend(look(&*self.env.fs, &path, &meta.identity, meta.number, expected)?.damage);
+        }
+        Ok(damage)
+    }
+}
+
 /// Opens all packs of the catalog. For a writer also those that are not sealed, for writing; what has changed of them with that goes into the
 /// next edit.
 pub(crate) fn open(
     env: &Env,
     dir: &Path,
     options: &Options,
-    catalog: &Catalog,
+    (catalog, survey): (&Catalog, &Survey),
     trash: &Arc<Trash>,
     for_writing: bool,
 ) -> Result<(Arc<Objects>, Vec<Record>)> {
@@ -109,6 +148,10 @@ pub(crate) fn open(
         if meta.sealed && !changes_sealed {
             check_len(env, &path, &meta)?;
         } else if for_writing {
+            if options.recovery_mode == RecoveryMode::Salvage {
+                meta.len = survey.expected(&meta);
+                mend(fs, &path, &meta.identity, meta.number, meta.len)?;
+            }
             match SharedPack::reopen(fs, &path, &meta.identity, meta.number, meta.len)? {
                 Reopened::Sealed(sealed) => {
                     meta.sealed = true;

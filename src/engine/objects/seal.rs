@@ -50,10 +50,9 @@ impl Core {
     fn full_packs(&self) -> Vec<Arc<Pack>> {
         let active = self.objects.active.lock().clone();
         let is_active = |pack: &Arc<Pack>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, pack));
-        let packs = self.objects.packs().into_iter();
+        let mut packs = self.objects.packs.unsealed();
+        packs.retain(|pack| !is_active(pack));
         packs
-            .filter(|pack| !pack.is_sealed() && !is_active(pack))
-            .collect()
     }
 
     /// Whether packs wait for their seal.
@@ -94,7 +93,9 @@ impl Core {
         let edit = Edit {
             records: vec![Record::Pack(meta)],
         };
-        self.commit_edit(&mut state, edit, &[], |_| pack.note_sealed(sealed.file_bytes))
-            .map(|_| ())
+        self.commit_edit(&mut state, edit, &[], |_| {
+            self.objects.packs.note_sealed(pack, sealed.file_bytes);
+        })
+        .map(|_| ())
     }
 }

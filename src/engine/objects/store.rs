@@ -69,6 +69,12 @@ impl Stored {
             .count_stored(self.object.len, place.record.record_len);
     }
 
+    /// It lies there, in a pack that collections leave alone until this lease has been given back.
+    pub(super) fn lies_at(&mut self, place: Place) {
+        self.place = Some(place);
+        self.objects.leases.wrote(ObjectId(self.object.id), place);
+    }
+
     /// Adds what says that the value of `key` is this object.
     pub(crate) fn add_to(
         &self,
@@ -147,7 +153,7 @@ impl Core {
         let salt = self.salt(deduplicate)?;
         let id = ObjectId::salted(content, &salt);
         let mut stored = Stored::lease(&self.objects, id, content.len() as u64);
-        if stored.is_placed() || (deduplicate && self.find_object(&id)?.is_some()) {
+        if stored.is_placed() || (deduplicate && self.has_object(&id)?) {
             self.objects.count_duplicate(content.len() as u64);
             return Ok(stored);
         }
@@ -160,7 +166,7 @@ impl Core {
     }
 
     /// Writes the record of a new object, unless another write has done that since the look-up: so each is stored once, whoever begins at once.
-    fn place_new(self: &Arc<Self>, prepared: &Prepared<'_>, stored: &mut Stored) -> Result<()> {
+    pub(super) fn place_new(self: &Arc<Self>, prepared: &Prepared<'_>, stored: &mut Stored) -> Result<()> {
         let mut active = self.objects.active.lock();
         if stored.find_again() {
             self.objects.count_duplicate(stored.object.len);
@@ -181,7 +187,8 @@ impl Core {
     fn place_in(self: &Arc<Self>, active: &mut Option<Arc<Pack>>, prepared: &Prepared<'_>) -> Result<Place> {
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
-            writer.objects() > 0 && (len > self.objects.pack_size || writer.objects() >= MOST_OBJECTS)
+            writer.objects() > 0
+                && (len > self.objects.packs.roll_after() || writer.objects() >= MOST_OBJECTS)
                 || pack.is_sealed()
         };
         let writer = |pack: &Arc<Pack>| Some((pack.number, pack.writer()?));

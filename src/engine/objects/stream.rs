@@ -88,7 +88,7 @@ impl ObjectStream {
         };
         core.check_storable()?;
         let mut stored = Stored::lease(&core.objects, pack.end()?, self.len);
-        if stored.is_placed() || (self.deduplicate && core.find_object(&stored.id())?.is_some()) {
+        if stored.is_placed() || (self.deduplicate && core.has_object(&stored.id())?) {
             core.objects.count_duplicate(self.len);
             return Ok(Streamed::Stored(stored));
         }

@@ -87,7 +87,7 @@ fn attempt(
     let first = Look::of(&loaded);
     let mut opening = Opening::new(env.clone(), dir, options.clone(), loaded, tables)?;
     let replayed = opening.replay(None)?;
-    let report = RecoveryReport::new(&replayed, opening.replayed);
+    let report = RecoveryReport::new(&replayed, opening.replayed, &opening.damage_of_packs()?);
     let unchanged = planted::is(Bug::ReaderNotRechecked)
         || (first.is_still_true(env, dir)? && wal::still_counts(&*env.fs, dir, &replayed)?);
     match unchanged {

@@ -65,13 +65,13 @@ pub(crate) struct RecoveryReport {
 }
 
 impl RecoveryReport {
-    fn new(replayed: &Replayed, entries: u64) -> Self {
+    fn new(replayed: &Replayed, entries: u64, packs: &[Error]) -> Self {
         RecoveryReport {
             torn_log_bytes: replayed.torn_bytes,
             replayed: entries,
             flushes: 0,
             skipped_log_bytes: replayed.skipped_bytes(),
-            damage: replayed.dropped.clone(),
+            damage: packs.iter().chain(&replayed.dropped).cloned().collect(),
         }
     }
 }
@@ -102,9 +102,10 @@ pub(crate) fn open(dir: &Path, options: Options, read_only: bool) -> Result<(Arc
     let replayed = opening
         .replay(Some(&mut spill))
         .inspect_err(|_| spill.discard(dir))?;
+    let packs = opening.damage_of_packs().inspect_err(|_| spill.discard(dir))?;
     let report = RecoveryReport {
         flushes: spill.flushes,
-        ..RecoveryReport::new(&replayed, opening.replayed)
+        ..RecoveryReport::new(&replayed, opening.replayed, &packs)
     };
     drop(tables);
     let core = opening.finish(&names, replayed, spill, Some(lock))?;

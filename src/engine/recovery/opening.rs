@@ -119,7 +119,7 @@ impl Opening {
             log_number: 0,
             active_bytes: 0,
         };
-        let survey = Survey::of(&env, dir, &catalog)?;
+        let survey = Survey::of(&env, dir, &catalog, options.recovery_mode)?;
         Ok(Opening {
             survey,
             env,
@@ -181,7 +181,7 @@ impl Opening {
             }
             let last = payload.last_seq();
             for id in &touched {
-                if writes.note_bytes(*id) >= write_buffer_size
+                if writes.note_bytes(*id).0 >= write_buffer_size
                     && let Some(keyspace) = freeze(writes, *id, last)
                     && let Some(spill) = &mut spill
                 {
@@ -196,6 +196,11 @@ impl Opening {
         let next_in_log = found.last_seq + u64::from(!planted::is(Bug::NumbersResumedTooLow));
         self.writes.next_seq = self.writes.next_seq.max(next_in_log);
         Ok(found)
+    }
+
+    /// What is wrong with unsealed packs, that the user asked to go on without.
+    pub(super) fn damage_of_packs(&self) -> Result<Vec<Error>> {
+        self.survey.damage(&self.catalog)
     }
 
     /// What keeps the replay of a writer's opening within the memory limit.
@@ -226,7 +231,7 @@ impl Opening {
             &self.env,
             &self.dir,
             &self.options,
-            &self.catalog,
+            (&self.catalog, &self.survey),
             &self.trash,
             for_writing,
         )

@@ -11,6 +11,7 @@
 //! | `prepare` | what of a record does not depend on its place, made without a lock |
 //! | `seal` | the index and the footers behind the records |
 //! | `reopen` | an unsealed pack of an earlier process: which records are whole |
+//! | `mend` | damage in the middle of an unsealed pack, for who goes on without what is damaged |
 //! | `stream` | a pack of one object that comes as a stream, or is moved |
 //! | `file` | reading |
 //!
@@ -29,6 +30,7 @@
 //! Callers: the engine. This module knows nothing of it.
 
 mod file;
+mod mend;
 mod prepare;
 mod reopen;
 mod seal;
@@ -39,6 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use file::PackFile;
+pub(crate) use mend::{look, mend};
 pub(crate) use prepare::{Prepared, RecordBuffers};
 pub(crate) use reopen::{Recovered, Reopened, survey};
 pub(crate) use seal::SealedPack;
