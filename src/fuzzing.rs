@@ -228,6 +228,9 @@ impl LogReplay {
 
 // ---- the manifest ----
 
+/// What an edit begins with.
+pub const EDIT_VERSION: u8 = manifest::EDIT_VERSION;
+
 /// The edit that these bytes are, encoded again.
 pub fn edit(bytes: &[u8]) -> Option<Vec<u8>> {
     Edit::decode(bytes).ok().map(|edit| edit.encode())

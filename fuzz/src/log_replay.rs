@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::fuzzing::{Batch, LogFacts, LogReplay, Write, replay_logs};
+use packstone::sst::ObjectRef;
 use packstone::{MAX_SEQ, RecoveryMode};
 
 use crate::support::{Input, mix, repair_record_log};
@@ -132,11 +133,16 @@ fn write(input: &mut Input<'_>, mapped: bool) -> Made {
 
 fn batch(input: &mut Input<'_>, last: u64) -> Batch {
     let how = input.u8();
+    let is_value = how >> 3 & 1 == 0;
+    let is_object = is_value && how >> 4 == 14;
     let writes = (0..=u64::from(how & 3)).map(|n| Write {
         keyspace: u32::from(how >> 2 & 1) + 1,
-        object: None,
+        object: is_object.then(|| ObjectRef {
+            id: [how; 16],
+            len: mix(last + n) >> (last & 63),
+        }),
         key: vec![how; 1 + n as usize],
-        value: (how >> 3 & 1 == 0).then(|| {
+        value: (is_value && !is_object).then(|| {
             let len = if how >> 4 == 15 {
                 500
             } else {

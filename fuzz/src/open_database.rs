@@ -1,4 +1,4 @@
-//! The files of a small database are changed as the fuzzer says, and it is opened, read, written, compacted and closed.
+//! The files of a small database, with or without packs, are changed as the fuzzer says, and it is opened, read, written, compacted and closed.
 //!
 //! Nothing may panic or run for ever. Where the checksums were not made right again, what is read must be what was once
 //! written under that key, and what is written after an open that went well is there after the next.
@@ -12,6 +12,8 @@ use packstone::env::sim::{CrashStyle, SimEnv};
 use packstone::{Access, Compression, Db, Durability, KeyspaceOptions, Options, Order, RecoveryMode, Result};
 
 const DIR: &str = "/db";
+/// Values from so many bytes on are objects, where there are packs.
+const THRESHOLD: u64 = 60;
 const KEYSPACES: [&str; 2] = ["plain", "packed"];
 
 /// Names and contents.
@@ -30,23 +32,27 @@ fn options(sim: &SimEnv) -> Options {
         .max_file_size(4 << 10)
         .max_log_size(16 << 10)
         .cache_size(64 << 10)
+        .pack_size(8 << 10)
         .env(sim.env())
 }
 
-/// A database that was closed or was not, with everything in key order or one keyspace in hash order.
-pub(crate) fn sample(closed: bool, hashed: bool) -> &'static Sample {
-    static SAMPLES: [OnceLock<Sample>; 4] = [const { OnceLock::new() }; 4];
-    SAMPLES[usize::from(closed) + 2 * usize::from(hashed)].get_or_init(|| make(closed, hashed).unwrap())
+/// A database that was closed or was not, with everything in key order or one keyspace in hash order, all values in the tree or the longer
+/// ones in packs.
+pub(crate) fn sample(closed: bool, hashed: bool, packs: bool) -> &'static Sample {
+    static SAMPLES: [OnceLock<Sample>; 8] = [const { OnceLock::new() }; 8];
+    let number = usize::from(closed) + 2 * usize::from(hashed) + 4 * usize::from(packs);
+    SAMPLES[number].get_or_init(|| make(closed, hashed, packs).unwrap())
 }
 
-fn make(closed: bool, hashed: bool) -> Result<Sample> {
+fn make(closed: bool, hashed: bool, packs: bool) -> Result<Sample> {
     let sim = SimEnv::new(5);
     let mut history = History::new();
     let db = options(&sim).open(DIR)?;
     let layout = KeyspaceOptions::new()
         .key_block_size(300)
         .value_block_size(300)
-        .partition_size(64);
+        .partition_size(64)
+        .object_threshold(packs.then_some(THRESHOLD));
     let order = if hashed { Order::Hash } else { Order::Key };
     let keyspaces = [
         db.keyspace_with(KEYSPACES[0], layout.clone().compression(Compression::None))?,
@@ -97,7 +103,7 @@ fn make(closed: bool, hashed: bool) -> Result<Sample> {
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let flags = input.u8();
-    let sample = sample(flags & 1 != 0, flags & 32 != 0);
+    let sample = sample(flags & 1 != 0, flags & 32 != 0, flags & 64 != 0);
     let repaired = flags & 2 != 0;
     let mut files = sample.files.clone();
     let names: Vec<String> = files.keys().cloned().collect();
@@ -153,6 +159,9 @@ fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
         }
         let _ = db.flush();
         let _ = db.wait_for_background();
+        if flags & 64 != 0 {
+            let _ = db.collect_garbage();
+        }
         for name in db.keyspaces() {
             if let Ok(keyspace) = db.keyspace(&name) {
                 let _ = keyspace.compact_range::<&[u8], _>(..);
@@ -169,6 +178,8 @@ fn try_out(sample: &Sample, sim: &SimEnv, files: &Files, flags: u8) {
 fn write(db: &Db, round: u8) -> Result<()> {
     let keyspace = db.keyspace("new")?;
     keyspace.put_with([b'n', round], [round; 100], Durability::Sync)?;
+    // An object, where there are packs.
+    db.keyspace(KEYSPACES[0])?.put([b'n', round, 1], [round; 3000])?;
     let mut batch = db.batch();
     for name in KEYSPACES {
         batch.put(&db.keyspace(name)?, [b'n', round], "batch");
@@ -181,6 +192,10 @@ fn check_written(db: &Db, newest: u8) {
     for round in 0..=newest {
         if let Ok(value) = keyspace.get([b'n', round]) {
             assert_eq!(value.as_deref(), Some(&[round; 100][..]));
+        }
+        // Of damaged packs nothing is taken for it.
+        if let Ok(value) = db.keyspace(KEYSPACES[0]).unwrap().get([b'n', round, 1]) {
+            assert_eq!(value.as_deref(), Some(&[round; 3000][..]));
         }
     }
 }

@@ -70,8 +70,8 @@ struct Found {
     honest: bool,
     /// Checksums were made right, or all of it is anybody's.
     forged: bool,
-    /// The file is on the medium as it is.
-    durable: bool,
+    /// Bytes were put there from outside; they are on the medium.
+    planted: bool,
 }
 
 /// One run on the fuzzer's bytes.
@@ -164,8 +164,8 @@ impl Run {
         if repaired {
             repair_pack(&mut bytes);
         }
-        let durable = !made || bytes != sound;
-        if durable {
+        let planted = !made || bytes != sound;
+        if planted {
             self.sim.write_file(PATH, &bytes).unwrap();
         }
         let ends: Vec<u64> = self.objects.iter().map(Known::end).collect();
@@ -183,7 +183,7 @@ impl Run {
         Found {
             honest: made && is_end && known <= self.synced && same(known.max(HEADER)),
             forged: !made || repaired && bytes != sound,
-            durable,
+            planted,
             bytes,
             known,
         }
@@ -352,7 +352,7 @@ impl Run {
         match self.open(found.known) {
             Err(error) => {
                 expected(&error);
-                assert!(!found.honest || self.sealing && !found.forged, "{error}");
+                assert!(!found.honest || self.sealing && found.planted, "{error}");
                 assert!(self.bytes() == before, "what is refused stays as it is");
             }
             Ok(ReopenedPack::Sealed(sealed)) => {
@@ -404,7 +404,7 @@ impl Run {
             false => self.sim.clear_faults(),
         }
         let again = self.survey(found.known);
-        if power && !found.durable {
+        if power && !found.planted {
             assert!(!found.honest || again.is_ok_and(|end| end >= found.known.max(HEADER)));
             found.bytes = self.bytes();
             return;

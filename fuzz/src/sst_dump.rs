@@ -175,7 +175,7 @@ fn archive(input: &mut Input<'_>, flags: u8) -> Vec<u8> {
 
 /// Words of the input's choice, one a line, on an unchanged database.
 fn any_words(input: &mut Input<'_>) {
-    let sim = restore(&sample(false, false).files);
+    let sim = restore(&sample(false, false, false).files);
     let words: Vec<String> = input
         .rest()
         .split(|byte| *byte == b'\n')
@@ -200,7 +200,7 @@ fn restore(files: &Files) -> SimEnv {
 }
 
 fn database(input: &mut Input<'_>, flags: u8) {
-    let sample = sample(flags & 4 != 0, flags & 32 != 0);
+    let sample = sample(flags & 4 != 0, flags & 32 != 0, flags & 64 != 0);
     let repaired = flags & 8 != 0;
     let names: Vec<String> = sample.files.keys().cloned().collect();
     let target = match flags & 16 != 0 {

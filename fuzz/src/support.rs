@@ -197,6 +197,7 @@ pub fn repair_record_log(bytes: &mut [u8]) {
 pub fn repair(name: &str, bytes: &mut Vec<u8>) {
     match name {
         name if name.ends_with(".sst") => repair_sst(bytes),
+        name if name.ends_with(".pack") => crate::packs::repair_pack(bytes),
         name if name.ends_with("CURRENT") => repair_current(bytes),
         _ => repair_record_log(bytes),
     }

@@ -36,7 +36,7 @@ use crate::record_log::LogEnd;
 use crate::types::{KeyspaceId, MAX_KEY_LEN, MAX_SEQ, SeqNo};
 
 /// The version of the edit's own encoding.
-const EDIT_VERSION: u8 = 2;
+pub(crate) const EDIT_VERSION: u8 = 2;
 
 /// What the manifest says of an SST.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,6 +30,8 @@ mod tests;
 
 pub(crate) use catalog::{Catalog, KeyspaceEntry, LEVELS};
 pub(crate) use current::read as current_number;
+#[cfg(feature = "fuzzing")]
+pub(crate) use edit::EDIT_VERSION;
 pub(crate) use edit::{DecodeError, Edit, FileMeta, PackMeta, Record};
 
 /// The manifest being written.
