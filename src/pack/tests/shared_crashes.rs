@@ -275,7 +275,7 @@ fn every_failing_call_is_told_and_harms_nothing() {
 }
 
 /// A pack with eight objects, of which only the header is durable.
-fn written(seed: u64) -> (World, Diary, SharedPack) {
+fn to_be_sealed(seed: u64) -> (World, Diary, SharedPack) {
     let (world, mut diary) = (World::new(seed), Diary::default());
     let env = world.sim.env();
     let pack = create(&env).unwrap();
@@ -303,7 +303,7 @@ fn a_seal_that_fails_can_be_repeated() {
         for (index, again) in (first..last).flat_map(|index| [(index, 0), (index, 1), (index, 5)]) {
             for style in STYLES {
                 let what = format!("call {index}, again {again}, {kind:?}, {effect:?}, {style:?}");
-                let (world, mut diary, pack) = written(index);
+                let (world, mut diary, pack) = to_be_sealed(index);
                 let from = world.sim.io_count();
                 let index = from + index - first;
                 world.sim.set_fault(Fault::FailCall { index, kind, effect });
@@ -347,7 +347,7 @@ fn a_seal_that_fails_can_be_repeated() {
 fn a_crash_after_a_seal_that_failed_loses_nothing() {
     let (mut sealed, mut unsealed) = (0, 0);
     for seed in 0..600u64 {
-        let (world, mut diary, pack) = written(seed);
+        let (world, mut diary, pack) = to_be_sealed(seed);
         let from = world.sim.io_count();
         let (kind, effect) = KINDS[seed as usize % 4];
         world.sim.set_fault(Fault::FailCall {
