@@ -65,7 +65,7 @@ impl Adoptable {
 
     /// Reads records at their places.
     pub(crate) fn file(&self) -> PackFile {
-        PackFile::assume(self.pack().file.clone(), self.pack().header)
+        PackFile::of(self.pack().file.clone())
     }
 
     /// Its number in the database that it belongs to; 0: in none, or it was taken over.

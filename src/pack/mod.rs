@@ -49,7 +49,6 @@ mod object;
 mod options;
 mod output;
 mod reader;
-#[allow(dead_code, reason = "the engine is built on it next")]
 mod record;
 mod record_file;
 mod recover;
@@ -57,7 +56,6 @@ pub(crate) mod salvage;
 mod scan;
 mod section;
 mod segment;
-#[allow(dead_code, unused_imports, reason = "the engine is built on it next")]
 pub(crate) mod shared;
 mod sort;
 #[cfg(test)]
@@ -75,7 +73,6 @@ pub use object::ObjectReader;
 pub(crate) use object::RecordPlace;
 pub use options::PackOptions;
 pub use reader::{Ids, Pack};
-#[allow(unused_imports, reason = "the engine is built on it next")]
 pub(crate) use record::RecordOptions;
 pub use recover::{RecoverReport, recover};
 pub use segment::Added;

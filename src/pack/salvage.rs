@@ -98,7 +98,7 @@ pub(crate) fn examine(
     };
     let identity = header.identity;
     let damage = |condition| Examined {
-        file: PackFile::assume(file.clone(), header),
+        file: PackFile::of(file.clone()),
         identity,
         len,
         condition,

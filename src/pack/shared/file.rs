@@ -16,7 +16,6 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub(crate) struct PackFile {
     pub(super) file: RecordFile,
-    header: FileHeader,
 }
 
 impl std::fmt::Debug for PackFile {
@@ -67,24 +66,16 @@ impl PackFile {
         number: u64,
     ) -> Result<PackFile> {
         let file = fs.open(path).map_err(|e| Error::io("open", path, e))?;
-        let (file, header) = expect_pack(file, path, identity, number)?;
-        Ok(PackFile { file, header })
+        let (file, _) = expect_pack(file, path, identity, number)?;
+        Ok(PackFile { file })
     }
 
-    /// The pack with this header, whatever stands in the file in place of it: for who saves what can be saved.
-    pub(in crate::pack) fn assume(file: RecordFile, header: FileHeader) -> PackFile {
-        PackFile { file, header }
+    /// The pack, whatever stands in the file in place of its header.
+    pub(in crate::pack) fn of(file: RecordFile) -> PackFile {
+        PackFile { file }
     }
 
-    pub(super) fn of(file: RecordFile, header: FileHeader) -> PackFile {
-        PackFile { file, header }
-    }
-
-    /// Its number, as it stands in its header.
-    pub(crate) fn number(&self) -> u64 {
-        self.header.number
-    }
-
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn path(&self) -> &Path {
         &self.file.path
     }

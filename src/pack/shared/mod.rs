@@ -43,7 +43,9 @@ use std::sync::Arc;
 pub(crate) use file::PackFile;
 pub(crate) use mend::{look, mend};
 pub(crate) use prepare::{Prepared, RecordBuffers};
-pub(crate) use reopen::{Recovered, Reopened, survey};
+#[cfg(test)]
+pub(crate) use reopen::Recovered;
+pub(crate) use reopen::{Reopened, survey};
 pub(crate) use seal::SealedPack;
 pub(crate) use stream::{StreamPack, Streamed};
 
@@ -150,15 +152,6 @@ impl SharedPack {
         }
     }
 
-    /// Its number, as it stands in its header.
-    pub(crate) fn number(&self) -> u64 {
-        self.header.number
-    }
-
-    pub(crate) fn identity(&self) -> [u8; 16] {
-        self.header.identity
-    }
-
     /// The end of the last whole record.
     pub(crate) fn len(&self) -> u64 {
         self.end.load(Ordering::Acquire)
@@ -176,7 +169,7 @@ impl SharedPack {
 
     /// Reads it through the same open file, which stays open as long as the reader lives.
     pub(crate) fn reader(&self) -> PackFile {
-        PackFile::of(self.file.clone(), self.header)
+        PackFile::of(self.file.clone())
     }
 
     /// Writes a record behind the last one. When this returns the bytes are with the kernel, and can be read at the place.

@@ -29,7 +29,10 @@ const COPIED: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Reopened {
     /// Records can be appended.
-    Unsealed(Arc<SharedPack>, Recovered),
+    Unsealed(
+        Arc<SharedPack>,
+        #[cfg_attr(not(test), allow(dead_code, reason = "tests look at it"))] Recovered,
+    ),
     /// It was sealed whole; nothing has been changed.
     Sealed(SealedPack),
 }

@@ -160,9 +160,6 @@ impl StreamPack {
             pack,
         })
     }
-
-    /// Removes the file, which dropping does as well.
-    pub(crate) fn abort(self) {}
 }
 
 impl Write for StreamPack {
