@@ -10,19 +10,23 @@
 //! Callers: `fuzz/src`, and nobody else.
 #![allow(missing_docs)]
 
+mod packs;
+
 use std::path::{Path, PathBuf};
 
 use crate::coding::Decoder;
 use crate::env::{Env, FileSystem};
 use crate::inspect;
 use crate::manifest::{self, Catalog, Edit, Manifest};
-use crate::pack::format::{Seed, Trailer, next_digest};
 use crate::record_log::{LogEnd, RecoveryMode};
 use crate::sst::Properties;
 use crate::types::ObjectRef;
 use crate::wal::{self, Frame, Op, Payload, PayloadBuilder, ReplayOptions, Wal, WalOptions};
 use crate::{Error, KeyspaceId, KeyspaceOptions, Result, SeqNo};
 
+pub use self::packs::{
+    Placed, PlacedReader, ReopenedPack, Sealed, UnsealedPack, pack_digest, pack_sum, survey_pack,
+};
 pub use crate::sst::fuzzing::{SST_VERSION, block_place, filter_answers, filter_build, footer, sst_header};
 
 // ---- batches ----
@@ -308,16 +312,4 @@ pub fn properties(bytes: &[u8]) -> Option<Properties> {
 
 pub fn encode_properties(properties: &Properties) -> Vec<u8> {
     properties.encode()
-}
-
-// ---- packs ----
-
-/// The checksum of what lies at `offset` of the pack that has this identity.
-pub fn pack_sum(identity: &[u8; 16], offset: u64, bytes: &[u8]) -> u32 {
-    Seed::new(identity).sum(offset, bytes)
-}
-
-/// The digest of a segment behind one more record, which has this trailer.
-pub fn pack_digest(digest: u64, trailer: &[u8]) -> u64 {
-    next_digest(digest, Trailer::hash_of(trailer))
 }

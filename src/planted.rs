@@ -107,7 +107,7 @@ pub enum Bug {
     LeaseIgnored,
     /// 44: the active pack is continued behind a torn record.
     TornRecordContinued,
-    /// 45: an opening goes on with the newest pack, sealed or not.
+    /// 45: an opening goes on with a pack that has been sealed, if the manifest was not told any more.
     SealedPackChanged,
     /// 47: a pack is removed before it is durable where its objects have gone.
     PackRemovedEarly,

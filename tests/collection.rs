@@ -2,36 +2,28 @@
 
 #[path = "support/collecting.rs"]
 mod collecting;
+mod support;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use packstone::env::sim::SimEnv;
 use packstone::{Db, Durability, Keyspace, KeyspaceOptions, Options};
+use support::data::noise;
+use support::rng::Rng;
 
 /// One of a small number of contents: equal ones come again and again.
 fn content(n: u64) -> Vec<u8> {
     let len = 200 + (n * 7919 % 9000) as usize;
-    let mut bytes = n.to_le_bytes().repeat(len / 8 + 1);
-    // So that it does not compress to nothing.
-    for (at, byte) in bytes.iter_mut().enumerate().skip(8) {
-        *byte = byte.wrapping_add((at as u64).wrapping_mul(n | 1).wrapping_mul(2_654_435_761) as u8);
-    }
-    bytes.truncate(len);
-    bytes
+    let mut content = n.to_le_bytes().to_vec();
+    content.extend(noise(n, len - 8));
+    content
 }
 
 fn check(value: &[u8]) {
     let n = u64::from_le_bytes(value[..8].try_into().unwrap());
     assert!(value == content(n), "content {n}");
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % below
-    }
 }
 
 const KEYS: u64 = 40;
@@ -45,13 +37,13 @@ fn open(dir: &std::path::Path) -> (Db, Keyspace) {
     (db, values)
 }
 
-fn write(db: &Db, values: &Keyspace, random: &mut Random) {
-    let key = random.next(KEYS).to_be_bytes();
-    match random.next(10) {
-        0..=4 => values.put(key, content(random.next(CONTENTS))).unwrap(),
+fn write(db: &Db, values: &Keyspace, random: &mut Rng) {
+    let key = random.below(KEYS).to_be_bytes();
+    match random.below(10) {
+        0..=4 => values.put(key, content(random.below(CONTENTS))).unwrap(),
         5 => values.delete(key).unwrap(),
         6 => {
-            let content = content(random.next(CONTENTS));
+            let content = content(random.below(CONTENTS));
             values.put_reader(key, &content[..]).unwrap();
         }
         _ => {
@@ -59,21 +51,21 @@ fn write(db: &Db, values: &Keyspace, random: &mut Random) {
             for _ in 0..3 {
                 batch.put(
                     values,
-                    random.next(KEYS).to_be_bytes(),
-                    content(random.next(CONTENTS)),
+                    random.below(KEYS).to_be_bytes(),
+                    content(random.below(CONTENTS)),
                 );
             }
             // Some are given up when their objects have been stored.
-            if random.next(4) > 0 {
+            if random.below(4) > 0 {
                 batch.commit(Durability::Buffered).unwrap();
             }
         }
     }
 }
 
-fn read(db: &Db, values: &Keyspace, random: &mut Random) {
-    let key = random.next(KEYS).to_be_bytes();
-    match random.next(4) {
+fn read(db: &Db, values: &Keyspace, random: &mut Rng) {
+    let key = random.below(KEYS).to_be_bytes();
+    match random.below(4) {
         0 => {
             if let Some(value) = values.get(key).unwrap() {
                 check(&value);
@@ -113,14 +105,14 @@ fn collections_take_nothing_that_is_needed() {
         let writers: Vec<_> = (0..2)
             .map(|seed| {
                 scope.spawn(move || {
-                    let mut random = Random(seed + 1);
+                    let mut random = Rng::new(seed + 1);
                     (0..3000).for_each(|_| write(db, values, &mut random));
                 })
             })
             .collect();
         for seed in 0..2 {
             scope.spawn(move || {
-                let mut random = Random(seed + 100);
+                let mut random = Rng::new(seed + 100);
                 while !stop.load(Ordering::Relaxed) {
                     read(db, values, &mut random);
                 }
@@ -158,5 +150,50 @@ fn random_collections_on_the_simulated_machine() {
     for seed in 1..=count {
         let run = std::panic::catch_unwind(|| collecting::history(seed));
         assert!(run.is_ok(), "history {seed}");
+    }
+}
+
+/// Uniform random overwrites of ten times the data, with background work between the writes as `seed` draws it. Gives the most that packs take for each byte that lives, in
+/// percent, and how many bytes are written to packs for each that comes in, in percent. REQUIRES: one thread.
+fn overwrites(seed: u64) -> (u64, u64) {
+    const KEYS: u64 = 1500;
+    let sim = SimEnv::new(seed);
+    let options = Options::new()
+        .env(sim.env())
+        .pack_size(192 << 10)
+        .write_buffer_size(192 << 10)
+        .background_threads(2);
+    let db = options.open("/db").unwrap();
+    let objects = KeyspaceOptions::new().object_threshold(Some(100));
+    let values = db.keyspace_with("values", objects).unwrap();
+    let mut random = Rng::new(seed);
+    let mut live = BTreeMap::new();
+    let mut most = 0;
+    for n in 0..11 * KEYS {
+        let key = if n < KEYS { n } else { random.below(KEYS) };
+        let value = noise(n, 2000 + random.below(4000) as usize);
+        live.insert(key, value.len() as u64);
+        values.put(key.to_be_bytes(), value).unwrap();
+        for _ in 0..random.below(4) {
+            sim.run_one();
+        }
+        if n >= KEYS && n % 16 == 0 {
+            let live: u64 = live.values().sum();
+            most = most.max(db.metrics().objects.bytes * 100 / live);
+        }
+    }
+    let metrics = db.metrics().objects;
+    let written = metrics.pack_bytes_written + metrics.moved_bytes;
+    (most, written * 100 / metrics.content_bytes)
+}
+
+/// The bounds are those of 1.8 times what lives, and of one copy for each byte.
+#[test]
+fn overwrites_take_little_more_than_what_lives_and_are_copied_once_at_most() {
+    for seed in 1..=3 {
+        let (space, written) = overwrites(seed);
+        println!("seed {seed}: packs take at most {space} % of what lives, {written} % is written");
+        assert!(space <= 180, "seed {seed}: {space} %");
+        assert!(written <= 200, "seed {seed}: {written} %");
     }
 }

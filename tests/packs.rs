@@ -1,7 +1,6 @@
 //! Packs and archives on the real file system: memory as the system counts it, sizes that hurt.
 
 use std::env;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use packstone::Result;
@@ -10,7 +9,7 @@ use packstone::pack::{Archive, ArchiveWriter, ObjectId, Pack, PackBuilder, PackO
 mod support;
 
 use support::outside;
-use support::rng::Rng;
+use support::stream::{Stream, check};
 
 const MIB: u64 = 1 << 20;
 const CHILD: &str = "PACKSTONE_PACK_CHILD";
@@ -21,45 +20,11 @@ const STREAM_MIB: &str = "PACKSTONE_PACK_STREAM_MIB";
 /// What packs may take, whatever they hold.
 const LIMIT: u64 = 64 * MIB;
 
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
 /// Object `n`: 8 to 71 bytes.
 fn object(n: u64) -> Vec<u8> {
     let mut object = n.to_le_bytes().to_vec();
     object.resize(8 + (n % 64) as usize, n as u8);
     object
-}
-
-/// A stream whose bytes follow from their place: of each mebibyte a half compresses.
-struct Stream {
-    at: u64,
-    len: u64,
-}
-
-/// The eight bytes at `8 * word`.
-fn word(word: u64) -> [u8; 8] {
-    match (word / (MIB / 16)).is_multiple_of(2) {
-        true => word
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29)
-            .wrapping_mul(word | 1)
-            .to_le_bytes(),
-        false => (word / 64).to_le_bytes(),
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let len = out.len().min((self.len - self.at) as usize);
-        for (place, byte) in out[..len].iter_mut().enumerate() {
-            let at = self.at + place as u64;
-            *byte = word(at / 8)[(at % 8) as usize];
-        }
-        self.at += len as u64;
-        Ok(len)
-    }
 }
 
 /// What a process of its own does: `build COUNT DIR`, `archive COUNT DIR` or `stream MIB DIR`.
@@ -115,32 +80,14 @@ fn child(plan: &str) -> Result<()> {
         _ => {
             let len = count * MIB + 12_345;
             let mut builder = PackBuilder::create(&path, &options)?;
-            let added = builder.add_reader(Stream { at: 0, len })?;
-            let again = builder.add_reader(Stream { at: 0, len })?;
+            let added = builder.add_reader(Stream::new(len))?;
+            let again = builder.add_reader(Stream::new(len))?;
             assert!(again.duplicate && again.id == added.id);
             builder.finish()?;
             let pack = Pack::open(&path)?;
             let mut reader = pack.open_object(&added.id)?.expect("it was added");
             assert_eq!(reader.len(), len);
-            let mut expected = Stream { at: 0, len };
-            let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-            loop {
-                let read = reader.read(&mut ours).unwrap();
-                expected.read_exact(&mut theirs[..read]).unwrap();
-                assert!(ours[..read] == theirs[..read]);
-                if read == 0 {
-                    break;
-                }
-            }
-            assert_eq!(expected.at, len);
-            let mut rng = Rng::new(1);
-            for _ in 0..1000 {
-                let at = rng.below(len - 100);
-                reader.seek(SeekFrom::Start(at)).unwrap();
-                reader.read_exact(&mut ours[..100]).unwrap();
-                Stream { at, len }.read_exact(&mut theirs[..100]).unwrap();
-                assert!(ours[..100] == theirs[..100]);
-            }
+            check(&mut reader, len);
             assert_eq!(pack.verify().damages, 0);
         }
     }
@@ -172,7 +119,7 @@ fn within_the_limit(what: &str, count: u64) {
 #[test]
 fn what_the_system_measures_of_building_does_not_grow_with_the_objects() {
     if outside::can_be_measured() {
-        let count = number(OBJECTS, 300_000);
+        let count = outside::number(OBJECTS, 300_000);
         within_the_limit("build", count);
         within_the_limit("archive", count);
     }
@@ -182,6 +129,6 @@ fn what_the_system_measures_of_building_does_not_grow_with_the_objects() {
 #[test]
 fn what_the_system_measures_of_a_stream_does_not_grow_with_its_length() {
     if outside::can_be_measured() {
-        within_the_limit("stream", number(STREAM_MIB, 128));
+        within_the_limit("stream", outside::number(STREAM_MIB, 128));
     }
 }

@@ -13,6 +13,7 @@ pub mod open_database;
 pub mod options;
 pub mod pack_archive;
 pub mod pack_reader;
+pub mod pack_reopen;
 pub mod packs;
 pub mod sst_dump;
 pub mod sst_reader;
@@ -29,7 +30,7 @@ mod flags {
 }
 
 /// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("batch", batch::run),
     ("filter_and_footer", filter_and_footer::run),
     ("log_replay", log_replay::run),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 11] = [
     ("options", options::run),
     ("pack_archive", pack_archive::run),
     ("pack_reader", pack_reader::run),
+    ("pack_reopen", pack_reopen::run),
     ("sst_dump", sst_dump::run),
     ("sst_reader", sst_reader::run),
 ];

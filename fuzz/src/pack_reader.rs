@@ -307,7 +307,8 @@ fn save(case: &Case, options: &PackOptions) {
         Ok(report) => report,
         Err(error) => {
             expected(&error);
-            assert!(!case.is_sound(64), "{error}");
+            // What is shorter than a header, with its sealed length, has nothing to save.
+            assert!(!case.is_sound(64) || case.bytes.len() < 80, "{error}");
             return;
         }
     };

@@ -75,19 +75,25 @@ fn reseal(bytes: &mut [u8], identity: &[u8; 16], from: usize, end: usize) {
 }
 
 /// Makes all checksums of a pack right again, as far as its places make sense: footers from the end back, then of each segment the
-/// records from the front. Places are drawn in the library's `src/pack/format.rs`.
+/// records from the front; of an unsealed one all that begins like a record. Places are drawn in the library's `src/pack/format.rs`.
 pub fn repair_pack(bytes: &mut [u8]) {
     const HEADER: usize = 64;
     const HEADER_AND_LEN: usize = 80;
     const FOOTER: usize = 128;
     const SEAL: usize = 2 * FOOTER;
-    if bytes.len() < HEADER_AND_LEN + SEAL {
+    if bytes.len() < HEADER_AND_LEN {
         return;
     }
     let mut identity = [0; 16];
     identity.copy_from_slice(&bytes[16..32]);
     reseal(bytes, &identity, 0, HEADER);
     reseal(bytes, &identity, HEADER, HEADER_AND_LEN);
+    if u64_at(bytes, HEADER) == Some(0) {
+        repair_records(bytes, &identity, HEADER_AND_LEN);
+    }
+    if bytes.len() < HEADER_AND_LEN + SEAL {
+        return;
+    }
     let mut footers = Vec::new();
     let mut next = Some(bytes.len() - SEAL);
     while let Some(at) = next {
@@ -103,6 +109,17 @@ pub fn repair_pack(bytes: &mut [u8]) {
             bytes[from + 108] = copy as u8;
             reseal(bytes, &identity, from, from + FOOTER);
         }
+    }
+}
+
+fn repair_records(bytes: &mut [u8], identity: &[u8; 16], mut at: usize) {
+    while bytes.get(at..).is_some_and(|rest| rest.starts_with(b"PKob"))
+        && let Some(len) = place_at(bytes, at + 8)
+        && let Some(end) = at.checked_add(len).filter(|end| *end <= bytes.len())
+        && len >= RECORD
+    {
+        repair_record(bytes, identity, at, end);
+        at = end;
     }
 }
 

@@ -313,8 +313,8 @@ impl Core {
         let last = writes.next_seq - 1;
         for request in group {
             for keyspace in &request.keyspaces {
-                let referenced = writes.referenced_bytes(keyspace.id);
-                if writes.note_bytes(keyspace.id) >= self.options.write_buffer_size
+                let (bytes, referenced) = writes.note_bytes(keyspace.id);
+                if bytes >= self.options.write_buffer_size
                     || referenced > 0 && referenced >= self.objects.flush_after()
                 {
                     self.rotate(writes, keyspace.id, last);

@@ -77,19 +77,14 @@ pub(crate) struct WriteState {
 
 impl WriteState {
     /// Takes note of how large a keyspace's memtable has become, and says so.
-    pub(crate) fn note_bytes(&mut self, id: KeyspaceId) -> u64 {
+    pub(crate) fn note_bytes(&mut self, id: KeyspaceId) -> (u64, u64) {
         let Some(active) = self.active.get_mut(&id) else {
-            return 0;
+            return (0, 0);
         };
         let bytes = active.table.memory_usage() as u64;
         self.active_bytes = (self.active_bytes - active.noted_bytes).saturating_add(bytes);
         active.noted_bytes = bytes;
-        bytes
-    }
-
-    /// The lengths of the objects that a keyspace's memtable refers to.
-    pub(crate) fn referenced_bytes(&self, id: KeyspaceId) -> u64 {
-        self.active.get(&id).map_or(0, |active| active.referenced_bytes)
+        (bytes, active.referenced_bytes)
     }
 
     /// The keyspace whose memtable is the largest, of those that hold anything.

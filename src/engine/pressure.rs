@@ -48,9 +48,9 @@ const MOST_OWED: f64 = 0.95;
 /// Full packs that are not sealed at which writers of objects are slowed the most: the medium is slower than they are.
 const FULL_UNSEALED: usize = 6;
 /// The part of all packs that is known to be dead up to which writers run free: a collection is at work by then.
-const SLOW_GARBAGE: f64 = 0.32;
-/// The part at which writers of objects are slowed the most: packs take 1.8 times what lives then.
-const FULL_GARBAGE: f64 = 0.44;
+const SLOW_GARBAGE: f64 = 0.30;
+/// The part at which writers of objects are slowed the most: with what has not been noticed yet packs take 1.8 times what lives then.
+const FULL_GARBAGE: f64 = 0.38;
 /// Nanoseconds for each KiB at the point of the curve where d²/(1-d) is one (d = 0.62): 10 MB/s.
 const SCALE_NANOS: f64 = 100_000.0;
 /// Delays are paid in sleeps of at least this long: shorter ones oversleep by their own length.

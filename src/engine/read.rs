@@ -1,8 +1,11 @@
 //! Point look-ups. Ranges and cursors are in `run`.
 
+use std::sync::Arc;
+
 use super::core::Core;
 use super::keyspace::{KeyspaceCore, Located, View};
 use super::latency::Timed;
+use crate::pack::Content;
 use crate::planted::{self, Bug, Moment};
 use crate::sst::SortOrder;
 use crate::sync::Pinned;
@@ -41,7 +44,7 @@ impl Core {
         });
         let value = match object {
             Some(object) => {
-                let mut value = Vec::new();
+                let mut value: Arc<[u8]> = Arc::default();
                 let found = self.get_object(keyspace, key, snapshot, object, &mut value);
                 found.map(|found| found.then(|| Slice::from(value)))
             }
@@ -98,7 +101,7 @@ impl Core {
         key: &[u8],
         snapshot: Option<SeqNo>,
         mut object: ObjectRef,
-        out: &mut Vec<u8>,
+        out: &mut impl Content,
     ) -> Result<bool> {
         while !self.read_object(&object, out)? {
             // Nothing protects what a read of the present has found: the key may have been written again, and the object collected.
@@ -109,7 +112,7 @@ impl Core {
                     object = now;
                     Ok(None)
                 }
-                Some(found) => found.load_into(out).map(|()| Some(true)),
+                Some(found) => out.gather(|out| found.load_into(out)).map(|()| Some(true)),
                 None => Ok(Some(false)),
             })?;
             if let Some(found) = again {

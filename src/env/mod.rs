@@ -122,6 +122,13 @@ pub trait File: Send + Sync {
     }
     /// Writes up to `data.len()` bytes at `offset`, growing the file where needed. May write less than asked.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
+    /// Writes these buffers, one behind the other, as [`Self::write_at`] writes one. The default writes the first that is not empty.
+    fn write_vectored_at(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match bufs.iter().find(|buf| !buf.is_empty()) {
+            Some(buf) => self.write_at(offset, buf),
+            None => Ok(0),
+        }
+    }
     /// Makes contents and length durable (fdatasync; F_FULLFSYNC on macOS).
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.
@@ -188,6 +195,25 @@ impl dyn File + '_ {
                 Ok(n) => {
                     let n = n.min(left);
                     io::IoSliceMut::advance_slices(&mut bufs, n);
+                    offset += n as u64;
+                    left -= n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of these buffers, one behind the other.
+    pub fn write_all_vectored_at(&self, mut offset: u64, mut bufs: &mut [io::IoSlice<'_>]) -> io::Result<()> {
+        let mut left: usize = bufs.iter().map(|buf| buf.len()).sum();
+        while left > 0 {
+            match self.write_vectored_at(offset, bufs) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    let n = n.min(left);
+                    io::IoSlice::advance_slices(&mut bufs, n);
                     offset += n as u64;
                     left -= n;
                 }

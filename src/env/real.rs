@@ -308,6 +308,11 @@ impl File for RealFile {
         std::os::unix::fs::FileExt::write_at(&*self.0, data, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_vectored_at(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&*self.0, bufs, offset)?)
+    }
+
     #[cfg(windows)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
         std::os::windows::fs::FileExt::seek_write(&*self.0, data, offset)

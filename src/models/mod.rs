@@ -11,6 +11,7 @@
 mod background;
 mod commit;
 mod keyspaces;
+mod packs;
 mod pool;
 
 use std::path::Path;
@@ -40,7 +41,7 @@ fn number_from(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |given| given.parse().unwrap())
 }
 
-fn explore(model: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
     if let Ok(schedule) = std::env::var("PACKSTONE_SHUTTLE_SCHEDULE") {
         return shuttle::replay(model, &schedule);
     }
@@ -132,11 +133,11 @@ fn exists(sim: &SimEnv, path: &Path) -> bool {
     sim.list().iter().any(|known| known == path)
 }
 
-fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::spawn(f)
 }
 
-fn join<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+pub(crate) fn join<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }
 

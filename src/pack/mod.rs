@@ -80,3 +80,4 @@ pub(crate) use record::RecordOptions;
 pub use recover::{RecoverReport, recover};
 pub use segment::Added;
 pub use verify::{PackVerification, PackVerifyReport};
+pub(crate) use whole::Content;

@@ -167,6 +167,25 @@ impl ObjectReader {
         Ok(len)
     }
 
+    /// The length, if memory for all of it may be had at once: what claims to expand more may be a claim only.
+    pub(super) fn modest_len(&self) -> Option<usize> {
+        let modest = self.len() / MODEST <= self.info.shape.stored_len;
+        usize::try_from(self.len()).ok().filter(|_| modest)
+    }
+
+    /// The whole content, from its begin, to `out`, which is as long as that.
+    pub(super) fn fill(&mut self, mut out: &mut [u8]) -> Result<()> {
+        self.position = 0;
+        while !out.is_empty() {
+            let n = match self.read_some(out)? {
+                0 => return Err(self.file.damaged(self.info.place.offset, "expected more content")),
+                n => n,
+            };
+            out = out.get_mut(n..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// The whole content, from its begin, in place of what `out` holds, whose memory is used again.
     ///
     /// # Errors
@@ -174,11 +193,8 @@ impl ObjectReader {
     pub fn read_all(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.position = 0;
         let len = usize::try_from(self.len()).unwrap_or(usize::MAX);
-        // What claims to expand more may be a claim only: memory grows with what has been read then.
-        let step = match self.len() / MODEST <= self.info.shape.stored_len {
-            true => len,
-            false => 1 << self.info.shape.chunk_shift,
-        };
+        // Memory grows with what has been read.
+        let step = self.modest_len().unwrap_or(1 << self.info.shape.chunk_shift);
         let mut from = 0;
         while from < len {
             let upto = len.min(from.saturating_add(step));

@@ -282,7 +282,8 @@ impl Pack {
 
     /// The whole object at a place that an index has given.
     pub(super) fn read_at(&self, id: &ObjectId, located: &Located, out: &mut Vec<u8>) -> Result<()> {
-        read_whole(&self.file, located.place, located.content_len, out, |object| {
+        let (place, len) = (located.place, located.content_len);
+        read_whole(&self.file, place, len, out, &mut Vec::new(), |object| {
             self.expect(id, located, object)
         })
     }

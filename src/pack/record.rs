@@ -270,11 +270,17 @@ impl<O: BorrowMut<Output>, B: BorrowMut<Buffers>> RecordWriter<O, B> {
 }
 
 /// The chunk compressed into `buffer`, if that saves an eighth.
-pub(super) fn compress<'b>(chunk: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
-    let room = lz4_flex::block::get_maximum_output_size(chunk.len());
-    if buffer.len() < room {
-        buffer.resize(room, 0);
+fn compress<'b>(chunk: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    let len = compress_to(chunk, buffer, 0)?;
+    buffer.get(..len)
+}
+
+/// Compresses the chunk into `buffer` from `at` on, if that saves an eighth: the length.
+pub(super) fn compress_to(chunk: &[u8], buffer: &mut Vec<u8>, at: usize) -> Option<usize> {
+    let end = at + lz4_flex::block::get_maximum_output_size(chunk.len());
+    if buffer.len() < end {
+        buffer.resize(end, 0); // zeroed once: it is used again
     }
-    let len = lz4_flex::block::compress_into(chunk, buffer).ok()?;
-    (len <= chunk.len() - chunk.len() / 8).then(|| buffer.get(..len))?
+    let len = lz4_flex::block::compress_into(chunk, buffer.get_mut(at..end)?).ok()?;
+    (len <= chunk.len() - chunk.len() / 8).then_some(len)
 }

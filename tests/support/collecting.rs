@@ -7,26 +7,18 @@ use packstone::env::sim::{CrashStyle, Fault, SimEnv};
 use packstone::pack::{ArchiveWriter, PackOptions};
 use packstone::{AdoptMode, AdoptOptions, Batch, Db, Durability, Keyspace, KeyspaceOptions, Options, Result};
 
+use crate::support::data::noise;
+use crate::support::rng::Rng;
+
 const KEYS: u64 = 12;
 const CONTENTS: u64 = 16;
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// Content `n`: of a length of its own, and told by its first bytes.
 fn content(n: u64) -> Vec<u8> {
-    let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let len = 300 + random.below(1200) as usize;
-    let noise = std::iter::repeat_with(|| random.below(256) as u8);
-    n.to_le_bytes().into_iter().chain(noise).take(len).collect()
+    let len = 300 + Rng::new(n).below(1200) as usize;
+    let mut content = n.to_le_bytes().to_vec();
+    content.extend(noise(n, len - 8));
+    content
 }
 
 struct World {
@@ -92,7 +84,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, random: &mut Random, held: &mut Option<(Batch, Vec<(u64, u64)>)>) {
+    fn step(&mut self, random: &mut Rng, held: &mut Option<(Batch, Vec<(u64, u64)>)>) {
         let Some((db, values)) = self.open.clone() else {
             return;
         };
@@ -142,7 +134,7 @@ impl World {
     }
 
     /// An archive of some contents, which may be there already, and some of which are copied or moved.
-    fn adopt(&mut self, values: &Keyspace, random: &mut Random) {
+    fn adopt(&mut self, values: &Keyspace, random: &mut Rng) {
         self.archives += 1;
         let path = format!("/{}.archive", self.archives);
         let options = PackOptions::default().env(self.sim.env()).sort_memory(512 << 10);
@@ -177,7 +169,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self, random: &mut Random) {
+    fn crash(&mut self, random: &mut Rng) {
         self.power_cut(random);
         // Unsynced writes may have gone: what is left is a prefix, which the other tests look at.
         self.expected = None;
@@ -185,7 +177,7 @@ impl World {
         self.look();
     }
 
-    fn power_cut(&mut self, random: &mut Random) {
+    fn power_cut(&mut self, random: &mut Rng) {
         self.sim.power_off();
         self.open = None;
         let styles = [
@@ -200,7 +192,7 @@ impl World {
 
 /// One history. REQUIRES: one thread.
 pub(crate) fn history(seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
+    let mut random = Rng::new(seed);
     let mut world = World {
         sim: SimEnv::new(seed),
         open: None,

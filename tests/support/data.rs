@@ -169,3 +169,8 @@ pub(crate) fn compressible(rng: &mut Rng, len: usize) -> Vec<u8> {
     bytes.truncate(len);
     bytes
 }
+
+/// Bytes that do not compress, others for each seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    Rng::new(seed).fill(len)
+}

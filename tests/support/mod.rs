@@ -13,6 +13,7 @@ pub(crate) mod hooked;
 pub(crate) mod outside;
 pub(crate) mod packs;
 pub(crate) mod rng;
+pub(crate) mod stream;
 
 use std::path::Path;
 use std::sync::mpsc;

@@ -4,12 +4,27 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-/// Bytes of a process's anonymous memory; 0 where the system does not say.
-fn anonymous(process: &str) -> u64 {
+/// Bytes that the system says of a process's memory under this name; 0 where it does not say.
+fn status(process: &str, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
     kib.unwrap_or(0) << 10
+}
+
+/// Bytes of a process's anonymous memory.
+fn anonymous(process: &str) -> u64 {
+    status(process, "RssAnon:")
+}
+
+/// The most bytes that this process has had in memory, those of files that it has mapped included.
+pub(crate) fn most_resident() -> u64 {
+    status("self", "VmHWM:")
+}
+
+/// A number of the environment.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// Whether the system says how much memory a process has.

@@ -37,6 +37,7 @@ impl Core {
         Limits {
             write_buffer_size: self.options.write_buffer_size,
             max_file_size: self.options.max_file_size,
+            max_referenced: self.objects.compact_after().max(1),
         }
     }
 

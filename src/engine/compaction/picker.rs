@@ -36,6 +36,8 @@ const MAX_WIDENED: u64 = 25;
 pub(crate) struct Limits {
     pub(crate) write_buffer_size: u64,
     pub(crate) max_file_size: u64,
+    /// A level 0 whose entries refer to so many bytes of objects is due.
+    pub(crate) max_referenced: u64,
 }
 
 impl Limits {
@@ -110,8 +112,15 @@ impl<T: Filed> Picker<'_, T> {
     fn score(&self, level: usize, shape: &Shape) -> f64 {
         let free = self.tree.level(level).iter().filter(|table| self.is_free(table));
         if level == 0 {
+            let (files, referenced) = free.fold((0, 0u64), |(files, referenced), table| {
+                (
+                    files + 1,
+                    referenced.saturating_add(table.meta().referenced_bytes),
+                )
+            });
+            let by_objects = referenced as f64 / self.limits.max_referenced as f64;
             // Squared: at twice the number that starts a compaction writers begin to be slowed.
-            return (free.count() as f64 / COMPACT_L0 as f64).powi(2);
+            return (f64::from(files) / COMPACT_L0 as f64).powi(2).max(by_objects);
         }
         let bytes: u64 = free.map(|table| table.meta().size).sum();
         if bytes <= shape.target(level) {

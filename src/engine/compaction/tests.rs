@@ -16,6 +16,7 @@ const UNIT: u64 = 1000;
 const LIMITS: Limits = Limits {
     write_buffer_size: UNIT,
     max_file_size: UNIT,
+    max_referenced: UNIT,
 };
 
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::pack::Pack;
 use super::place::Place;
-use super::store::{Stored, record_options};
+use super::store::Stored;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::queue::Request;
@@ -30,7 +30,7 @@ use crate::env::is_unlinkable;
 use crate::manifest::{PackMeta, Record};
 use crate::names;
 use crate::options::Durability;
-use crate::pack::shared::{PackFile, StreamPack};
+use crate::pack::shared::PackFile;
 use crate::pack::{Adoptable, ObjectId, PackEntry, RecordPlace, Salt};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -43,8 +43,6 @@ const BATCH_KEYS: u64 = 1000;
 const BATCH_BYTES: usize = 1 << 20;
 /// A pack with more objects is not moved as it is, but copied: collections look at this many in one go.
 const MOST_MOVED: u64 = 1 << 18;
-/// Longer records are not copied through memory: 4 MiB.
-const LONG_RECORD: u64 = 4 << 20;
 
 /// What an adoption has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -289,8 +287,13 @@ impl Adoption {
                 return Err(Error::LimitExceeded { what, size, limit });
             }
             let mut value = Vec::new();
-            self.file
-                .read_into(place_of(entry), &entry.id, entry.len, &mut value)?;
+            let mut buffers = self.core.objects.take_buffers();
+            let place = place_of(entry);
+            let read = self
+                .file
+                .read_into(place, &entry.id, entry.len, &mut value, &mut buffers);
+            self.core.objects.give_buffers(buffers);
+            read?;
             pending.payload.put(self.keyspace.id, key, &value);
             self.report.short_values += 1;
         }
@@ -321,7 +324,7 @@ impl Adoption {
             return Ok(stored);
         }
         core.throttle_object(entry.len);
-        let copied = match entry.stored > LONG_RECORD {
+        let copied = match core.objects.is_long(entry.stored) {
             true => self.copy_long(entry, &mut stored),
             false => self.copy_short(entry, &mut stored),
         };
@@ -350,30 +353,9 @@ impl Adoption {
     /// A long object gets a pack of its own.
     fn copy_long(&self, entry: &PackEntry, stored: &mut Stored) -> Result<()> {
         let core = &self.core;
-        let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
-        let path = names::pack(&core.dir, number);
-        let identity = core.env.entropy.identity();
-        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let options = record_options(Salt::default())?; // those of the record are taken over
-        let pack = StreamPack::create(&core.env, &path, identity, number, &options)?;
-        let copied = pack
-            .copy(&self.file, place_of(entry), &entry.id, entry.len)
-            .map_err(|e| core.poison_if_sync(e))?;
-        let meta = PackMeta {
-            number,
-            identity,
-            sealed: true,
-            len: copied.pack.file_bytes,
-            dead: 0,
-        };
-        let file = PackFile::open(&*core.env.fs, &path, &identity, number)?;
-        let opened = Pack::new(&meta, file, None, path, &core.trash);
-        // Before collections can see the pack.
-        stored.wrote(Place {
-            pack: number,
-            record: copied.place,
-        });
-        core.add_pack(Record::Pack(meta), opened)
+        let copy = core.begin_lone_pack(Salt::default())?; // that of the record is taken over
+        let object = core.copy_lone(copy, &self.file, place_of(entry), &entry.id, entry.len)?;
+        core.place_lone(object, stored)
     }
 
     /// Writes what is pending as one batch.

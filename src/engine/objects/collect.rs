@@ -29,14 +29,11 @@ use super::Objects;
 use super::live::Marks;
 use super::pack::Pack;
 use super::place::Place;
-use super::store::record_options;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::engine::queue::Request;
 use crate::env::Priority;
-use crate::manifest::{Edit, PackMeta, Record};
-use crate::names;
-use crate::pack::shared::{PackFile, StreamPack};
+use crate::manifest::{Edit, Record};
 use crate::pack::{ObjectId, PackEntry, RecordPlace, Salt};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -47,15 +44,23 @@ use crate::{Error, Result};
 const MOST_CANDIDATES: u64 = 1 << 18;
 /// It looks at so many packs: what has gone goes soon.
 const MOST_PACKS: usize = 16;
-/// Longer records are not copied through memory: 4 MiB.
-const LONG_RECORD: u64 = 4 << 20;
+/// So much is copied before others have their turn: compactions that wait find the garbage. 8 MiB.
+const STEP: u64 = 8 << 20;
 /// The directory is told of so many changes by one batch.
 const BATCH: usize = 1000;
 
+/// Emptied packs go when so much has been copied, as a part of all packs.
+const COPIED_TOGETHER: u64 = 64;
+
 /// Of a pack, in percent: when so much is dead it is rewritten unasked. Half: then a byte that is written is copied once at most, on average.
+///
+/// These numbers are for uniform overwrites, the worst case: the emptiest packs are some 60 % dead when a fourth of all is, so that four bytes are copied for six that come in.
+/// What has not been noticed yet, up to a tenth of all, comes on top of the space.
 const DEAD_ENOUGH: u64 = 50;
 /// Of all packs, in percent: when so much is dead the emptiest are rewritten, although none is half empty.
-const DEAD_TOGETHER: u64 = 30;
+const DEAD_TOGETHER: u64 = 29;
+/// They are rewritten until no more than this is dead, in percent.
+const DEAD_LEFT: u64 = 26;
 /// Packs with less are not rewritten then, in percent.
 const WORTH_IT: u64 = 25;
 /// The same when somebody asks for a collection.
@@ -86,6 +91,16 @@ struct Victim {
     objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
     /// The bytes of all its records.
     records: u64,
+    /// It is being emptied.
+    moving: bool,
+}
+
+impl Victim {
+    /// The bytes of the records that the directory finds here.
+    fn live(&self) -> u64 {
+        let lens = self.objects.values().map(|(place, _)| place.record_len);
+        lens.fold(0, u64::saturating_add)
+    }
 }
 
 /// A collection, of which there is one at a time. Dropped early, it has done what it has done.
@@ -95,6 +110,8 @@ struct Collection {
     worth: u64,
     victims: Vec<Victim>,
     emptied: Vec<Arc<Pack>>,
+    /// The bytes that are in them and elsewhere as well.
+    copied: u64,
     report: CollectionReport,
 }
 
@@ -109,6 +126,7 @@ impl Collection {
             worth,
             victims: Vec::new(),
             emptied: Vec::new(),
+            copied: 0,
             report: CollectionReport::default(),
         })
     }
@@ -147,18 +165,14 @@ impl Core {
     }
 
     fn run_moves(self: &Arc<Self>, mut collection: Collection) {
-        let moved = self.move_from_next(&mut collection);
-        match moved {
-            Ok(true) => self.go_on_with(collection, Ok(()), Core::run_moves),
-            moved => self.go_on_with(collection, moved.map(drop), Core::run_end),
+        match self.move_and_remove(&mut collection) {
+            Ok(false) => {
+                let any = collection.report.packs_removed > 0;
+                drop(collection);
+                self.end_collection(Ok(any));
+            }
+            moved => self.go_on_with(collection, moved.map(drop), Core::run_moves),
         }
-    }
-
-    fn run_end(self: &Arc<Self>, mut collection: Collection) {
-        let removed = self.remove_emptied(&mut collection);
-        let any = collection.report.packs_removed > 0;
-        drop(collection);
-        self.end_collection(removed.map(|()| any));
     }
 
     /// Goes on with the next step, unless one has failed.
@@ -191,36 +205,38 @@ impl Core {
         self.update_pressure();
     }
 
-    /// Whether no collection is due, queued or running; why the last one has failed.
+    /// Whether no collection is due, queued or running; why the last one has failed, once.
     pub(crate) fn collection_is_settled(&self) -> Result<bool> {
         if self.objects.collection_queued.load(Ordering::Acquire) {
             return Ok(false);
         }
-        match &*self.objects.collection_failure.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(true),
-        }
+        let failed = self.objects.collection_failure.lock().take();
+        failed.map_or(Ok(true), Err)
     }
 
     /// The packs that a collection should look at, the emptiest first.
     fn victims(&self, asked: bool) -> Vec<Arc<Pack>> {
         let mut packs = self.objects.packs();
-        let (mut all, mut dead) = (0, 0);
-        for pack in &packs {
-            all += pack.len();
-            dead += pack.dead();
-        }
+        let (dead, all) = self.objects.garbage();
         let percent = |part: u64, of: u64| (u128::from(part) * 100 / u128::from(of.max(1))) as u64;
-        let least = if asked {
-            0
-        } else if percent(dead, all) >= DEAD_TOGETHER {
-            WORTH_IT
-        } else {
-            DEAD_ENOUGH
+        let together = percent(dead, all) >= DEAD_TOGETHER;
+        let least = match (asked, together) {
+            (true, _) => 0,
+            (false, true) => WORTH_IT,
+            (false, false) => DEAD_ENOUGH,
         };
         let share = |pack: &Arc<Pack>| percent(pack.dead(), pack.len());
         packs.retain(|pack| pack.is_sealed() && !pack.is_damaged() && share(pack) >= least);
         packs.sort_by_key(|pack| std::cmp::Reverse(share(pack)));
+        if !asked {
+            // The fuller ones get emptier if they are left for a while.
+            let mut left = dead;
+            packs.retain(|pack| {
+                let wanted = share(pack) >= DEAD_ENOUGH || together && percent(left, all) >= DEAD_LEFT;
+                left = left.saturating_sub(pack.dead());
+                wanted
+            });
+        }
         packs
     }
 
@@ -238,29 +254,45 @@ impl Core {
                 self.compact_range(keyspace, &[], None)?;
             }
         }
+        // One that runs already may still copy what has become garbage behind its look: then that is in the active pack.
+        let turn = self.wait_for_turn()?;
+        let report = self.collect_everywhere(turn);
+        self.progress.notify();
+        report
+    }
+
+    fn collect_everywhere(self: &Arc<Self>, first: Collection) -> Result<CollectionReport> {
         // The active pack may be as empty as any.
         self.objects.active.lock().take();
         self.seal_full_packs()?;
-        let mut report = CollectionReport::default();
+        let (mut report, mut turn) = (CollectionReport::default(), Some(first));
         let mut left = self.victims(true);
         while !left.is_empty() {
-            let mut begun = None;
-            self.wait(&mut || {
-                begun = begun
-                    .take()
-                    .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
-                begun.is_some() || self.is_closed()
-            });
+            let mut collection = match turn.take() {
+                Some(first) => first,
+                None => self.wait_for_turn()?,
+            };
             let mut result = Err(Error::Closed);
-            if let Some(mut collection) = begun {
-                // Like a job, so that closing waits for it.
-                self.run(|core| result = core.collect_from(&mut collection, &mut left));
-                report.add(&collection.report);
-            }
+            // Like a job, so that closing waits for it.
+            self.run(|core| result = core.collect_from(&mut collection, &mut left));
+            report.add(&collection.report);
+            drop(collection);
             self.progress.notify();
             result?;
         }
         Ok(report)
+    }
+
+    /// Begins a collection when no other one runs.
+    fn wait_for_turn(&self) -> Result<Collection> {
+        let mut begun = None;
+        self.wait(&mut || {
+            begun = begun
+                .take()
+                .or_else(|| Collection::begin(&self.objects, WORTH_ASKED));
+            begun.is_some() || self.is_closed()
+        });
+        begun.ok_or(Error::Closed)
     }
 
     /// Looks at the first of these packs; the others are left.
@@ -268,14 +300,26 @@ impl Core {
         self.choose_from(collection, packs)?;
         self.env.scheduler.breathe();
         self.remove_dead(collection)?;
-        while self.move_from_next(collection)? {
+        while self.move_and_remove(collection)? {
             self.env.scheduler.breathe();
         }
-        self.remove_emptied(collection)
+        Ok(())
+    }
+
+    /// Some of steps 5 to 7; false when all is done.
+    fn move_and_remove(self: &Arc<Self>, collection: &mut Collection) -> Result<bool> {
+        let more = self.move_from_next(collection)?;
+        let (_, all) = self.objects.garbage();
+        // Several together, because it takes syncs and an edit; not all, because old and new take space side by side.
+        if !more || collection.copied > all / COPIED_TOGETHER {
+            self.remove_emptied(collection)?;
+        }
+        Ok(more)
     }
 
     /// Steps 1 and 2, with as many of the first packs as one collection can look at.
     fn choose_from(&self, collection: &mut Collection, packs: &mut Vec<Arc<Pack>>) -> Result<()> {
+        self.check_writable()?;
         let victims = &mut collection.victims;
         let mut objects = 0;
         packs.reverse();
@@ -298,6 +342,8 @@ impl Core {
 
     /// What of a pack the directory knows; `None`: it must be left alone now.
     fn victim(&self, pack: Arc<Pack>) -> Result<Option<Victim>> {
+        // A write that adds a pack of its own holds this until the lease knows the place.
+        drop(self.objects.active.lock());
         // Another collection may have removed it since it was chosen.
         let gone = self.objects.pack(pack.number).is_none();
         if gone || !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
@@ -307,20 +353,20 @@ impl Core {
             pack,
             objects: BTreeMap::new(),
             records: 0,
+            moving: false,
         };
         let index = match victim.pack.file.index(0) {
             Ok(index) => index,
-            Err(Error::Corruption { .. }) => {
-                victim.pack.note_damaged();
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+            Err(error) => return victim.pack.unreadable(error).map(|()| None),
         };
         // The index has each object once, and the pack may have it twice.
         victim.records = index.record_bytes();
         for entry in index.entries(&ObjectId::default()) {
             self.check_not_closed()?;
-            let PackEntry { id, len, .. } = entry?;
+            let PackEntry { id, len, .. } = match entry {
+                Ok(entry) => entry,
+                Err(error) => return victim.pack.unreadable(error).map(|()| None),
+            };
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
@@ -370,89 +416,98 @@ impl Core {
         }
     }
 
-    /// Step 5 for the next pack; false when there is none.
+    /// Some of step 5; false when nothing is left to be moved.
     fn move_from_next(self: &Arc<Self>, collection: &mut Collection) -> Result<bool> {
-        let Some(victim) = collection.victims.pop() else {
+        let Some(mut victim) = collection.victims.pop() else {
             return Ok(false);
         };
-        let live: u64 = victim.objects.values().map(|(place, _)| place.record_len).sum();
-        // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
-        let dead = victim.records.saturating_sub(live);
-        victim.pack.set_dead(dead);
-        let little = u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len());
-        if live > 0 && (dead == 0 || little) {
-            return Ok(true);
+        self.check_writable()?;
+        let live = victim.live();
+        if !victim.moving {
+            // Index and footers are not dead: a pack that is rewritten has them again, and small packs would be rewritten for ever.
+            let dead = victim.records.saturating_sub(live);
+            victim.pack.set_dead(dead);
+            let little =
+                u128::from(dead) * 100 < u128::from(collection.worth) * u128::from(victim.pack.len());
+            if live > 0 && (dead == 0 || little) {
+                return Ok(true);
+            }
+            victim.moving = true;
         }
-        match self.move_all(&victim, &mut collection.report) {
-            Ok(()) => collection.emptied.push(victim.pack),
-            Err(Error::Corruption { .. }) => victim.pack.note_damaged(), // reads of it say what is wrong
-            Err(error) => return Err(error),
+        let all = self.move_some(&mut victim, &mut collection.report)?;
+        collection.copied = collection.copied.saturating_add(live - victim.live());
+        match all {
+            true if victim.objects.is_empty() => collection.emptied.push(victim.pack),
+            true => collection.victims.push(victim),
+            false => {} // some of it can't be read: it stays
         }
         Ok(true)
     }
 
-    /// Step 5.
-    fn move_all(self: &Arc<Self>, victim: &Victim, report: &mut CollectionReport) -> Result<()> {
+    /// Moves the next of a pack's objects; false if some of them can't be read.
+    fn move_some(self: &Arc<Self>, victim: &mut Victim, report: &mut CollectionReport) -> Result<bool> {
         let directory = self.object_directory()?;
         let mut payload = PayloadBuilder::new();
-        let mut moved = victim.objects.iter().peekable();
-        while let Some((id, (place, len))) = moved.next() {
-            self.check_not_closed()?;
-            let new = match place.record_len > LONG_RECORD {
-                true => self.move_long(&victim.pack, *place, id, *len)?,
-                false => {
-                    let mut buffers = self.objects.take_buffers();
-                    let placed = victim
-                        .pack
-                        .file
-                        .load_record(*place, id, *len, &mut buffers)
-                        .and_then(|record| self.place(&record));
-                    self.objects.give_buffers(buffers);
-                    placed?
+        let (mut copied, mut outcome) = (0u64, Ok(true));
+        while copied < STEP
+            && (payload.count() as usize) < BATCH
+            && matches!(outcome, Ok(true))
+            && let Some((id, (place, len))) = victim.objects.pop_first()
+        {
+            match self.move_record(&victim.pack, place, &id, len) {
+                Ok(Some(new)) => {
+                    let len = new.record.record_len;
+                    copied = copied.saturating_add(len);
+                    report.objects_moved += 1;
+                    report.bytes_moved = report.bytes_moved.saturating_add(len);
+                    self.objects.count_moved(len);
+                    payload.put(directory.id, &id.0, &new.encode());
                 }
-            };
-            report.objects_moved += 1;
-            report.bytes_moved += new.record.record_len;
-            self.objects.count_moved(new.record.record_len);
-            payload.put(directory.id, &id.0, &new.encode());
-            if payload.count() as usize >= BATCH || moved.peek().is_none() {
-                let full = std::mem::take(&mut payload);
-                self.commit_own(Request::own(full, directory.clone()))?;
+                Ok(None) => outcome = Ok(false),
+                Err(error) => outcome = Err(error),
             }
         }
-        Ok(())
+        // Also after a failure: copies that nobody is told of would be made again.
+        if !payload.is_empty() {
+            self.commit_own(Request::own(payload, directory))?;
+        }
+        outcome
+    }
+
+    /// Copies a record; `None` if it can't be read.
+    fn move_record(
+        self: &Arc<Self>,
+        from: &Pack,
+        place: RecordPlace,
+        id: &ObjectId,
+        len: u64,
+    ) -> Result<Option<Place>> {
+        self.check_not_closed()?;
+        if self.objects.is_long(place.record_len) {
+            return self.move_long(from, place, id, len);
+        }
+        let mut buffers = self.objects.take_buffers();
+        let placed = match from.file.load_record(place, id, len, &mut buffers) {
+            Ok(record) => self.place(&record).map(Some),
+            Err(error) => from.unreadable(error).map(|()| None),
+        };
+        self.objects.give_buffers(buffers);
+        placed
     }
 
     /// A long object gets a pack of its own.
-    fn move_long(&self, from: &Pack, place: RecordPlace, id: &ObjectId, len: u64) -> Result<Place> {
-        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
-        let path = names::pack(&self.dir, number);
-        let identity = self.env.entropy.identity();
-        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let options = record_options(Salt::default())?; // those of the record are taken over
-        let pack = StreamPack::create(&self.env, &path, identity, number, &options)?;
-        let copied = pack
-            .copy(&from.file, place, id, len)
-            .map_err(|e| self.poison_if_sync(e))?;
-        let meta = PackMeta {
-            number,
-            identity,
-            sealed: true,
-            len: copied.pack.file_bytes,
-            dead: 0,
-        };
-        let file = PackFile::open(&*self.env.fs, &path, &identity, number)?;
-        let opened = Pack::new(&meta, file, None, path, &self.trash);
-        self.add_pack(Record::Pack(meta), opened)?;
-        Ok(Place {
-            pack: number,
-            record: copied.place,
-        })
+    fn move_long(&self, from: &Pack, place: RecordPlace, id: &ObjectId, len: u64) -> Result<Option<Place>> {
+        let copy = self.begin_lone_pack(Salt::default())?; // that of the record is taken over
+        match self.copy_lone(copy, &from.file, place, id, len) {
+            Ok(object) => self.add_lone(object).map(Some),
+            Err(error) => from.unreadable(error).map(|()| None),
+        }
     }
 
     /// Steps 6 and 7.
-    fn remove_emptied(&self, collection: &mut Collection) -> Result<()> {
+    fn remove_emptied(self: &Arc<Self>, collection: &mut Collection) -> Result<()> {
         let emptied = std::mem::take(&mut collection.emptied);
+        collection.copied = 0;
         if emptied.is_empty() {
             return Ok(());
         }
@@ -474,8 +529,17 @@ impl Core {
         if marked {
             emptied.iter().for_each(|pack| pack.mark_obsolete());
         }
-        collection.report.packs_removed = emptied.len() as u64;
-        collection.report.bytes_removed = emptied.iter().map(|pack| pack.len()).sum();
+        let report = &mut collection.report;
+        report.packs_removed += emptied.len() as u64;
+        let bytes = emptied.iter().map(|pack| pack.len());
+        report.bytes_removed = bytes.fold(report.bytes_removed, u64::saturating_add);
+        drop(emptied);
+        // At once: what waits behind other jobs takes space that writers are slowed for.
+        self.trash.empty();
+        // With less in packs a level 0 may be due that was not (`Objects::compact_after`).
+        for keyspace in self.keyspace_cores() {
+            self.schedule_compaction(&keyspace);
+        }
         Ok(())
     }
 }

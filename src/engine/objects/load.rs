@@ -7,14 +7,14 @@ use super::pack::Pack;
 use super::place::Place;
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
-use crate::pack::{ObjectId, ObjectReader};
+use crate::pack::{Content, ObjectId, ObjectReader};
 use crate::planted::{self, Bug};
 use crate::types::ObjectRef;
 use crate::{Error, Result, Slice};
 
 impl Core {
     /// The keyspace that knows where objects lie, if there is one.
-    fn known_directory(&self) -> Option<Arc<KeyspaceCore>> {
+    pub(super) fn known_directory(&self) -> Option<Arc<KeyspaceCore>> {
         if let Some(directory) = &*self.objects.directory.read() {
             return Some(directory.clone());
         }
@@ -78,25 +78,29 @@ impl Core {
     }
 
     /// Reads an object into the caller's buffer, whose contents are replaced; false if it is not there.
-    pub(crate) fn read_object(&self, object: &ObjectRef, out: &mut Vec<u8>) -> Result<bool> {
+    pub(crate) fn read_object(&self, object: &ObjectRef, out: &mut impl Content) -> Result<bool> {
         let id = ObjectId(object.id);
         let Some((pack, place)) = self.locate_object(&id)? else {
             return Ok(false);
         };
-        let read = pack.file.read_into(place.record, &id, object.len, out);
+        let mut buffers = self.objects.take_buffers();
+        let read = pack
+            .file
+            .read_into(place.record, &id, object.len, out, &mut buffers);
+        self.objects.give_buffers(buffers);
         read.inspect_err(|_| pack.note_doubted())?;
         Ok(true)
     }
 
     /// The object of a reference that a registered snapshot sees: it is there.
     pub(crate) fn load_object(&self, object: &ObjectRef) -> Result<Slice> {
-        let mut value = Vec::new();
+        let mut value: Arc<[u8]> = Arc::default();
         self.load_object_into(object, &mut value)?;
         Ok(Slice::from(value))
     }
 
     /// The same into the caller's buffer.
-    pub(crate) fn load_object_into(&self, object: &ObjectRef, out: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn load_object_into(&self, object: &ObjectRef, out: &mut impl Content) -> Result<()> {
         match self.read_object(object, out)? {
             true => Ok(()),
             false => Err(self.missing(object)),

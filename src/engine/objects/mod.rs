@@ -11,10 +11,11 @@
 //!
 //! | part | what |
 //! | --- | --- |
-//! | `pack` | a pack of the database, open; it goes with its last reader |
+//! | `pack`, `packs` | a pack of the database, open, which goes with its last reader; all that there are |
 //! | `place` | where an object lies, and its bytes in the directory |
 //! | `lease` | objects that a running write builds on, or a collection is about to remove |
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
+//! | `lone` | packs of one object |
 //! | `load` | from a reference to bytes |
 //! | `adopt` | packs of programs become values |
 //! | `heal` | what is damaged is stored anew |
@@ -33,7 +34,6 @@
 //! Locks, in the order in which they may be taken: `sealing`, `active`, then the manifest's (and what follows that, see `core`), then `syncing`; the
 //! rest are held for some instructions only.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::keyspace::KeyspaceCore;
@@ -53,7 +53,11 @@ mod heal;
 mod lease;
 mod live;
 mod load;
+mod lone;
+#[cfg(all(test, packstone_shuttle))]
+mod models;
 pub(crate) mod pack;
+mod packs;
 pub(crate) mod place;
 pub(crate) mod reopen;
 mod seal;
@@ -64,6 +68,8 @@ pub(crate) use lease::Leases;
 pub(crate) use pack::Pack;
 pub(crate) use place::Place;
 pub(crate) use store::Stored;
+
+use packs::Packs;
 
 /// The name of the keyspace that knows where objects lie. Names that begin with a NUL are not given to users.
 pub(crate) const DIRECTORY: &str = "\0objects";
@@ -76,8 +82,7 @@ pub(crate) struct Objects {
     env: Env,
     /// In bytes, see [`Options::pack_size`].
     pack_size: u64,
-    /// All that the manifest names, by number.
-    packs: RwLock<BTreeMap<u64, Arc<Pack>>>,
+    packs: Packs,
     /// The pack that takes values, if one has been begun. Held while a record is placed and written, and while the next pack begins.
     active: Mutex<Option<Arc<Pack>>>,
     /// Held while packs are synced.
@@ -97,8 +102,6 @@ pub(crate) struct Objects {
     collection_failure: Mutex<Option<Error>>,
     /// Keyspaces that have been dropped: who has a handle and a snapshot may still read them.
     dropped: Mutex<Vec<Weak<KeyspaceCore>>>,
-    /// See [`Objects::flush_after`].
-    write_buffer_size: u64,
     /// See [`DIRECTORY`].
     directory: RwLock<Option<Arc<KeyspaceCore>>>,
     pub(crate) counters: ObjectCounters,
@@ -129,7 +132,7 @@ impl Objects {
         Arc::new(Objects {
             env: env.clone(),
             pack_size: options.pack_size,
-            packs: RwLock::default(),
+            packs: Packs::new(options.write_buffer_size, options.pack_size),
             active: Mutex::new(None),
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
@@ -141,26 +144,25 @@ impl Objects {
             collection_queued: AtomicBool::new(false),
             collection_failure: Mutex::new(None),
             dropped: Mutex::default(),
-            write_buffer_size: options.write_buffer_size,
             directory: RwLock::default(),
             counters: ObjectCounters::default(),
         })
     }
 
     pub(crate) fn pack(&self, number: u64) -> Option<Arc<Pack>> {
-        self.packs.read().get(&number).cloned()
+        self.packs.get(number)
     }
 
     pub(crate) fn packs(&self) -> Vec<Arc<Pack>> {
-        self.packs.read().values().cloned().collect()
+        self.packs.all()
     }
 
     fn add(&self, pack: Arc<Pack>) {
-        self.packs.write().insert(pack.number, pack);
+        self.packs.add(pack);
     }
 
     fn remove(&self, number: u64) {
-        self.packs.write().remove(&number);
+        self.packs.remove(number);
     }
 
     /// Takes note of a keyspace that has been dropped.
@@ -189,7 +191,7 @@ impl Objects {
     /// Makes all records that have been written so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         let _syncing = self.syncing.lock();
-        self.packs().iter().try_for_each(|pack| pack.sync())
+        self.packs.unsealed().iter().try_for_each(|pack| pack.sync())
     }
 
     /// What has changed of the packs since the manifest was told: how much of them is durable, how much is dead. For every edit.
@@ -217,36 +219,24 @@ impl Objects {
         }
     }
 
-    /// When a memtable refers to so many bytes it is flushed, however small it is: before, nobody notices which objects its overwrites have
-    /// left behind. A thirty-second of all packs, so that what goes unnoticed stays a small part of them, and at least a
-    /// write buffer.
+    /// See [`Packs::flush_after`].
     pub(crate) fn flush_after(&self) -> u64 {
-        (self.total_bytes() / 32).max(self.write_buffer_size)
+        self.packs.flush_after()
+    }
+
+    /// When a level 0 refers to so many bytes it is compacted: that is when what it replaces further down is noticed.
+    pub(crate) fn compact_after(&self) -> u64 {
+        self.packs.flush_after().saturating_mul(2)
     }
 
     /// Bytes that are known to be dead and can be collected, and bytes of all packs.
     pub(crate) fn garbage(&self) -> (u64, u64) {
-        let packs = self.packs.read();
-        packs.values().fold((0, 0), |(dead, all), pack| {
-            let collectable = pack.is_sealed() && !pack.is_damaged();
-            let here = if collectable { pack.dead() } else { 0 };
-            (dead + here, all + pack.len())
-        })
+        self.packs.garbage()
     }
 
     /// Packs that are not sealed, the active one not counted.
     pub(crate) fn unsealed(&self) -> usize {
-        let packs = self.packs.read();
-        packs
-            .values()
-            .filter(|pack| !pack.is_sealed())
-            .count()
-            .saturating_sub(1)
-    }
-
-    /// Bytes of all packs.
-    pub(crate) fn total_bytes(&self) -> u64 {
-        self.packs.read().values().map(|pack| pack.len()).sum()
+        self.packs.count_unsealed().saturating_sub(1)
     }
 
     fn count_stored(&self, content: u64, record: u64) {

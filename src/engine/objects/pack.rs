@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::Result;
 use crate::engine::table::Trash;
 use crate::manifest::PackMeta;
 use crate::pack::shared::{PackFile, SharedPack};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::{Error, Result};
 
 /// Shared by the database and whoever reads from it. When a version change has removed it, its file goes with the last holder.
 pub(crate) struct Pack {
@@ -46,7 +46,7 @@ impl Pack {
             file,
             writer: Mutex::new(writer),
             sealed_len: AtomicU64::new(meta.len),
-            dead: AtomicU64::new(meta.dead),
+            dead: AtomicU64::new(meta.dead.min(meta.len)),
             unclaimed: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
@@ -114,8 +114,22 @@ impl Pack {
     }
 
     /// Something in it can't be read: collections leave it alone.
-    pub(super) fn note_damaged(&self) {
+    fn note_damaged(&self) {
         self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// A collection that looks at it has failed with this. If it is the pack that can't be read it stays as it is, and reads of it say what is
+    /// wrong; collections go on with others.
+    pub(super) fn unreadable(&self, error: Error) -> Result<()> {
+        let here = match &error {
+            Error::Corruption { path, .. } | Error::Io { path, .. } => *path == self.path,
+            _ => false,
+        };
+        if here {
+            self.note_damaged();
+            return Ok(());
+        }
+        Err(error)
     }
 
     pub(super) fn is_damaged(&self) -> bool {

@@ -17,7 +17,6 @@ use crate::env::Env;
 use crate::manifest::{Catalog, PackMeta, Record};
 use crate::options::Options;
 use crate::pack::shared::{PackFile, Reopened, SharedPack, look, mend, survey};
-use crate::planted::{self, Bug};
 use crate::record_log::RecoveryMode;
 use crate::sync::Mutex;
 use crate::types::KeyspaceId;
@@ -140,12 +139,7 @@ pub(crate) fn open(
         let fs = &*env.fs;
         let mut meta = meta.clone();
         let mut writer = None;
-        let newest = catalog.packs.keys().next_back() == Some(&meta.number);
-        let changes_sealed = planted::is(Bug::SealedPackChanged) && newest && for_writing;
-        if meta.sealed && changes_sealed {
-            meta.len = 0;
-        }
-        if meta.sealed && !changes_sealed {
+        if meta.sealed {
             check_len(env, &path, &meta)?;
         } else if for_writing {
             if options.recovery_mode == RecoveryMode::Salvage {
@@ -162,9 +156,7 @@ pub(crate) fn open(
                     writer = Some(pack);
                 }
             }
-            if !changes_sealed {
-                changed.push(Record::Pack(meta.clone()));
-            }
+            changed.push(Record::Pack(meta.clone()));
         }
         let file = PackFile::open(fs, &path, &meta.identity, meta.number)?;
         let pack = Pack::new(&meta, file, writer, path, trash);

@@ -29,10 +29,7 @@ impl Core {
         self.objects.seal_queued.store(false, Ordering::Release);
         match sealed {
             Ok(true) => {
-                // One that fails has filled packs, too: it would ask for itself again and again.
-                if self.objects.collection_failure.lock().is_none() {
-                    self.schedule_collection();
-                }
+                self.schedule_collection();
                 self.update_pressure();
             }
             Ok(false) | Err(Error::Poisoned { .. } | Error::Closed) => {}
@@ -53,10 +50,9 @@ impl Core {
     fn full_packs(&self) -> Vec<Arc<Pack>> {
         let active = self.objects.active.lock().clone();
         let is_active = |pack: &Arc<Pack>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, pack));
-        let packs = self.objects.packs().into_iter();
+        let mut packs = self.objects.packs.unsealed();
+        packs.retain(|pack| !is_active(pack));
         packs
-            .filter(|pack| !pack.is_sealed() && !is_active(pack))
-            .collect()
     }
 
     /// Whether packs wait for their seal.
@@ -64,19 +60,19 @@ impl Core {
         !self.full_packs().is_empty()
     }
 
-    /// Whether no pack waits for its seal; why the last attempt has failed.
+    /// Whether no pack waits for its seal; why the last attempt has failed, once: whoever asks again waits for the next.
     pub(crate) fn packs_are_settled(&self) -> Result<bool> {
         if !self.has_full_packs() {
             return Ok(true);
         }
-        match &*self.objects.seal_failure.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(false),
-        }
+        let failed = self.objects.seal_failure.lock().take();
+        failed.map_or(Ok(false), Err)
     }
 
-    pub(super) fn seal_full_packs(&self) -> Result<()> {
-        self.full_packs().iter().try_for_each(|pack| self.seal(pack))
+    /// Seals them here and now. If that fails, they are left to the background.
+    pub(super) fn seal_full_packs(self: &Arc<Self>) -> Result<()> {
+        let sealed = self.full_packs().iter().try_for_each(|pack| self.seal(pack));
+        sealed.inspect_err(|_| self.schedule_seal())
     }
 
     fn seal(&self, pack: &Pack) -> Result<()> {
@@ -97,7 +93,9 @@ impl Core {
         let edit = Edit {
             records: vec![Record::Pack(meta)],
         };
-        self.commit_edit(&mut state, edit, &[], |_| pack.note_sealed(sealed.file_bytes))
-            .map(|_| ())
+        self.commit_edit(&mut state, edit, &[], |_| {
+            self.objects.packs.note_sealed(pack, sealed.file_bytes);
+        })
+        .map(|_| ())
     }
 }

@@ -8,14 +8,12 @@ use super::{DIRECTORY, Objects, fresh};
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::manifest::{Edit, Record};
-use crate::names;
 use crate::options::{KeyspaceOptions, Order};
 use crate::pack::shared::{Prepared, SharedPack};
 use crate::pack::{ObjectId, RecordOptions, Salt};
 use crate::planted::{self, Bug};
 use crate::record_log::is_sync_failure;
 use crate::sst::Compression;
-use crate::sync::atomic::Ordering;
 use crate::types::{KeyspaceId, ObjectRef};
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result};
@@ -52,8 +50,12 @@ impl Stored {
         self.place.is_some()
     }
 
+    pub(super) fn id(&self) -> ObjectId {
+        ObjectId(self.object.id)
+    }
+
     /// Whether another write has written it since this lease was taken.
-    fn find_again(&mut self) -> bool {
+    pub(super) fn find_again(&mut self) -> bool {
         self.place = self.objects.leases.place_of(&ObjectId(self.object.id));
         self.place.is_some()
     }
@@ -115,8 +117,8 @@ pub(super) fn record_options(salt: Salt) -> Result<RecordOptions> {
 impl Core {
     /// The keyspace that knows where objects lie; created when the first one is stored.
     pub(crate) fn object_directory(&self) -> Result<Arc<KeyspaceCore>> {
-        if let Some(directory) = &*self.objects.directory.read() {
-            return Ok(directory.clone());
+        if let Some(directory) = self.known_directory() {
+            return Ok(directory);
         }
         let options = KeyspaceOptions::new().order(Order::Hash).object_threshold(None);
         let directory = self.open_or_create(DIRECTORY, Some(options))?;
@@ -185,7 +187,8 @@ impl Core {
     fn place_in(self: &Arc<Self>, active: &mut Option<Arc<Pack>>, prepared: &Prepared<'_>) -> Result<Place> {
         let full = |pack: &Pack, writer: &SharedPack| {
             let len = writer.len().saturating_add(prepared.record_len());
-            writer.objects() > 0 && (len > self.objects.pack_size || writer.objects() >= MOST_OBJECTS)
+            writer.objects() > 0
+                && (len > self.objects.packs.roll_after() || writer.objects() >= MOST_OBJECTS)
                 || pack.is_sealed()
         };
         let writer = |pack: &Arc<Pack>| Some((pack.number, pack.writer()?));
@@ -209,12 +212,8 @@ impl Core {
 
     /// A new pack, which the manifest names durably.
     fn begin_pack(&self) -> Result<Arc<Pack>> {
-        let number = self.next_file_number.fetch_add(1, Ordering::Relaxed);
-        let path = names::pack(&self.dir, number);
-        let fs = &*self.env.fs;
-        let identity = self.env.entropy.identity();
-        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let writer = SharedPack::create(fs, &path, identity, number)?;
+        let (number, path, identity) = self.name_pack()?;
+        let writer = SharedPack::create(&*self.env.fs, &path, identity, number)?;
         let len = writer.sync().map_err(|e| self.poison_if_sync(e))?;
         self.sync_names()?;
         let file = writer.reader();

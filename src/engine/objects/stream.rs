@@ -6,16 +6,11 @@
 
 use std::sync::Arc;
 
-use super::pack::Pack;
-use super::place::Place;
-use super::store::{Stored, record_options};
+use super::lone::LonePack;
+use super::store::Stored;
+use crate::Result;
 use crate::engine::core::Core;
-use crate::manifest::{PackMeta, Record};
-use crate::names;
-use crate::pack::shared::{PackFile, StreamPack};
-use crate::sync::atomic::Ordering;
 use crate::types::MAX_VALUE_LEN;
-use crate::{Error, Result};
 
 /// Values up to so many bytes, and no longer than a pack is to be, are held in memory and go to the active pack.
 const BUFFER: u64 = 1 << 20;
@@ -28,7 +23,7 @@ pub(crate) struct ObjectStream {
     most: u64,
     buffer: Vec<u8>,
     /// A value longer than the buffer.
-    pack: Option<(u64, StreamPack)>,
+    pack: Option<LonePack>,
     len: u64,
 }
 
@@ -66,7 +61,7 @@ impl ObjectStream {
             self.pack = Some(self.begin()?);
         }
         match &mut self.pack {
-            Some((_, pack)) => {
+            Some(pack) => {
                 if !self.buffer.is_empty() {
                     pack.push(&std::mem::take(&mut self.buffer))?;
                 }
@@ -78,50 +73,27 @@ impl ObjectStream {
         Ok(())
     }
 
-    fn begin(&self) -> Result<(u64, StreamPack)> {
+    fn begin(&self) -> Result<LonePack> {
         let core = &self.core;
         core.check_storable()?;
         core.object_directory()?;
-        let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
-        let path = names::pack(&core.dir, number);
-        let identity = core.env.entropy.identity();
-        let identity = identity.map_err(|e| Error::io("create", &path, e))?;
-        let options = record_options(core.salt(self.deduplicate)?)?;
-        let pack = StreamPack::create(&core.env, &path, identity, number, &options)?;
-        Ok((number, pack))
+        core.begin_lone_pack(core.salt(self.deduplicate)?)
     }
 
     /// Nothing comes any more.
     pub(crate) fn finish(self) -> Result<Streamed> {
         let core = self.core;
-        let Some((number, mut pack)) = self.pack else {
+        let Some(mut pack) = self.pack else {
             return Ok(Streamed::Short(self.buffer));
         };
         core.check_storable()?;
-        let (id, identity) = (pack.end()?, pack.identity());
-        let mut stored = Stored::lease(&core.objects, id, self.len);
-        if stored.is_placed() || (self.deduplicate && core.has_object(&id)?) {
+        let mut stored = Stored::lease(&core.objects, pack.end()?, self.len);
+        if stored.is_placed() || (self.deduplicate && core.has_object(&stored.id())?) {
             core.objects.count_duplicate(self.len);
-            pack.abort();
             return Ok(Streamed::Stored(stored));
         }
-        let finished = pack.finish().map_err(|e| core.poison_if_sync(e))?;
-        let path = names::pack(&core.dir, number);
-        let meta = PackMeta {
-            number,
-            identity,
-            sealed: true,
-            len: finished.pack.file_bytes,
-            dead: 0,
-        };
-        let file = PackFile::open(&*core.env.fs, &path, &identity, number)?;
-        let opened = Pack::new(&meta, file, None, path, &core.trash);
-        // Before collections can see the pack.
-        stored.wrote(Place {
-            pack: number,
-            record: finished.place,
-        });
-        core.add_pack(Record::Pack(meta), opened)?;
+        let object = core.finish_lone(pack)?;
+        core.place_lone(object, &mut stored)?;
         Ok(Streamed::Stored(stored))
     }
 }

@@ -181,7 +181,7 @@ impl Opening {
             }
             let last = payload.last_seq();
             for id in &touched {
-                if writes.note_bytes(*id) >= write_buffer_size
+                if writes.note_bytes(*id).0 >= write_buffer_size
                     && let Some(keyspace) = freeze(writes, *id, last)
                     && let Some(spill) = &mut spill
                 {

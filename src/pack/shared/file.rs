@@ -7,7 +7,7 @@ use super::super::format::{FILE_HEADER_LEN, FileHeader, Seed, TRAILER_LEN};
 use super::super::id::ObjectId;
 use super::super::object::{ObjectReader, RecordFile, RecordPlace, shared_path};
 use super::super::reader::{Pack, read_header};
-use super::super::whole::read_whole;
+use super::super::whole::{Content, read_whole};
 use super::{Prepared, RecordBuffers};
 use crate::env::{File, FileSystem};
 use crate::{Error, Result};
@@ -110,10 +110,11 @@ impl PackFile {
         place: RecordPlace,
         id: &ObjectId,
         len: u64,
-        out: &mut Vec<u8>,
+        out: &mut impl Content,
+        buffers: &mut RecordBuffers,
     ) -> Result<()> {
         self.check(place)?;
-        read_whole(&self.file, place, len, out, |object| {
+        read_whole(&self.file, place, len, out, buffers.window(), |object| {
             self.file.expect(id, len, object)
         })
     }

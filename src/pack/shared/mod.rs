@@ -219,6 +219,10 @@ impl SharedPack {
     /// The file can't be synced. Whether the caller goes on is its decision: nothing is lost as long as the process lives.
     pub(crate) fn sync(&self) -> Result<u64> {
         let mut syncing = self.syncing.lock();
+        if syncing.failed {
+            // The sync that failed may have hit a record that is not whole yet: it is to be among those that are written again.
+            drop(self.appends.lock());
+        }
         let end = self.len();
         if end == self.synced_len() {
             return Ok(end);

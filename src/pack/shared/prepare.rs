@@ -2,12 +2,14 @@
 //! place changes by a few multiplications (`Seed::sum_of`). So what is left to do under the lock of a [`SharedPack`](super::SharedPack) is
 //! header, tables, trailer, and the writing itself. Content that stays raw is not copied but by the kernel.
 
+use std::io::IoSlice;
+
 use super::super::format::{
     ChunkEntry, GROUP_CHUNKS, RecordHeader, Shape, Trailer, encode_table, encode_top,
 };
 use super::super::id::{ObjectId, Salt};
 use super::super::object::{ObjectReader, RecordFile, RecordPlace};
-use super::super::record::{RecordOptions, compress};
+use super::super::record::{RecordOptions, compress_to};
 use crate::Result;
 use crate::sst::Compression;
 
@@ -18,14 +20,15 @@ const DIRECT: usize = 32 << 10;
 const SUMMED_LATE: usize = 8 << 10;
 /// So much is gathered at most: 256 KiB.
 const GATHERED: usize = 256 << 10;
+/// Parts that are written by one call at most, nearly: the kernel takes 1024.
+const MOST_PARTS: usize = 256;
 
 /// Buffers that one record after the other uses.
 #[derive(Default)]
 pub(crate) struct RecordBuffers {
     chunks: Vec<Chunk>,
-    /// Chunks as stored, one behind the other.
+    /// Chunks as stored, one behind the other; behind them anything.
     stored: Vec<u8>,
-    compressed: Vec<u8>,
     window: Vec<u8>,
 }
 
@@ -64,14 +67,17 @@ impl RecordBuffers {
         options: &RecordOptions,
     ) -> Prepared<'a> {
         self.chunks.clear();
-        self.stored.clear();
-        let mut stored_len = 0;
+        let (mut end, mut stored_len) = (0, 0);
         for chunk in content.chunks(1 << options.chunk_shift) {
             let compressed = match options.compression {
                 Compression::None => None,
-                Compression::Lz4 => compress(chunk, &mut self.compressed),
+                Compression::Lz4 => compress_to(chunk, &mut self.stored, end),
             };
-            let stored = compressed.unwrap_or(chunk);
+            let stored = match compressed {
+                Some(len) => self.stored.get(end..end + len).unwrap_or_default(),
+                None => chunk,
+            };
+            end += compressed.unwrap_or(0);
             stored_len += stored.len() as u64;
             self.chunks.push(Chunk {
                 stored_len: stored.len() as u32,
@@ -81,7 +87,6 @@ impl RecordBuffers {
                     false => crc32fast::hash(stored),
                 },
             });
-            self.stored.extend_from_slice(compressed.unwrap_or_default());
         }
         Prepared {
             id,
@@ -93,8 +98,13 @@ impl RecordBuffers {
             },
             chunks: &self.chunks,
             content: Some(content),
-            stored: &self.stored,
+            stored: self.stored.get(..end).unwrap_or_default(),
         }
+    }
+
+    /// Memory for a record as it is stored.
+    pub(super) fn window(&mut self) -> &mut Vec<u8> {
+        &mut self.window
     }
 
     /// Takes over the record of an open object as it is stored, each chunk checked.
@@ -127,42 +137,74 @@ impl RecordBuffers {
 /// Writes parts one behind the other by few calls.
 struct Gather<'a> {
     file: &'a RecordFile,
+    /// The short ones of the parts.
     buffer: &'a mut Vec<u8>,
-    /// Where the buffer's first byte goes.
+    parts: Vec<Part<'a>>,
+    /// Where the first part goes.
     at: u64,
+    /// Bytes of all parts.
+    len: u64,
 }
 
-impl Gather<'_> {
+/// What is still to be written.
+enum Part<'a> {
+    /// The next bytes of the buffer.
+    Gathered(usize),
+    /// Written from where it is.
+    Direct(&'a [u8]),
+}
+
+impl<'a> Gather<'a> {
     fn position(&self) -> u64 {
-        self.at + self.buffer.len() as u64
+        self.at + self.len
+    }
+
+    fn push_long(&mut self, bytes: &'a [u8]) -> Result<()> {
+        if bytes.len() < DIRECT {
+            return self.push(bytes);
+        }
+        self.parts.push(Part::Direct(bytes));
+        self.len += bytes.len() as u64;
+        match self.parts.len() < MOST_PARTS {
+            true => Ok(()),
+            false => self.write_out(),
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.len() >= DIRECT {
-            self.write_out()?;
-            self.write(bytes)?;
-            self.at += bytes.len() as u64;
-            return Ok(());
-        }
         if self.buffer.len() + bytes.len() > GATHERED {
             self.write_out()?;
         }
         self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn write_out(&mut self) -> Result<()> {
-        if !self.buffer.is_empty() {
-            self.write(self.buffer)?;
-            self.at = self.position();
-            self.buffer.clear();
+        self.len += bytes.len() as u64;
+        match self.parts.last_mut() {
+            Some(Part::Gathered(len)) => *len += bytes.len(),
+            _ => self.parts.push(Part::Gathered(bytes.len())),
         }
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.file.write_all_at(self.at, bytes);
-        written.map_err(|e| self.file.failed("write", self.at, e))
+    fn write_out(&mut self) -> Result<()> {
+        let mut gathered = self.buffer.as_slice();
+        let mut slices: Vec<_> = self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Gathered(len) => {
+                    let (bytes, rest) = gathered.split_at_checked(*len).unwrap_or_default();
+                    gathered = rest;
+                    IoSlice::new(bytes)
+                }
+                Part::Direct(bytes) => IoSlice::new(bytes),
+            })
+            .collect();
+        let written = self.file.file.write_all_vectored_at(self.at, &mut slices);
+        written.map_err(|e| self.file.failed("write", self.at, e))?;
+        self.parts.clear();
+        self.buffer.clear();
+        self.at += self.len;
+        self.len = 0;
+        Ok(())
     }
 }
 
@@ -194,13 +236,20 @@ impl Prepared<'_> {
     }
 
     /// Writes the record at this place; part of it may be there if this fails.
-    pub(super) fn write(&self, file: &RecordFile, offset: u64, buffer: &mut Vec<u8>) -> Result<Placed> {
+    pub(super) fn write<'a>(
+        &'a self,
+        file: &'a RecordFile,
+        offset: u64,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Placed> {
         buffer.clear();
         let (seed, record_len) = (file.seed, self.record_len());
         let mut out = Gather {
             file,
             buffer,
+            parts: Vec::new(),
             at: offset,
+            len: 0,
         };
         let header = RecordHeader {
             salted: self.salt != Salt::default(),
@@ -266,8 +315,11 @@ impl Prepared<'_> {
         })
     }
 
-    fn push_run(&self, out: &mut Gather<'_>, run: Run) -> Result<()> {
-        out.push(self.bytes(run.of_content, run.from, run.to))
+    fn push_run<'a>(&'a self, out: &mut Gather<'a>, run: Run) -> Result<()> {
+        match run.from == run.to {
+            true => Ok(()),
+            false => out.push_long(self.bytes(run.of_content, run.from, run.to)),
+        }
     }
 
     fn bytes(&self, of_content: bool, from: usize, to: usize) -> &[u8] {

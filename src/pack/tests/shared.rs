@@ -62,7 +62,13 @@ pub(super) fn look(env: &Env, known: u64) -> crate::Result<u64> {
 /// Reads an object whole and as a stream.
 pub(super) fn read(file: &PackFile, object: &Known) -> crate::Result<()> {
     let (len, mut whole) = (object.content.len() as u64, vec![1; 3]);
-    file.read_into(object.place, &object.id, len, &mut whole)?;
+    file.read_into(
+        object.place,
+        &object.id,
+        len,
+        &mut whole,
+        &mut RecordBuffers::default(),
+    )?;
     assert!(whole == object.content, "{object:?}");
     let mut streamed = Vec::new();
     let mut stream = file.open_object(object.place, &object.id, len)?;
@@ -244,11 +250,18 @@ fn whole_objects_are_read_by_one_call() {
         mixed(100_000),
     ];
     let (reader, mut out) = (pack.reader(), Vec::new());
+    let mut buffers = RecordBuffers::default();
     for object in objects {
         let known = append(&pack, &object).unwrap();
         let before = world.sim.stats().count(Op::Read);
         reader
-            .read_into(known.place, &known.id, object.len() as u64, &mut out)
+            .read_into(
+                known.place,
+                &known.id,
+                object.len() as u64,
+                &mut out,
+                &mut buffers,
+            )
             .unwrap();
         assert_eq!(
             world.sim.stats().count(Op::Read) - before,
@@ -288,7 +301,13 @@ fn wrong_places_are_errors() {
     ];
     for (offset, record_len) in places {
         let place = RecordPlace { offset, record_len };
-        let whole = reader.read_into(place, &object.id, len, &mut Vec::new());
+        let whole = reader.read_into(
+            place,
+            &object.id,
+            len,
+            &mut Vec::new(),
+            &mut RecordBuffers::default(),
+        );
         let streamed = reader.open_object(place, &object.id, len);
         for error in [whole.unwrap_err(), streamed.unwrap_err()] {
             assert!(
@@ -297,7 +316,13 @@ fn wrong_places_are_errors() {
             );
         }
     }
-    let wrong = reader.read_into(object.place, &object.id, len + 1, &mut Vec::new());
+    let wrong = reader.read_into(
+        object.place,
+        &object.id,
+        len + 1,
+        &mut Vec::new(),
+        &mut RecordBuffers::default(),
+    );
     assert!(wrong.unwrap_err().to_string().contains("expected object"));
 }
 
@@ -333,7 +358,10 @@ fn another_file_of_that_name_is_refused() {
     world.sim.write_file(&name, &[b'x'; 500]).unwrap();
     refused("the magic of a pack");
     // A pack that somebody has sealed under this name.
-    world.build("000012.pack.other", &[content(1, 100)]);
+    let others = world.options().identity([8; 16]);
+    let mut builder = crate::pack::PackBuilder::create(path("000012.pack.other"), &others).unwrap();
+    builder.add(&content(1, 100)).unwrap();
+    builder.finish().unwrap();
     world
         .sim
         .write_file(&name, &world.bytes("000012.pack.other"))

@@ -274,6 +274,21 @@ fn every_failing_call_is_told_and_harms_nothing() {
     }
 }
 
+/// A pack with eight objects, of which only the header is durable.
+fn written(seed: u64) -> (World, Diary, SharedPack) {
+    let (world, mut diary) = (World::new(seed), Diary::default());
+    let env = world.sim.env();
+    let pack = create(&env).unwrap();
+    env.fs.sync_dir(dir()).unwrap();
+    (diary.synced, diary.known) = (pack.sync().unwrap(), 80);
+    for number in 0..8 {
+        diary
+            .append(&pack, &content(number, 900 * number as usize))
+            .unwrap();
+    }
+    (world, diary, pack)
+}
+
 /// A seal that fails leaves a pack that can be sealed again, and one that can be reopened.
 #[test]
 fn a_seal_that_fails_can_be_repeated() {
@@ -288,16 +303,7 @@ fn a_seal_that_fails_can_be_repeated() {
         for (index, again) in (first..last).flat_map(|index| [(index, 0), (index, 1), (index, 5)]) {
             for style in STYLES {
                 let what = format!("call {index}, again {again}, {kind:?}, {effect:?}, {style:?}");
-                let (world, mut diary) = (World::new(index), Diary::default());
-                let env = world.sim.env();
-                let pack = create(&env).unwrap();
-                env.fs.sync_dir(dir()).unwrap();
-                (diary.synced, diary.known) = (pack.sync().unwrap(), 80);
-                for number in 0..8 {
-                    diary
-                        .append(&pack, &content(number, 900 * number as usize))
-                        .unwrap();
-                }
+                let (world, mut diary, pack) = written(index);
                 let from = world.sim.io_count();
                 let index = from + index - first;
                 world.sim.set_fault(Fault::FailCall { index, kind, effect });
@@ -341,16 +347,7 @@ fn a_seal_that_fails_can_be_repeated() {
 fn a_crash_after_a_seal_that_failed_loses_nothing() {
     let (mut sealed, mut unsealed) = (0, 0);
     for seed in 0..600u64 {
-        let (world, mut diary) = (World::new(seed), Diary::default());
-        let env = world.sim.env();
-        let pack = create(&env).unwrap();
-        env.fs.sync_dir(dir()).unwrap();
-        (diary.synced, diary.known) = (pack.sync().unwrap(), 80);
-        for number in 0..8 {
-            diary
-                .append(&pack, &content(number, 900 * number as usize))
-                .unwrap();
-        }
+        let (world, mut diary, pack) = written(seed);
         let from = world.sim.io_count();
         let (kind, effect) = KINDS[seed as usize % 4];
         world.sim.set_fault(Fault::FailCall {

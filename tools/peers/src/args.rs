@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use crate::Result;
 use crate::catalogue::{SCENARIOS, Scenario, Set, Threads, find};
 use crate::data::{KeyKind, ValueKind, default_dir};
-use crate::engines::{ENGINES, HASHED, Setting, available};
+use crate::engines::{ENGINES, FLOORS, HASHED, Setting, available, is_extra};
 use crate::plan::TextSource;
 
 const EXAMPLES: &str = "\
@@ -199,11 +199,11 @@ impl Args {
         }
         for (i, engine) in self.engines.iter().enumerate() {
             let name = engine.as_str();
-            if name != HASHED && !ENGINES.contains(&name) {
-                let all = ENGINES.join(", ");
-                return Err(format!("there is no engine {name}; there are {all}, {HASHED}").into());
+            if !is_extra(name) && !ENGINES.contains(&name) {
+                let (all, floors) = (ENGINES.join(", "), FLOORS.join(", "));
+                return Err(format!("there is no engine {name}; there are {all}, {HASHED}, {floors}").into());
             }
-            if name != HASHED && !built.contains(&name) {
+            if !is_extra(name) && !built.contains(&name) {
                 return Err(format!("{name} is not built in: build with --features {name}").into());
             }
             if self.engines[..i].contains(engine) {
@@ -256,8 +256,9 @@ pub(crate) fn list() -> String {
     }
     let _ = writeln!(
         text,
-        "\nengines built in:\n    {}, and by name {HASHED}",
-        available().join(", ")
+        "\nengines built in:\n    {}, and by name {HASHED}, {}",
+        available().join(", "),
+        FLOORS.join(", ")
     );
     text
 }

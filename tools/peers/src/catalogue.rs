@@ -43,6 +43,8 @@ pub(crate) enum Step {
     },
     ReadBesideWriter,
     Overwrite,
+    /// Overwrites of so many times the data.
+    Churn(u64),
     Ycsb(Ycsb),
     /// Filled, killed, opened again: two processes.
     Reopen,
@@ -137,6 +139,8 @@ pub(crate) struct Scenario {
     pub(crate) keys: Option<KeyKind>,
     pub(crate) values: Option<ValueKind>,
     pub(crate) value_size: Option<usize>,
+    /// Values of at least so many bytes live apart from the tree, where an engine can do that.
+    pub(crate) separate: Option<u64>,
     /// The smallest set that has it.
     pub(crate) set: Set,
 }
@@ -222,7 +226,19 @@ const BASE: Scenario = Scenario {
     keys: None,
     values: None,
     value_size: None,
+    separate: None,
     set: Set::Quick,
+};
+
+/// Values from 16 KiB on live apart.
+const APART: Option<u64> = Some(16 << 10);
+
+/// Large values, of a hundredth of the entries.
+const BLOBS: Scenario = Scenario {
+    share: 100,
+    separate: APART,
+    set: Set::Full,
+    ..BASE
 };
 
 const FORWARDS: Step = Step::Seek { backwards: false };
@@ -526,6 +542,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
         share: 8000,
         value_size: Some(1 << 20),
+        separate: APART,
         set: Set::Standard,
         ..BASE
     },
@@ -621,6 +638,70 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         value_size: Some(16 << 10),
         set: Set::Full,
         ..BASE
+    },
+    Scenario {
+        name: "blobs",
+        workloads: &[
+            workload("blobs-fill", Step::Fill, Group::Data, "values of 100 kB"),
+            workload(
+                "blobs-read",
+                Step::Read(Access::Uniform),
+                Group::Data,
+                "point reads of them",
+            ),
+        ],
+        value_size: Some(100_000),
+        ..BLOBS
+    },
+    Scenario {
+        name: "blobs-raw",
+        workloads: &[
+            workload(
+                "blobs-raw-fill",
+                Step::Fill,
+                Group::Data,
+                "random values of 100 kB",
+            ),
+            workload(
+                "blobs-raw-read",
+                Step::Read(Access::Uniform),
+                Group::Data,
+                "point reads of them",
+            ),
+        ],
+        values: Some(ValueKind::Random),
+        value_size: Some(100_000),
+        ..BLOBS
+    },
+    Scenario {
+        name: "blobs-4m",
+        workloads: &[
+            workload("blobs-4m-fill", Step::Fill, Group::Data, "random values of 4 MB"),
+            workload(
+                "blobs-4m-read",
+                Step::Read(Access::Uniform),
+                Group::Data,
+                "point reads of them",
+            ),
+        ],
+        share: 4000,
+        values: Some(ValueKind::Random),
+        value_size: Some(4_000_000),
+        ..BLOBS
+    },
+    Scenario {
+        name: "churn",
+        workloads: &[
+            workload("churn-fill", Step::Fill, Group::Data, "values of 100 kB"),
+            workload(
+                "churn",
+                Step::Churn(10),
+                Group::Data,
+                "ten times as much overwritten, any key evenly",
+            ),
+        ],
+        value_size: Some(100_000),
+        ..BLOBS
     },
     Scenario {
         name: "ycsb-threads",

@@ -18,14 +18,19 @@ pub(crate) enum Kind {
     Recovered,
     /// Bytes on disk after settling.
     Disk,
+    /// The most bytes on disk at any time.
+    DiskPeak,
     /// Bytes to write calls, until settled.
     WrittenByCalls,
     /// Bytes of dirty pages for the disk, until settled.
     WrittenPages,
-    /// What the engine says it has written: log, flushes, compactions.
+    /// What the engine says it has written: log, flushes, compactions, ...
     OwnLog,
     OwnFlush,
     OwnCompaction,
+    /// Of values that it keeps apart from the tree: when they were put, and when they were moved.
+    OwnApart,
+    OwnMoved,
     OwnTotal,
     /// The most anonymous memory of the process during the load.
     Anonymous,
@@ -66,6 +71,7 @@ impl Kind {
             Kind::Settled
             | Kind::Opening
             | Kind::Disk
+            | Kind::DiskPeak
             | Kind::WrittenByCalls
             | Kind::WrittenPages
             | Kind::OwnTotal
@@ -84,11 +90,14 @@ impl Kind {
             Kind::Opening => "",
             Kind::Recovered => "entries recovered",
             Kind::Disk => "disk after settling",
+            Kind::DiskPeak => "the most on disk meanwhile",
             Kind::WrittenByCalls => "bytes to write calls",
             Kind::WrittenPages => "bytes to the disk (write_bytes, mapped files too)",
             Kind::OwnLog => "the engine's own count: log",
             Kind::OwnFlush => "the engine's own count: flushes",
             Kind::OwnCompaction => "the engine's own count: compactions",
+            Kind::OwnApart => "the engine's own count: values apart from the tree",
+            Kind::OwnMoved => "the engine's own count: such values moved",
             Kind::OwnTotal => "the engine's own count: all bytes written",
             Kind::Anonymous => "peak anonymous memory, load",
             Kind::FileBacked => "resident mapped files beside it, load",

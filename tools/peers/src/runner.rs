@@ -10,7 +10,7 @@ use crate::Result;
 use crate::args::{Args, Request};
 use crate::catalogue::{Scenario, Step, Threads};
 use crate::data::{Text, ValueKind};
-use crate::engines::{Config, Durability, HASHED, Setting};
+use crate::engines::{Config, Durability, Setting, is_extra};
 use crate::figures::Outcome;
 use crate::plan::{Plan, Role};
 use crate::report::{Header, Report};
@@ -91,7 +91,7 @@ fn turn(
     }
     let mut failures = 0;
     for engine in order {
-        if engine == HASHED && scenario.workloads.iter().any(|w| w.step == Step::Reopen) {
+        if is_extra(&engine) && scenario.workloads.iter().any(|w| w.step == Step::Reopen) {
             continue; // what is there after a crash is counted by a scan
         }
         eprintln!(
@@ -156,6 +156,7 @@ fn plan(
             durability: scenario.durability,
             write_buffer: request.write_buffer,
             cache: request.cache,
+            separate: scenario.separate,
             expected_bytes: (entries + operations) * entry * VERSIONS,
         },
         entries,
@@ -232,11 +233,13 @@ fn header(request: &Request, dir: &Path) -> Result<Header> {
         true => Some(Text::collect(&request.text.dir, request.text.limit)?.info),
         false => None,
     };
+    let scenarios = &request.scenarios;
     let config = |setting, durability| Config {
         setting,
         durability,
         write_buffer: request.write_buffer,
         cache: request.cache,
+        separate: scenarios.iter().find_map(|(scenario, _)| scenario.separate),
         expected_bytes: 0,
     };
     let synced = request

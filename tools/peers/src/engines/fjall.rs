@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fjall::config::CompressionPolicy;
-use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{
+    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
 
 use super::{
     Check, Config, Counters, Durability, Engine, Put, Reader, Setting, View, Visit, mib, share_of_memory,
@@ -17,8 +19,19 @@ const QUIET: Duration = Duration::from_millis(300);
 
 const POLL: Duration = Duration::from_millis(5);
 
+/// Bytes of a blob file: as long as the others' by default.
+const BLOB_FILE: u64 = 256 << 20;
+
 pub(crate) fn describe(config: Config) -> String {
-    match config.setting {
+    let apart = match config.separate {
+        Some(bytes) => format!(
+            "; key-value separation from {} KiB on, LZ4, blob files of {} MiB",
+            bytes >> 10,
+            mib(BLOB_FILE)
+        ),
+        None => String::new(),
+    };
+    let settings = match config.setting {
         Setting::Alike => format!(
             "write buffer {} MiB, cache {} MiB, LZ4 on all levels; defaults otherwise (its own filters, each write \
              handed to the operating system)",
@@ -32,7 +45,15 @@ pub(crate) fn describe(config: Config) -> String {
              64 MiB, LZ4 except on the first levels)",
             mib(share_of_memory(4))
         ),
-    }
+    };
+    settings + &apart
+}
+
+fn separation(bytes: u64) -> KvSeparationOptions {
+    KvSeparationOptions::default()
+        .compression(CompressionType::Lz4)
+        .file_target_size(BLOB_FILE)
+        .separation_threshold(u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
 pub(crate) struct Fjall {
@@ -48,11 +69,14 @@ impl Fjall {
             Setting::Recommended => share_of_memory(4),
         };
         let db = Database::builder(dir).cache_size(cache).open()?;
-        let keyspace = db.keyspace("default", || match config.setting {
-            Setting::Alike => KeyspaceCreateOptions::default()
-                .max_memtable_size(config.write_buffer)
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4)),
-            Setting::Recommended => KeyspaceCreateOptions::default(),
+        let keyspace = db.keyspace("default", || {
+            match config.setting {
+                Setting::Alike => KeyspaceCreateOptions::default()
+                    .max_memtable_size(config.write_buffer)
+                    .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4)),
+                Setting::Recommended => KeyspaceCreateOptions::default(),
+            }
+            .with_kv_separation(config.separate.map(separation))
         })?;
         Ok(Fjall {
             db,

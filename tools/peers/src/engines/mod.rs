@@ -10,6 +10,7 @@
 mod fjall;
 mod lmdb;
 mod packstone;
+mod plain;
 mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -27,6 +28,14 @@ pub(crate) const ENGINES: [&str; 5] = ["packstone", "rocksdb", "fjall", "lmdb", 
 
 /// Packstone in hash order: look-ups only. Beside the others where it is named.
 pub(crate) const HASHED: &str = "packstone-hash";
+
+/// What no engine can beat: one big file. Beside the others where they are named.
+pub(crate) const FLOORS: [&str; 2] = ["pread", "pread-lz4"];
+
+/// What runs only where it is named, and has no order.
+pub(crate) fn is_extra(name: &str) -> bool {
+    name == HASHED || FLOORS.contains(&name)
+}
 
 /// Those that it has been built with.
 pub(crate) fn available() -> Vec<&'static str> {
@@ -72,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) write_buffer: u64,
     /// Bytes of the block cache; of settings alike only.
     pub(crate) cache: u64,
+    /// Values of at least so many bytes live apart from the tree, where the engine can do that; nothing is said about it otherwise.
+    pub(crate) separate: Option<u64>,
     /// Bytes of keys and values that the workloads will write at most, for engines that want to know it first.
     pub(crate) expected_bytes: u64,
 }
@@ -96,6 +107,24 @@ pub(crate) struct Counters {
     pub(crate) log: Option<u64>,
     pub(crate) flush: Option<u64>,
     pub(crate) compaction: Option<u64>,
+    /// Values apart from the tree, where the other counts do not have them: when they were put, and when they were moved.
+    pub(crate) apart: Option<u64>,
+    pub(crate) moved: Option<u64>,
+}
+
+impl Counters {
+    /// What has been counted since.
+    pub(crate) fn since(self, before: Counters) -> Counters {
+        let less =
+            |now: Option<u64>, before: Option<u64>| now.map(|now| now.saturating_sub(before.unwrap_or(0)));
+        Counters {
+            log: less(self.log, before.log),
+            flush: less(self.flush, before.flush),
+            compaction: less(self.compaction, before.compaction),
+            apart: less(self.apart, before.apart),
+            moved: less(self.moved, before.moved),
+        }
+    }
 }
 
 /// A database with one keyspace, open for writing.
@@ -139,6 +168,8 @@ pub(crate) fn open(name: &str, dir: &Path, config: Config) -> Result<Box<dyn Eng
             packstone::Order::Hash,
         )?)),
         "fjall" => Ok(Box::new(fjall::Fjall::open(dir, config)?)),
+        "pread" => Ok(Box::new(plain::Plain::open(dir, config, false)?)),
+        "pread-lz4" => Ok(Box::new(plain::Plain::open(dir, config, true)?)),
         "redb" => Ok(Box::new(redb::Redb::open(dir, config)?)),
         "lmdb" => Ok(Box::new(lmdb::Lmdb::open(dir, config)?)),
         #[cfg(feature = "rocksdb")]
@@ -156,6 +187,8 @@ pub(crate) fn describe(name: &str, config: Config) -> String {
             packstone::describe(config)
         ),
         "fjall" => fjall::describe(config),
+        "pread" => plain::describe(false),
+        "pread-lz4" => plain::describe(true),
         "redb" => redb::describe(config),
         "lmdb" => lmdb::describe(config),
         #[cfg(feature = "rocksdb")]

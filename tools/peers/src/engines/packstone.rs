@@ -10,7 +10,11 @@ use super::{Check, Config, Counters, Durability, Engine, Put, Reader, Setting, V
 use crate::Result;
 
 pub(crate) fn describe(config: Config) -> String {
-    match config.setting {
+    let apart = match config.separate {
+        Some(bytes) => format!("; values from {} KiB on in packs, LZ4", bytes >> 10),
+        None => String::new(),
+    };
+    let settings = match config.setting {
         Setting::Alike => format!(
             "write buffer {} MiB, block cache {} MiB; defaults otherwise (LZ4, filter at 1 %, mapped reads)",
             mib(config.write_buffer),
@@ -20,7 +24,8 @@ pub(crate) fn describe(config: Config) -> String {
         Setting::Recommended => {
             "defaults (LZ4, write buffer 64 MiB, block cache 64 MiB, filter at 1 %, mapped reads)".into()
         }
-    }
+    };
+    settings + &apart
 }
 
 pub(crate) struct Packstone {
@@ -38,7 +43,11 @@ impl Packstone {
             Setting::Recommended => Options::new(),
         };
         let db = options.create_if_missing(true).open(dir)?;
-        let keyspace = db.keyspace_with("default", KeyspaceOptions::new().order(order))?;
+        let mut keyspace = KeyspaceOptions::new().order(order);
+        if config.separate.is_some() {
+            keyspace = keyspace.object_threshold(config.separate);
+        }
+        let keyspace = db.keyspace_with("default", keyspace)?;
         let durability = match config.durability {
             Durability::Buffered => packstone::Durability::Buffered,
             Durability::Synced => packstone::Durability::Sync,
@@ -86,6 +95,8 @@ impl Engine for Packstone {
             log: Some(metrics.log_bytes_written),
             flush: Some(metrics.flush_bytes),
             compaction: Some(metrics.compaction_bytes_written),
+            apart: Some(metrics.objects.pack_bytes_written),
+            moved: Some(metrics.objects.moved_bytes),
         }
     }
 

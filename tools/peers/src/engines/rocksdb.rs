@@ -21,7 +21,15 @@ const BLOOM_BITS: f64 = 10.0;
 const ALIKE_BLOCK: usize = 8 << 10;
 
 pub(crate) fn describe(config: Config) -> String {
-    match config.setting {
+    let apart = match config.separate {
+        Some(bytes) => format!(
+            "; blob files of 256 MiB (its default) for values from {} KiB on, LZ4, with garbage collection, no blob cache (its \
+             default)",
+            bytes >> 10
+        ),
+        None => String::new(),
+    };
+    let settings = match config.setting {
         Setting::Alike => format!(
             "write buffer {} MiB, hyper clock cache {} MiB, LZ4 on all levels, Bloom filter {BLOOM_BITS} bits a key, \
              blocks of {} KiB, dynamic level sizes, tickers on; defaults otherwise; iterators are kept while nobody writes",
@@ -37,7 +45,8 @@ pub(crate) fn describe(config: Config) -> String {
              tickers on",
             mib(share_of_memory(3))
         ),
-    }
+    };
+    settings + &apart
 }
 
 fn alike(config: Config) -> Result<Options> {
@@ -87,6 +96,12 @@ impl RocksDb {
             Setting::Alike => alike(config)?,
             Setting::Recommended => recommended()?,
         };
+        if let Some(bytes) = config.separate {
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(bytes);
+            options.set_blob_compression_type(DBCompressionType::Lz4);
+            options.set_enable_blob_gc(true);
+        }
         options.create_if_missing(true);
         options.enable_statistics();
         options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
@@ -134,6 +149,8 @@ impl Engine for RocksDb {
             log: Some(self.options.get_ticker_count(Ticker::WalFileBytes)),
             flush: Some(self.options.get_ticker_count(Ticker::FlushWriteBytes)),
             compaction: Some(self.options.get_ticker_count(Ticker::CompactWriteBytes)),
+            // Flushes and compactions count what they write to blob files.
+            ..Counters::default()
         }
     }
 

@@ -5,7 +5,7 @@ mod memory;
 mod pacer;
 mod process;
 
-pub(crate) use disk::disk_usage;
+pub(crate) use disk::{DiskPeak, disk_usage};
 pub(crate) use memory::MemoryPeak;
 pub(crate) use pacer::Pacer;
 pub(crate) use process::{Written, file_system, machine, written};

@@ -7,9 +7,9 @@ use super::{Limit, Run, parallel};
 use crate::Result;
 use crate::catalogue::BATCH_LEN;
 use crate::data::{Checker, Random};
-use crate::engines::View;
+use crate::engines::{Counters, View};
 use crate::figures::Kind;
-use crate::measure::{Written, disk_usage, file_system, written};
+use crate::measure::{DiskPeak, Written, disk_usage, file_system, written};
 
 /// Threads claim the entries of a load in chunks of about this many bytes, at most so many entries.
 const CHUNK_BYTES: u64 = 256 << 10;
@@ -21,7 +21,7 @@ const OVERWRITE_SEED: u64 = 50;
 
 impl Run<'_> {
     pub(super) fn fill(&mut self, name: &str, batches: bool) -> Result<()> {
-        let before = written()?;
+        let before = (written()?, self.db.counters());
         let limit = Limit::after(self.plan.load_seconds);
         let start = Instant::now();
         let (loaded, time) = self.load(batches, limit)?;
@@ -85,7 +85,7 @@ impl Run<'_> {
     }
 
     /// Waits for background work, and reports how long writing took with it, and what has been written since.
-    fn settle(&mut self, name: &str, start: Instant, before: Written) -> Result<()> {
+    fn settle(&mut self, name: &str, start: Instant, (before, own): (Written, Counters)) -> Result<()> {
         let uncharged = self.db.settle()?;
         let settled = start.elapsed().saturating_sub(uncharged);
         let after = written()?;
@@ -97,16 +97,22 @@ impl Run<'_> {
         if file_system(&self.plan.dir) != "tmpfs" {
             self.outcome.add(name, Kind::WrittenPages, pages as f64);
         }
-        let own = self.db.counters();
-        let kinds = [Kind::OwnLog, Kind::OwnFlush, Kind::OwnCompaction];
-        let counts = [own.log, own.flush, own.compaction];
+        let own = self.db.counters().since(own);
+        let kinds = [
+            Kind::OwnLog,
+            Kind::OwnFlush,
+            Kind::OwnCompaction,
+            Kind::OwnApart,
+            Kind::OwnMoved,
+        ];
+        let counts = [own.log, own.flush, own.compaction, own.apart, own.moved];
         for (kind, count) in kinds.into_iter().zip(counts) {
             if let Some(count) = count {
                 self.outcome.add(name, kind, count as f64);
             }
         }
-        if let [Some(log), Some(flush), Some(compaction)] = counts {
-            let total = log + flush + compaction;
+        if let [Some(log), Some(flush), Some(compaction), apart, moved] = counts {
+            let total = log + flush + compaction + apart.unwrap_or(0) + moved.unwrap_or(0);
             self.outcome.add(name, Kind::OwnTotal, total as f64);
         }
         Ok(())
@@ -115,7 +121,8 @@ impl Run<'_> {
     pub(super) fn overwrite(&mut self, name: &str) -> Result<()> {
         let version = self.versions.1 + 1;
         self.versions.1 = version;
-        let (before, start) = (written()?, Instant::now());
+        let before = (written()?, self.db.counters());
+        let start = Instant::now();
         let (limit, entries, asked) = (self.limit(), self.entries, self.plan.operations);
         let (keys, values, db) = (self.keys.clone(), self.values.clone(), self.db);
         let shares: Vec<u64> = (0..self.plan.threads as u64)
@@ -136,21 +143,53 @@ impl Run<'_> {
             Ok(share)
         })?;
         self.note_cut(name, done, asked);
-        self.settle_overwrite(name, start, before)?;
+        self.settle(name, start, before)?;
         if self.plan.threads == 1 {
             self.check_overwritten(version, done.min(SAMPLE))?;
         }
         Ok(())
     }
 
-    /// The engine's own counters run since the load: they are not this workload's, and left out.
-    fn settle_overwrite(&mut self, name: &str, start: Instant, before: Written) -> Result<()> {
-        let figures = self.outcome.figures.len();
+    /// Overwrites so many times the data, by one thread, no content twice, and reports the most room that this took. It leaves
+    /// versions behind that only it knows, so it is the last of its scenario.
+    pub(super) fn churn(&mut self, name: &str, times: u64) -> Result<()> {
+        let before = (written()?, self.db.counters());
+        let (start, limit) = (Instant::now(), self.limit());
+        let (entries, oldest) = (self.entries, self.versions.1 + 1);
+        let asked = entries * times;
+        let (mut newest, mut done) = (vec![0; usize::try_from(entries)?], 0);
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let mut random = Random::new(OVERWRITE_SEED);
+        let peak = DiskPeak::start(&self.plan.dir);
+        while done < asked && !limit.ends(done) {
+            let number = random.below(entries);
+            newest[number as usize] = oldest + done;
+            self.keys.present(number, &mut key);
+            self.values.write(&key, oldest + done, &mut value);
+            self.db.put(&key, &value)?;
+            done += 1;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        self.outcome.add(name, Kind::Rate, done as f64 / seconds);
+        self.outcome.add(name, Kind::Operations, done as f64);
+        self.note_cut(name, done, asked);
         self.settle(name, start, before)?;
-        let own = [Kind::OwnLog, Kind::OwnFlush, Kind::OwnCompaction, Kind::OwnTotal];
-        let mut kept = self.outcome.figures.split_off(figures);
-        kept.retain(|figure| !own.contains(&figure.kind));
-        self.outcome.figures.extend(kept);
+        self.outcome.add(name, Kind::DiskPeak, peak.end()? as f64);
+        self.outcome
+            .add(name, Kind::Disk, disk_usage(&self.plan.dir)? as f64);
+        let mut reader = self.db.reader(View::Still)?;
+        for (number, version) in newest.iter().enumerate() {
+            self.keys.present(number as u64, &mut key);
+            self.values.write(&key, *version, &mut value);
+            let mut right = false;
+            reader.get(&key, &mut |found| {
+                right = found == value;
+                Ok(())
+            })?;
+            if !right {
+                return Err(format!("key {} has not its last value", key.escape_ascii()).into());
+            }
+        }
         Ok(())
     }
 

@@ -98,6 +98,7 @@ impl Run<'_> {
             Step::Scan { backwards } => self.scan(name, backwards),
             Step::ReadBesideWriter => self.read_beside_writer(name),
             Step::Overwrite => self.overwrite(name),
+            Step::Churn(times) => self.churn(name, times),
             Step::Ycsb(mix) => self.ycsb(name, mix),
             Step::Reopen => Err("it takes two processes".into()),
         }

@@ -1,0 +1,127 @@
+//! [`Packs`]: those that the manifest names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pack::Pack;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// The number of objects' bytes, as a part of all packs, that a memtable may refer to.
+const FLUSHED_TOGETHER: u64 = 64;
+
+/// However small all packs are, a memtable may refer to so much: 16 MiB, a quarter of a write buffer if that is less.
+const LEAST_FLUSHED: u64 = 16 << 20;
+
+/// There are to be so many packs, unless they got smaller than [`LEAST_PACK`]: what is in the active one, and in the one that is being moved, can't be given back.
+const PACKS: u64 = 32;
+
+/// 16 MiB.
+const LEAST_PACK: u64 = 16 << 20;
+
+/// See the module's comment.
+pub(super) struct Packs {
+    sets: RwLock<Sets>,
+    /// See [`Packs::flush_after`].
+    flush_after: AtomicU64,
+    least_flushed: u64,
+    /// See [`Packs::roll_after`].
+    roll_after: AtomicU64,
+    pack_size: u64,
+}
+
+#[derive(Default)]
+struct Sets {
+    all: BTreeMap<u64, Arc<Pack>>,
+    /// Those of them that are not sealed.
+    unsealed: BTreeMap<u64, Arc<Pack>>,
+}
+
+impl Packs {
+    pub(super) fn new(write_buffer_size: u64, pack_size: u64) -> Packs {
+        let least_flushed = LEAST_FLUSHED.min(write_buffer_size / 4);
+        Packs {
+            sets: RwLock::default(),
+            flush_after: AtomicU64::new(least_flushed),
+            least_flushed,
+            roll_after: AtomicU64::new(LEAST_PACK.min(pack_size)),
+            pack_size,
+        }
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Pack>> {
+        self.sets.read().all.get(&number).cloned()
+    }
+
+    /// By number.
+    pub(super) fn all(&self) -> Vec<Arc<Pack>> {
+        self.sets.read().all.values().cloned().collect()
+    }
+
+    /// Those that are not sealed, by number.
+    pub(super) fn unsealed(&self) -> Vec<Arc<Pack>> {
+        self.sets.read().unsealed.values().cloned().collect()
+    }
+
+    pub(super) fn count_unsealed(&self) -> usize {
+        self.sets.read().unsealed.len()
+    }
+
+    pub(super) fn add(&self, pack: Arc<Pack>) {
+        self.change(|sets| {
+            if !pack.is_sealed() {
+                sets.unsealed.insert(pack.number, pack.clone());
+            }
+            sets.all.insert(pack.number, pack);
+        });
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        self.change(|sets| {
+            sets.unsealed.remove(&number);
+            sets.all.remove(&number);
+        });
+    }
+
+    /// REQUIRES: the manifest says so, durably.
+    pub(super) fn note_sealed(&self, pack: &Pack, len: u64) {
+        self.change(|sets| {
+            pack.note_sealed(len);
+            sets.unsealed.remove(&pack.number);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sets)) {
+        let mut sets = self.sets.write();
+        change(&mut sets);
+        let bytes = sets
+            .all
+            .values()
+            .fold(0u64, |sum, pack| sum.saturating_add(pack.len()));
+        let after = (bytes / FLUSHED_TOGETHER).max(self.least_flushed);
+        self.flush_after.store(after, Ordering::Relaxed);
+        let after = (bytes / PACKS).max(LEAST_PACK).min(self.pack_size);
+        self.roll_after.store(after, Ordering::Relaxed);
+    }
+
+    /// When a memtable refers to so many bytes it is flushed, however small it is: before, nobody notices which objects its overwrites have
+    /// left behind.
+    pub(super) fn flush_after(&self) -> u64 {
+        self.flush_after.load(Ordering::Relaxed)
+    }
+
+    /// The next pack begins before the active one has more bytes than this: the size that packs are to have, or less in a small database.
+    pub(super) fn roll_after(&self) -> u64 {
+        self.roll_after.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are known to be dead and can be collected, and bytes of all packs.
+    pub(super) fn garbage(&self) -> (u64, u64) {
+        let sets = self.sets.read();
+        sets.all.values().fold((0u64, 0u64), |(dead, all), pack| {
+            let collectable = pack.is_sealed() && !pack.is_damaged();
+            let here = if collectable { pack.dead() } else { 0 };
+            (dead.saturating_add(here), all.saturating_add(pack.len()))
+        })
+    }
+}
