@@ -143,7 +143,8 @@ pub enum RecoveryMode {
     /// Damaged parts and missing files of the log are skipped, each is reported, and what follows them is replayed. A batch is
     /// still found whole or not at all; what is lost is the order: a later write may be there and an earlier one not, so a key
     /// can show an older value, or one that had been deleted, and batches that belong together may be there in part. What was
-    /// found is written to a new log, and the damaged files are deleted: copy the directory first. The last resort; the
+    /// found is written to a new log, and the damaged files are deleted: copy the directory first. In packs that were not
+    /// sealed, whole values behind damage are kept, and what is damaged is overwritten. The last resort; the
     /// tool `packstone-repair` does the same into a new directory.
     Salvage,
 }

@@ -66,7 +66,7 @@ pub struct Metrics {
     pub torn_log_bytes: u64,
     /// Damaged bytes of the log that the opening skipped, as [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) asks.
     pub skipped_log_bytes: u64,
-    /// The damage in the log that the opening went on without, as
+    /// The damage in the log, and in packs that were not sealed, that the opening went on without, as
     /// [`RecoveryMode::PointInTime`](crate::RecoveryMode::PointInTime) and
     /// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) ask: file, offset, and what was found.
     pub recovery_damage: Vec<String>,
