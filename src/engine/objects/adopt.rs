@@ -235,7 +235,7 @@ impl Adoption {
         let fs = &*core.env.fs;
         // What the manifest names is read without another look.
         source.check_index()?;
-        let number = core.next_file_number.fetch_add(1, Ordering::Relaxed);
+        let number = core.factory().new_file_number()?;
         let (from, path) = (source.pack().path(), names::pack(&core.dir, number));
         match fs.hard_link(from, &path) {
             Ok(()) => {}
