@@ -55,11 +55,8 @@ pub trait FileSystem: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// Opens a file that exists for reading and writing: packs go on where they ended. `Unsupported` by default.
-    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    /// Opens a file that exists for reading and writing: packs go on where they ended.
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Removes a file. Handles and mappings that are open stay good.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Renames a file, replacing the target: after a crash a reader finds the old or the new one, never neither.

@@ -245,7 +245,9 @@ impl SharedPack {
 fn reopen_sealed(file: &RecordFile, known: u64, sealed: u64) -> Result<SealedPack> {
     let pack = Pack::of_file(Arc::clone(&file.file), &file.path, 0, false)?;
     let (at, footer) = pack.last_segment();
-    if pack.sealed_len() != sealed || pack.torn_bytes() > 0 || footer.records_end < known {
+    // Of a file that is too short the second footer may be gone, which a pack can be read without.
+    let same_len = pack.sealed_len() == sealed && measure(file)? == sealed;
+    if !same_len || pack.torn_bytes() > 0 || footer.records_end < known {
         let what =
             format!("expected a sealed pack of {sealed} bytes, with {known} of header and records at least");
         return Err(file.damaged(at, what));

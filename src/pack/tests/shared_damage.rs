@@ -143,6 +143,11 @@ fn a_sealed_pack_is_never_changed() {
                 matches!(other, Reopened::Sealed(found) if found == sealed),
                 "{other:?}"
             );
+            assert_eq!(
+                changed.len(),
+                bytes.len(),
+                "the manifest would say another length"
+            );
             // The length in the header is what a crash may leave torn.
             let mut repaired = changed.clone();
             repaired[64..80].copy_from_slice(&bytes[64..80]);

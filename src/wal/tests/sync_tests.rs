@@ -32,6 +32,9 @@ impl FileSystem for HookedFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.inner.open(path)
     }
+    fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.inner.open_writable(path)
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         let hook = self.hook.lock().take();
         if let Some(mut hook) = hook {

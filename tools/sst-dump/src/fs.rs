@@ -83,6 +83,9 @@ impl FileSystem for Watched {
         let bar = self.bar.clone();
         Ok(Arc::new(WatchedFile { inner, bar }))
     }
+    fn open_writable(&self, _: &Path) -> io::Result<Arc<dyn File>> {
+        forbidden()
+    }
     fn remove(&self, _: &Path) -> io::Result<()> {
         forbidden()
     }
