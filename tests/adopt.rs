@@ -1,5 +1,7 @@
 //! Packs and archives that programs have built become values of a database: `Keyspace::adopt_archive`, `Keyspace::adopt_pack`.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,24 +12,11 @@ use packstone::repair::{RepairOptions, repair};
 use packstone::{
     AdoptMode, AdoptOptions, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Order, Result,
 };
+use support::data::noise;
 
 const MODES: [AdoptMode; 2] = [AdoptMode::Copy, AdoptMode::Move];
 
 type Contents = BTreeMap<String, Vec<u8>>;
-
-/// Bytes that do not compress, and differ from seed to seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 fn low_threshold() -> KeyspaceOptions {
     KeyspaceOptions::new().object_threshold(Some(100))
@@ -519,16 +508,19 @@ impl World {
     }
 }
 
+/// The first of its calls, and the one behind the last.
+fn calls_of_adoption(mode: AdoptMode) -> (u64, u64) {
+    let world = World::new(0, mode);
+    let db = world.open();
+    let first = world.sim.io_count();
+    world.adopt(&db).unwrap();
+    (first, world.sim.io_count())
+}
+
 #[test]
 fn the_power_goes_at_any_call() {
     for mode in MODES {
-        let (first, last) = {
-            let world = World::new(0, mode);
-            let db = world.open();
-            let first = world.sim.io_count();
-            world.adopt(&db).unwrap();
-            (first, world.sim.io_count())
-        };
+        let (first, last) = calls_of_adoption(mode);
         assert!(last - first > 20);
         for index in first..=last {
             for style in [
@@ -559,13 +551,7 @@ fn the_power_goes_at_any_call() {
 #[test]
 fn any_call_fails() {
     for mode in MODES {
-        let (first, last) = {
-            let world = World::new(0, mode);
-            let db = world.open();
-            let first = world.sim.io_count();
-            world.adopt(&db).unwrap();
-            (first, world.sim.io_count())
-        };
+        let (first, last) = calls_of_adoption(mode);
         for index in first..last {
             for effect in [Effect::Nothing, Effect::Partial] {
                 let when = format!("{mode:?}, call {index} of {first} to {last}, {effect:?}");
