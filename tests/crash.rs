@@ -7,78 +7,32 @@
 mod crash_support;
 mod support;
 
+use crash_support::everywhere::crash_at_every_call;
 use crash_support::histories;
 use crash_support::oracle::Loss;
-use crash_support::world::{Context, Stop, World, show, trace};
+use crash_support::world::World;
 use crash_support::{History, Step};
 use packstone::LogMedium;
-use packstone::env::sim::{Call, CrashStyle, Fault};
+use packstone::env::sim::CrashStyle;
 
-fn random_styles() -> u64 {
+fn random_styles() -> usize {
     let wanted = std::env::var("PACKSTONE_CRASH_SEEDS").ok();
     wanted.and_then(|n| n.parse().ok()).unwrap_or(2)
 }
 
-/// Runs `history` until the power goes off at `call`, and checks what is left.
-fn crash_at(history: &History, call: &Call, style: CrashStyle, seed: u64) {
-    let context = format!(
-        "history {:?}, log {:?}, I/O call {} ({}), {style:?}, seed {seed}",
-        history.name,
-        history.log_medium,
-        call.index,
-        show(call)
-    );
-    let _context = Context(context.clone());
-    let mut world = World::new(history, seed);
-    world.sim.set_fault(Fault::PowerOffAt { index: call.index });
-    match world.open(Loss::Nothing).and_then(|()| world.run(&history.steps)) {
-        Ok(()) | Err(Stop::Error(_)) => {}
-        Err(Stop::Broken(what)) => panic!("before the crash: {what}\n{context}"),
-    }
-    world.crash(style);
-    let loss = if style == CrashStyle::KeepAll {
-        Loss::Nothing
-    } else {
-        Loss::Unsynced
-    };
-    if let Err(stop) = world.open(loss).and_then(|()| world.exercise()) {
-        panic!("after the crash: {stop:?}\n{context}");
-    }
-}
-
 /// With both media of the log; where objects are what matters, with its own.
 fn crash_everywhere(history: &History) {
+    let styles = vec![CrashStyle::Random; random_styles()];
     if history.objects {
-        return crash_at_every_call(history);
+        return crash_at_every_call(history, &styles);
     }
     for log_medium in [LogMedium::Auto, LogMedium::Plain] {
-        crash_at_every_call(&History {
+        let history = History {
             log_medium,
             ..history.clone()
-        });
+        };
+        crash_at_every_call(&history, &styles);
     }
-}
-
-fn crash_at_every_call(history: &History) {
-    // The seed decides the order of the jobs, and so the calls: each seed has its own numbering.
-    let calls = trace(history, 1);
-    for call in &calls {
-        crash_at(history, call, CrashStyle::KeepNothing, 1);
-        crash_at(history, call, CrashStyle::KeepAll, 1);
-    }
-    let mut crashes = calls.len() as u64 * 2;
-    for seed in 2..2 + random_styles() {
-        for call in &trace(history, seed) {
-            crash_at(history, call, CrashStyle::Random, seed);
-            crashes += 1;
-        }
-    }
-    println!(
-        "{}, log {:?}: {} I/O calls, {crashes} crashes",
-        history.name,
-        history.log_medium,
-        calls.len()
-    );
 }
 
 #[test]

@@ -1,26 +1,16 @@
 //! Damage in packs: what is put again is stored anew; an opening that goes on without what is damaged keeps what is whole.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use packstone::env::sim::SimEnv;
 use packstone::pack::{ArchiveWriter, PackOptions};
 use packstone::{AdoptOptions, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, RecoveryMode};
+use support::data::noise;
 
 const DIR: &str = "/db";
 const VALUES: u64 = 5;
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 fn value(n: u64) -> Vec<u8> {
     noise(n, 120 + 40 * n as usize)
@@ -211,14 +201,18 @@ fn salvaged(sim: &SimEnv, when: &str) -> (Vec<u64>, Vec<String>) {
     (lost, damage)
 }
 
+/// The bytes of the only pack.
+fn pack_of(files: &[(PathBuf, Vec<u8>)]) -> &[u8] {
+    let is_pack = |path: &Path| path.extension().is_some_and(|end| end == "pack");
+    let pack = files.iter().find(|(path, _)| is_pack(path));
+    &pack.expect("there is one").1
+}
+
 #[test]
 fn whole_records_behind_damage_are_kept() {
     for known in [false, true] {
         let files = sample(known);
-        let pack = files
-            .iter()
-            .find(|(path, _)| path.extension().is_some_and(|end| end == "pack"));
-        let len = pack.unwrap().1.len();
+        let len = pack_of(&files).len();
         let (lost, damage) = salvaged(&copy_of(&files, |_| {}), "whole");
         assert_eq!((lost, damage.len()), (vec![], 0));
         for at in 0..len {
@@ -257,10 +251,7 @@ fn several_records_are_damaged() {
 fn a_pack_that_is_cut_anywhere_is_gone_on_with() {
     for known in [false, true] {
         let files = sample(known);
-        let pack = files
-            .iter()
-            .find(|(path, _)| path.extension().is_some_and(|end| end == "pack"));
-        let len = pack.unwrap().1.len();
+        let len = pack_of(&files).len();
         for upto in (0..len).step_by(3) {
             let when = format!("known {known}, of {len} only {upto}");
             let sim = copy_of(&files, |bytes| bytes.truncate(upto));

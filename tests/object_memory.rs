@@ -27,7 +27,10 @@ fn child(plan: &str) -> Result<()> {
     assert_eq!(reader.len(), len);
     check(&mut reader, len);
     drop(reader);
-    let stored = db.metrics().objects.bytes;
+    let objects = db.metrics().objects;
+    assert_eq!(objects.content_bytes, len);
+    let stored = objects.bytes;
+    assert!(stored > len / 2, "a half of it does not compress: {stored}");
     values.delete("key")?;
     let report = db.collect_garbage()?;
     assert_eq!((report.objects_removed, report.objects_moved), (1, 0));

@@ -5,7 +5,7 @@ use packstone::LogMedium;
 use super::Step::*;
 use super::{Amidst, History, Item, Step};
 
-fn history(name: &str, steps: Vec<Step>) -> History {
+pub(super) fn history(name: &str, steps: Vec<Step>) -> History {
     History {
         name: name.to_owned(),
         // The smallest piece of a memtable is 16 KiB: it is full with the second.
@@ -17,15 +17,16 @@ fn history(name: &str, steps: Vec<Step>) -> History {
         read_calls: false,
         log_medium: LogMedium::Auto,
         objects: false,
+        pack_size: 4 << 10,
         steps,
     }
 }
 
-fn write(items: &[Item], sync: bool) -> Step {
+pub(super) fn write(items: &[Item], sync: bool) -> Step {
     Write(items.to_vec(), sync)
 }
 
-fn fill(keyspace: &'static str, from: u32, count: u32, len: usize) -> Step {
+pub(super) fn fill(keyspace: &'static str, from: u32, count: u32, len: usize) -> Step {
     Fill {
         keyspace,
         from,

@@ -4,7 +4,8 @@
 //! * `oracle`: every commit in order, with what it was promised; says which contents are right.
 //! * `world`: a simulated machine with a database on it; runs steps and checks the result against the oracle.
 //! * `checks`: what is asked of that database; `damage`: what disks do to it.
-//! * `beside`: checkpoints, and readers next to the writer.
+//! * `beside`: checkpoints, and readers next to the writer; `objects`: large values as streams, and what is left of them.
+//! * `everywhere`: the power goes at each call of a history; `failing`: each call fails.
 //! * `histories`: the scripts; `random`: scripts drawn from a seed; `soak`: what is done to random scripts.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
@@ -13,7 +14,11 @@ use packstone::LogMedium;
 pub mod beside;
 pub mod checks;
 pub mod damage;
+pub mod everywhere;
+pub mod failing;
 pub mod histories;
+pub mod object_histories;
+pub mod objects;
 pub mod oracle;
 pub mod random;
 pub mod soak;
@@ -61,6 +66,14 @@ pub enum Step {
     },
     /// A value of this length, written as a stream; the flag asks for `Durability::Sync`.
     Stream(&'static str, u32, usize, bool),
+    /// The same by `put_reader`.
+    PutReader(&'static str, u32, usize),
+    /// A stream that is given up behind so many bytes.
+    GiveUp(&'static str, u32, usize),
+    /// A `put_reader` whose reader fails behind so many bytes.
+    FailingReader(&'static str, u32, usize),
+    /// A full collection, asked for.
+    Collect,
     Sync,
     Flush,
     /// `compact_range` over everything: also the way to flush one keyspace alone.
@@ -108,7 +121,8 @@ pub struct History {
     /// SSTs are read by read calls and without a cache, so that every block that a reader needs is a call.
     pub read_calls: bool,
     pub log_medium: LogMedium,
-    /// Keyspaces hold objects, in small packs.
+    /// Keyspaces hold objects.
     pub objects: bool,
+    pub pack_size: u64,
     pub steps: Vec<Step>,
 }

@@ -33,12 +33,13 @@ pub fn history(seed: u64, length: u64, crashes: bool) -> History {
         read_calls: false,
         log_medium: rng.pick(&[LogMedium::Auto, LogMedium::Auto, LogMedium::Plain]),
         objects,
+        pack_size: 4 << 10,
         steps,
     }
 }
 
 fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
-    match rng.below(111) {
+    match rng.below(116) {
         0..45 => write(rng, live),
         45..53 => {
             // Now and then more than a replay keeps in memory.
@@ -53,7 +54,7 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
         53 if rng.one_in(2) => Stream(
             rng.pick(live),
             rng.below(60) as u32,
-            rng.pick(&[10, 700, 5000, 14_000]),
+            stream_len(rng),
             rng.one_in(2),
         ),
         53..57 => Sync,
@@ -86,8 +87,16 @@ fn step(rng: &mut Rng, live: &mut Vec<&'static str>, crashes: bool) -> Step {
             amidst.drop = gone.map(|at| live.swap_remove(at as usize));
             Beside(amidst)
         }
+        111 | 112 => Collect,
+        113 => PutReader(rng.pick(live), rng.below(60) as u32, stream_len(rng)),
+        114 => GiveUp(rng.pick(live), rng.below(60) as u32, stream_len(rng)),
+        115 => FailingReader(rng.pick(live), rng.below(60) as u32, stream_len(rng)),
         _ => write(rng, live),
     }
+}
+
+fn stream_len(rng: &mut Rng) -> usize {
+    rng.pick(&[10, 700, 5000, 14_000])
 }
 
 fn amidst(rng: &mut Rng, live: &[&'static str]) -> Amidst {

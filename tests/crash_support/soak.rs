@@ -66,7 +66,9 @@ fn step_if_possible(world: &mut World, step: &Step) -> Result<(), Stop> {
     let possible = match step {
         Step::Write(items, _) | Step::Amid(_, items) => items.iter().all(|(name, ..)| has(name)),
         Step::Fill { keyspace, .. } => has(keyspace),
-        Step::Stream(name, ..) | Step::Compact(name) | Step::Drop(name) => has(name),
+        Step::Stream(name, ..) | Step::PutReader(name, ..) => has(name),
+        Step::GiveUp(name, ..) | Step::FailingReader(name, ..) => has(name),
+        Step::Compact(name) | Step::Drop(name) => has(name),
         _ => true,
     };
     let possible = possible

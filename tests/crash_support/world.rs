@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use packstone::env::sim::{Call, CrashStyle, SimEnv};
-use packstone::{Access, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, Result, Snapshot};
+use packstone::{Access, Db, Durability, Error, Keyspace, Options, Result, Snapshot};
 
 use super::beside::Kept;
 use super::oracle::{Content, Loss, Op, Oracle};
@@ -120,7 +120,7 @@ impl World {
             .max_log_size(history.max_log_size)
             .max_file_size(history.max_file_size)
             .manifest_roll_size(history.manifest_roll_size)
-            .pack_size(if history.objects { 4 << 10 } else { 256 << 20 })
+            .pack_size(history.pack_size)
             .sync_interval(history.sync_interval_ms.map(Duration::from_millis))
             .env(hooked(self.sim.env()))
     }
@@ -185,6 +185,10 @@ impl World {
                 }
             }
             Step::Stream(name, number, len, sync) => self.stream(name, *number, *len, *sync)?,
+            Step::PutReader(name, number, len) => self.put_reader(name, *number, *len)?,
+            Step::GiveUp(name, number, len) => self.give_up(name, *number, *len)?,
+            Step::FailingReader(name, number, len) => self.failing_reader(name, *number, *len)?,
+            Step::Collect => drop(self.db().collect_garbage()?),
             Step::Sync => {
                 self.db().sync()?;
                 self.oracle.synced();
@@ -203,9 +207,10 @@ impl World {
             Step::RunIdle => self.sim.run_until_idle(),
             Step::Settle => self.db().wait_for_background()?,
             Step::Advance(ms) => {
+                let places = self.db().metrics().objects.places_written;
                 self.sim.advance(Duration::from_millis(*ms));
                 self.sim.run_until_idle();
-                self.check_background_sync(*ms)?;
+                self.check_background_sync(*ms, places)?;
             }
             Step::TakeSnapshot => {
                 let snapshot = self.db().snapshot();
@@ -279,33 +284,8 @@ impl World {
         }
     }
 
-    fn keyspace_options(&self, name: &str) -> KeyspaceOptions {
-        let options = KeyspaceOptions::new();
-        match name {
-            _ if !self.history.objects => options,
-            "b" => options.object_threshold(Some(64)),
-            "c" => options.object_threshold(Some(64)).deduplicate(false),
-            _ => options.object_threshold(Some(256)),
-        }
-    }
-
     pub(super) fn check_sealed(&mut self) -> Checked {
         self.sealed.check(&self.sim, std::path::Path::new(DIR))
-    }
-
-    fn stream(&mut self, name: &str, number: u32, len: usize, sync: bool) -> Result<()> {
-        let value = self.value(len);
-        let durability = match sync {
-            true => Durability::Sync,
-            false => Durability::Buffered,
-        };
-        let written = self.keyspace(name).writer(key(number)).and_then(|mut writer| {
-            value.chunks(700).try_for_each(|piece| writer.push(piece))?;
-            writer.commit(durability)
-        });
-        let op = self.oracle.op(name, key(number), Some(value));
-        self.oracle.commit(vec![op], written.is_ok(), sync);
-        written
     }
 
     fn drop_keyspace(&mut self, name: &str) -> Result<()> {
@@ -322,7 +302,7 @@ impl World {
         }
     }
 
-    fn value(&mut self, len: usize) -> Vec<u8> {
+    pub(super) fn value(&mut self, len: usize) -> Vec<u8> {
         self.stamp += 1;
         let (mut number, mut len) = (self.stamp, len);
         if self.history.objects && len > 64 {
