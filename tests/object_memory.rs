@@ -33,7 +33,8 @@ fn child(plan: &str) -> Result<()> {
     assert!(stored > len / 2, "a half of it does not compress: {stored}");
     values.delete("key")?;
     let report = db.collect_garbage()?;
-    assert_eq!((report.objects_removed, report.objects_moved), (1, 0));
+    // The background may have been first.
+    assert!(report.objects_removed <= 1 && report.objects_moved == 0, "{report:?}");
     assert!(db.metrics().objects.bytes < stored / 1000);
     assert!(
         outside::most_resident() <= LIMIT,
