@@ -214,13 +214,6 @@ impl History {
         let db = options.open(&self.dir).expect("opens");
         assert_eq!(db.metrics().torn_log_bytes, 0, "nothing was torn");
         let seq = db.snapshot().seq();
-        if let World::Real(_) = self.world {
-            // A collection on another thread may have gone on behind the last look at the metrics.
-            self.oracle.places = self
-                .oracle
-                .places
-                .max(seq.saturating_sub(self.oracle.now + self.oracle.drops));
-        }
         assert!(
             self.oracle.reopened_at(seq),
             "numbers go on where they ended, without a gap"
@@ -250,8 +243,9 @@ impl History {
         })
     }
 
-    fn note_session(&mut self, session: &Session) {
-        let metrics = session.db.metrics();
+    /// REQUIRES: no collection runs on another thread, or will.
+    fn note_session(&mut self, db: &Db) {
+        let metrics = db.metrics();
         self.coverage.note_session(&metrics);
         // Where an object lies is a write as well.
         self.oracle.places += metrics.objects.places_written;
@@ -260,7 +254,6 @@ impl History {
     /// Ends a session in order, or by dropping everything.
     fn end(&mut self, session: Open, close: bool) {
         trace!(self, "close {close}");
-        self.note_session(&session);
         let Session {
             running,
             held,
@@ -270,6 +263,13 @@ impl History {
             ..
         } = ManuallyDrop::into_inner(session);
         drop((running, held, keyspaces));
+        if let World::Real(_) = self.world
+            && db.metrics().objects.packs > 0
+        {
+            // Where objects have gone are writes of the engine's own, until the last collection has ended.
+            db.wait_for_background().expect("nothing fails");
+        }
+        self.note_session(&db);
         if close {
             db.close().expect("closes");
         } else {
@@ -288,7 +288,7 @@ impl History {
         };
         trace!(self, "kill");
         let sim = sim.clone();
-        self.note_session(&session);
+        self.note_session(&session.db);
         self.coverage.kills += 1;
         sim.crash(CrashStyle::KeepAll);
         drop(ManuallyDrop::into_inner(session));
