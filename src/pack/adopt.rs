@@ -48,15 +48,10 @@ impl Adoptable {
             lock = Some(taken?);
             pack = open()?; // as it is now that it stays so
         }
-        let adoptable = Adoptable {
+        Ok(Adoptable {
             archive: Archive::of(pack),
             _lock: lock,
-        };
-        if alone && adoptable.pack().taken.is_none() && adoptable.ends_with_its_seal() {
-            // A crash has torn it; it is told from what is damaged by nobody, and need not be.
-            adoptable.mark(fs, false)?;
-        }
-        Ok(adoptable)
+        })
     }
 
     pub(crate) fn pack(&self) -> &Pack {
@@ -105,10 +100,21 @@ impl Adoptable {
     /// Reads all of it.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first thing that is wrong. What the header says of length and owner is not: a crash in the middle of an adoption may have torn it, nothing
+    /// is read by it, and who takes the file over writes it anew.
     pub(crate) fn verify(&self) -> Result<()> {
-        let damage = self.pack().verify().damage;
-        damage.into_iter().next().map_or(Ok(()), Err)
+        let of_owner = |error: &Error| {
+            matches!(
+                error,
+                Error::Corruption {
+                    offset: SEALED_LEN_AT,
+                    ..
+                }
+            )
+        };
+        let damage = self.pack().verify().damage.into_iter();
+        let mut damage = damage.filter(|error| self.pack().taken.is_some() || !of_owner(error));
+        damage.next().map_or(Ok(()), Err)
     }
 
     /// Whether nothing lies behind its last seal, which is whole.
