@@ -48,7 +48,8 @@ impl Core {
 
     /// The packs that are not sealed and take no more values.
     fn full_packs(&self) -> Vec<Arc<Pack>> {
-        let active = self.objects.active.lock().clone();
+        // Held: the next one must not begin between the two looks.
+        let active = self.objects.active.lock();
         let is_active = |pack: &Arc<Pack>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, pack));
         let mut packs = self.objects.packs.unsealed();
         packs.retain(|pack| !is_active(pack));
