@@ -34,7 +34,10 @@ fn child(plan: &str) -> Result<()> {
     values.delete("key")?;
     let report = db.collect_garbage()?;
     // The background may have been first.
-    assert!(report.objects_removed <= 1 && report.objects_moved == 0, "{report:?}");
+    assert!(
+        report.objects_removed <= 1 && report.objects_moved == 0,
+        "{report:?}"
+    );
     assert!(db.metrics().objects.bytes < stored / 1000);
     assert!(
         outside::most_resident() <= LIMIT,

@@ -19,7 +19,7 @@
 //! | `load` | from a reference to bytes |
 //! | `adopt` | packs of programs become values |
 //! | `heal` | what is damaged is stored anew |
-//! | `collect`, `live` | what nobody refers to goes |
+//! | `collect`, `steps`, `live` | what nobody refers to goes |
 //! | `seal` | full packs get their index and never change again |
 //! | `reopen` | packs on the way in |
 //!
@@ -61,6 +61,7 @@ mod packs;
 pub(crate) mod place;
 pub(crate) mod reopen;
 mod seal;
+mod steps;
 pub(crate) mod store;
 pub(crate) mod stream;
 
