@@ -76,6 +76,14 @@ pub(crate) struct Args {
     /// Block cache of the settings alike, in MiB.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     cache: u64,
+    /// Values of at least so many bytes live apart from the tree, where an engine can do that [default: 16 KiB where the workload is about
+    /// it, else as each engine does by itself].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(32..=1_000_000_000))]
+    apart: Option<u64>,
+    /// MiB of page cache that are filled and given back before each process: where a host takes unused memory away from its virtual machines,
+    /// the first to use it waits.
+    #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
+    touch: u64,
     /// Writes a second of the writer beside readers.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     writer_rate: u64,
@@ -133,6 +141,8 @@ pub(crate) struct Request {
     pub(crate) threads: usize,
     pub(crate) write_buffer: u64,
     pub(crate) cache: u64,
+    pub(crate) apart: Option<u64>,
+    pub(crate) touch: u64,
     pub(crate) writer_rate: u64,
     pub(crate) load_seconds: u64,
     pub(crate) step_seconds: u64,
@@ -168,6 +178,8 @@ impl Args {
             threads: usize::from(self.threads),
             write_buffer: self.write_buffer << 20,
             cache: self.cache << 20,
+            apart: self.apart,
+            touch: self.touch << 20,
             writer_rate: self.writer_rate,
             load_seconds: self.load_seconds.unwrap_or(self.set.load_seconds()),
             step_seconds: self.step_seconds.unwrap_or(self.set.step_seconds()),

@@ -105,6 +105,7 @@ fn turn(
         let place = dir.join(format!("{engine}-{}-{round}", scenario.name));
         std::fs::create_dir(&place).map_err(|e| format!("cannot create {}: {e}", place.display()))?;
         let plan = plan(request, setting, scenario, names, &engine, place.clone());
+        touch(&place.join("touch"), request.touch)?;
         let outcome = measure(&plan);
         // Remove what the run left, whether or not it went well.
         std::fs::remove_dir_all(&place)?;
@@ -156,7 +157,7 @@ fn plan(
             durability: scenario.durability,
             write_buffer: request.write_buffer,
             cache: request.cache,
-            separate: scenario.separate,
+            separate: request.apart.or(scenario.separate),
             expected_bytes: (entries + operations) * entry * VERSIONS,
         },
         entries,
@@ -175,6 +176,19 @@ fn plan(
         mixed_seconds: request.mixed_seconds,
         writer_rate: request.writer_rate,
     }
+}
+
+/// Fills so many bytes of page cache and gives them back.
+fn touch(path: &Path, bytes: u64) -> Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let (mut file, piece) = (std::fs::File::create(path)?, vec![1; 256 << 10]);
+    for _ in 0..bytes / piece.len() as u64 {
+        file.write_all(&piece)?;
+    }
+    drop(file);
+    Ok(std::fs::remove_file(path)?)
 }
 
 /// Runs one plan, in one process or, for a reopening, two.
@@ -239,7 +253,9 @@ fn header(request: &Request, dir: &Path) -> Result<Header> {
         durability,
         write_buffer: request.write_buffer,
         cache: request.cache,
-        separate: scenarios.iter().find_map(|(scenario, _)| scenario.separate),
+        separate: request
+            .apart
+            .or(scenarios.iter().find_map(|(scenario, _)| scenario.separate)),
         expected_bytes: 0,
     };
     let synced = request
