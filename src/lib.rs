@@ -44,6 +44,7 @@
 struct Readme;
 
 mod api;
+mod codec;
 mod coding;
 mod cursor;
 mod engine;

@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::format::{ChunkEntry, RECORD_HEADER_LEN, Shape, TRAILER_LEN, decode_table, decode_top};
 use super::id::{IdHasher, ObjectId};
 pub(crate) use super::record_file::{RecordFile, RecordInfo, RecordPlace, shared_path};
-use crate::{Error, Result};
+use crate::{Error, Result, codec};
 
 /// The most that one read call takes ahead of what is asked for, in bytes.
 const WINDOW: u64 = 256 << 10;
@@ -285,13 +285,13 @@ impl ObjectReader {
         let decoded = match chunk.entry.raw {
             true if stored.len() == out.len() => {
                 out.copy_from_slice(stored);
-                Some(out.len())
+                Some(())
             }
             true => None,
-            false => lz4_flex::block::decompress_into(stored, out).ok(),
+            false => codec::decompress(stored, out),
         };
         self.last = Some(number);
-        if decoded == Some(out.len()) {
+        if decoded.is_some() {
             return Ok(());
         }
         let what = format!("expected a chunk that decompresses to {} bytes", out.len());

@@ -18,7 +18,7 @@ use super::id::{IdHasher, ObjectId, Salt};
 use super::object::RecordPlace;
 use super::output::Output;
 use crate::sst::Compression;
-use crate::{Error, Result};
+use crate::{Error, Result, codec};
 
 /// How objects are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,10 +277,10 @@ fn compress<'b>(chunk: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
 
 /// Compresses the chunk into `buffer` from `at` on, if that saves an eighth: the length.
 pub(super) fn compress_to(chunk: &[u8], buffer: &mut Vec<u8>, at: usize) -> Option<usize> {
-    let end = at + lz4_flex::block::get_maximum_output_size(chunk.len());
+    let end = at + codec::most_compressed(chunk.len());
     if buffer.len() < end {
         buffer.resize(end, 0); // zeroed once: it is used again
     }
-    let len = lz4_flex::block::compress_into(chunk, buffer.get_mut(at..end)?).ok()?;
+    let len = codec::compress(chunk, buffer.get_mut(at..end)?)?;
     (len <= chunk.len() - chunk.len() / 8).then_some(len)
 }

@@ -16,12 +16,10 @@
 //!
 //! Callers: `builder` writes frames; `reader`, `cursor` and `verify` open them.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
-
 use super::references::MAX_REFERENCES_LEN;
+use crate::codec;
 use crate::coding::{array_at, u32_at};
 use crate::planted::{self, Bug};
 use crate::types::MAX_VALUE_LEN;
@@ -221,13 +219,13 @@ impl Frame {
         match self.codec {
             Codec::Raw => Some(Arc::from(stored)),
             Codec::Lz4 => {
-                // The length is sane (see `parse`) and checksummed, and LZ4 cannot expand more than 255 times.
-                if u64::from(self.uncompressed_len) > stored.len() as u64 * 256 {
+                // The length is sane (see `parse`) and checksummed; so memory for it is had before `stored` is looked at.
+                if !codec::is_possible(stored.len(), self.uncompressed_len as usize) {
                     return None;
                 }
                 let mut block: Arc<[u8]> = std::iter::repeat_n(0, self.uncompressed_len as usize).collect();
                 let room = Arc::get_mut(&mut block)?;
-                (decompress_into(stored, room).ok()? == room.len()).then_some(block)
+                codec::decompress(stored, room).map(|()| block)
             }
         }
     }
@@ -263,18 +261,12 @@ const fn backwards_table() -> [(u32, u8); 256] {
     table
 }
 
-thread_local! {
-    /// LZ4's working state, kept between blocks: a new one is 16 KiB to clear.
-    static TABLE: RefCell<CompressTable> = RefCell::new(CompressTable::large());
-}
-
 /// Compresses `block` into `out`, replacing its contents. False (and `out` is of no use) when that saves less than an
 /// eighth: reading such a block raw, from the mapping and without a copy, is worth more.
 pub(crate) fn compress(block: &[u8], out: &mut Vec<u8>) -> bool {
-    out.resize(get_maximum_output_size(block.len()), 0);
-    let len = TABLE.with_borrow_mut(|table| compress_into_with_table(block, out, table));
-    match len {
-        Ok(len) if len <= block.len() - block.len().div_ceil(8) => {
+    out.resize(codec::most_compressed(block.len()), 0);
+    match codec::compress(block, out) {
+        Some(len) if len <= block.len() - block.len().div_ceil(8) => {
             out.truncate(len);
             true
         }

@@ -91,7 +91,7 @@ pub(super) fn compress(worker: &mut Worker<'_>) -> Outcome<()> {
         worker.finished(Op::Compress, 1);
     }
     let len = (produced * block.len() as u64).checked_div(taken).unwrap_or(0) as usize;
-    let again = lz4_flex::block::decompress(&out[..len], block.len());
+    let again = lz4::block::decompress(&out[..len], Some(block.len() as i32));
     if taken > 0 && again.ok().as_ref() != Some(&block) {
         return Err(Failure(
             "what was compressed decompresses to something else".into(),
@@ -108,8 +108,10 @@ pub(super) fn uncompress(worker: &mut Worker<'_>) -> Outcome<()> {
     let mut budget = budget(worker, COMPRESS_BYTES, block.len());
     let mut out = vec![0; block.len()];
     while !worker.is_cancelled() && budget.take(1) > 0 {
-        let len = lz4_flex::block::decompress_into(black_box(&compressed), &mut out)
-            .map_err(|e| Failure(format!("decompression failed: {e}")))?;
+        // The library that the engine decompresses with.
+        let len =
+            lz4::block::decompress_to_buffer(black_box(&compressed), Some(block.len() as i32), &mut out)
+                .map_err(|e| Failure(format!("decompression failed: {e}")))?;
         if len != block.len() {
             return Err(Failure(format!("decompressed {len} bytes of {}", block.len())));
         }

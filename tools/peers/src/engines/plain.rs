@@ -16,7 +16,10 @@ const CHUNK: usize = 64 << 10;
 
 pub(crate) fn describe(codec: bool) -> String {
     let codec = match codec {
-        true => format!("LZ4 (the crate lz4_flex) in chunks of {} KiB", CHUNK >> 10),
+        true => format!(
+            "LZ4 (compressed by the crate lz4_flex, decompressed by lz4) in chunks of {} KiB",
+            CHUNK >> 10
+        ),
         false => "no codec".into(),
     };
     format!("no engine: one file, read by pread, places in memory; {codec}")
@@ -55,17 +58,20 @@ impl Plain {
     }
 }
 
-/// `length of what is stored u32 | it`, chunk for chunk.
-fn compress(value: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    out.clear();
+/// `length of what is stored u32 | it`, chunk for chunk; how much of `out` that takes.
+fn compress(value: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+    let mut end = 0;
     for chunk in value.chunks(CHUNK) {
-        let at = out.len() + 4;
-        out.resize(at + lz4_flex::block::get_maximum_output_size(chunk.len()), 0);
+        let at = end + 4;
+        let most = at + lz4_flex::block::get_maximum_output_size(chunk.len());
+        if out.len() < most {
+            out.resize(most, 0); // zeroed once
+        }
         let stored = lz4_flex::block::compress_into(chunk, &mut out[at..])?;
-        out[at - 4..at].copy_from_slice(&u32::try_from(stored)?.to_le_bytes());
-        out.truncate(at + stored);
+        out[end..at].copy_from_slice(&u32::try_from(stored)?.to_le_bytes());
+        end = at + stored;
     }
-    Ok(())
+    Ok(end)
 }
 
 fn decompress(mut stored: &[u8], out: &mut [u8]) -> Result<()> {
@@ -74,7 +80,7 @@ fn decompress(mut stored: &[u8], out: &mut [u8]) -> Result<()> {
         let (bytes, rest) = rest
             .split_at_checked(u32::from_le_bytes(*len) as usize)
             .ok_or("a chunk is cut")?;
-        lz4_flex::block::decompress_into(bytes, chunk)?;
+        lz4::block::decompress_to_buffer(bytes, Some(i32::try_from(chunk.len())?), chunk)?;
         stored = rest;
     }
     Ok(())
@@ -86,8 +92,8 @@ impl Engine for Plain {
         let (end, buffer) = &mut *guard;
         let bytes = match self.codec {
             true => {
-                compress(value, buffer)?;
-                buffer.as_slice()
+                let len = compress(value, buffer)?;
+                &buffer[..len]
             }
             false => value,
         };
