@@ -144,10 +144,10 @@ pub(super) fn delay(debt: f64) -> u64 {
 }
 
 /// The debt that packs make: garbage in them, and full ones that are not sealed.
-pub(super) fn object_debt(dead: u64, all: u64, unsealed: usize) -> f64 {
+pub(super) fn object_debt(dead: u64, all: u64, full: usize) -> f64 {
     let part = dead as f64 / all.max(1) as f64;
     let by_garbage = (part - SLOW_GARBAGE) / (FULL_GARBAGE - SLOW_GARBAGE);
-    let by_unsealed = unsealed.saturating_sub(1) as f64 / (FULL_UNSEALED - 1) as f64;
+    let by_unsealed = full.saturating_sub(1) as f64 / (FULL_UNSEALED - 1) as f64;
     by_garbage.max(by_unsealed).min(MOST_OWED)
 }
 

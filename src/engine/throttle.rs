@@ -44,7 +44,7 @@ impl Core {
         self.memory
             .note(keyspaces.values().map(|keyspace| &keyspace.holdings));
         let (dead, all) = self.objects.garbage();
-        let debt = object_debt(dead, all, self.objects.unsealed());
+        let debt = object_debt(dead, all, self.objects.count_full());
         self.pressure
             .asked_of_objects
             .store(delay(debt), Ordering::Relaxed);

@@ -247,7 +247,7 @@ impl Core {
 
     fn collect_everywhere(self: &Arc<Self>, first: Collection) -> Result<CollectionReport> {
         // The active pack may be as empty as any.
-        self.objects.active.lock().take();
+        self.objects.active.lock().retire();
         self.seal_full_packs()?;
         let (mut report, mut turn) = (CollectionReport::default(), Some(first));
         let mut left = self.victims(true);

@@ -14,6 +14,7 @@
 //! | `pack`, `packs` | a pack of the database, open, which goes with its last reader; all that there are |
 //! | `place` | where an object lies, and its bytes in the directory |
 //! | `lease` | objects that a running write builds on, or a collection is about to remove |
+//! | `active` | which packs take values, and the next one in time |
 //! | `store`, `stream` | values in memory, and values of any length, become objects |
 //! | `lone` | packs of one object |
 //! | `load` | from a reference to bytes |
@@ -47,6 +48,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::wal::BeforeSync;
 use crate::{Error, Result};
 
+mod active;
 pub(crate) mod adopt;
 pub(crate) mod collect;
 mod heal;
@@ -70,6 +72,7 @@ pub(crate) use pack::Pack;
 pub(crate) use place::Place;
 pub(crate) use store::Stored;
 
+use active::Active;
 use packs::Packs;
 
 /// The name of the keyspace that knows where objects lie. Names that begin with a NUL are not given to users.
@@ -84,8 +87,8 @@ pub(crate) struct Objects {
     /// In bytes, see [`Options::pack_size`].
     pack_size: u64,
     packs: Packs,
-    /// The pack that takes values, if one has been begun. Held while a record is placed and written, and while the next pack begins.
-    active: Mutex<Option<Arc<Pack>>>,
+    /// Which packs take values. Held while a record is placed and written, and where a pack begins that was not there in time.
+    active: Mutex<Active>,
     /// Held while packs are synced.
     syncing: Mutex<()>,
     /// Held while a pack is sealed.
@@ -134,7 +137,7 @@ impl Objects {
             env: env.clone(),
             pack_size: options.pack_size,
             packs: Packs::new(options.write_buffer_size, options.pack_size),
-            active: Mutex::new(None),
+            active: Mutex::default(),
             syncing: Mutex::new(()),
             sealing: Mutex::new(()),
             seal_queued: AtomicBool::new(false),
@@ -235,9 +238,9 @@ impl Objects {
         self.packs.garbage()
     }
 
-    /// Packs that are not sealed, the active one not counted.
-    pub(crate) fn unsealed(&self) -> usize {
-        self.packs.count_unsealed().saturating_sub(1)
+    /// Full packs that wait for their seal.
+    pub(crate) fn count_full(&self) -> usize {
+        self.packs.count_full()
     }
 
     fn count_stored(&self, content: u64, record: u64) {

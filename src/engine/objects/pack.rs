@@ -17,6 +17,8 @@ pub(crate) struct Pack {
     pub(crate) file: PackFile,
     /// `None`: it is sealed, or belongs to a database that is open read-only.
     writer: Mutex<Option<Arc<SharedPack>>>,
+    /// It takes no more values, and is to be sealed.
+    full: AtomicBool,
     /// The file's length when it is sealed.
     sealed_len: AtomicU64,
     /// Bytes of records that nobody needs, as far as that has been noticed.
@@ -45,6 +47,7 @@ impl Pack {
             identity: meta.identity,
             file,
             writer: Mutex::new(writer),
+            full: AtomicBool::new(false),
             sealed_len: AtomicU64::new(meta.len),
             dead: AtomicU64::new(meta.dead.min(meta.len)),
             unclaimed: AtomicU64::new(0),
@@ -65,6 +68,21 @@ impl Pack {
     pub(super) fn note_sealed(&self, len: u64) {
         self.sealed_len.store(len, Ordering::Release);
         self.writer.lock().take();
+    }
+
+    /// It takes no more values from now on.
+    pub(super) fn retire(&self) {
+        self.full.store(true, Ordering::Release);
+    }
+
+    /// Whether it waits for its seal.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire) && !self.is_sealed()
+    }
+
+    /// Whether nothing has ever been written to it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writer().is_some_and(|writer| writer.objects() == 0)
     }
 
     pub(crate) fn is_sealed(&self) -> bool {

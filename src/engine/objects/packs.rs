@@ -63,8 +63,23 @@ impl Packs {
         self.sets.read().unsealed.values().cloned().collect()
     }
 
-    pub(super) fn count_unsealed(&self) -> usize {
-        self.sets.read().unsealed.len()
+    /// Those that take no more values and are not sealed, by number.
+    pub(super) fn full(&self) -> Vec<Arc<Pack>> {
+        let sets = self.sets.read();
+        sets.unsealed
+            .values()
+            .filter(|pack| pack.is_full())
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn count_full(&self) -> usize {
+        self.sets
+            .read()
+            .unsealed
+            .values()
+            .filter(|pack| pack.is_full())
+            .count()
     }
 
     pub(super) fn add(&self, pack: Arc<Pack>) {

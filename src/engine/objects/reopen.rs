@@ -159,13 +159,9 @@ pub(crate) fn open(
             changed.push(Record::Pack(meta.clone()));
         }
         let file = PackFile::open(fs, &path, &meta.identity, meta.number)?;
-        let pack = Pack::new(&meta, file, writer, path, trash);
-        objects.add(pack.clone());
-        if !pack.is_sealed() {
-            // The newest of them goes on; the others have been full.
-            *objects.active.lock() = Some(pack);
-        }
+        objects.add(Pack::new(&meta, file, writer, path, trash));
     }
+    objects.active.lock().resume(objects.packs.unsealed());
     Ok((objects, changed))
 }
 

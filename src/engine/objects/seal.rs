@@ -23,7 +23,7 @@ impl Core {
     }
 
     fn run_seal(self: &Arc<Self>) {
-        let next = self.full_packs().into_iter().next();
+        let next = self.objects.packs.full().into_iter().next();
         let sealed = next.map_or(Ok(false), |pack| self.seal(&pack).map(|()| true));
         *self.objects.seal_failure.lock() = sealed.clone().err();
         self.objects.seal_queued.store(false, Ordering::Release);
@@ -46,19 +46,9 @@ impl Core {
         self.progress.notify();
     }
 
-    /// The packs that are not sealed and take no more values.
-    fn full_packs(&self) -> Vec<Arc<Pack>> {
-        // Held: the next one must not begin between the two looks.
-        let active = self.objects.active.lock();
-        let is_active = |pack: &Arc<Pack>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, pack));
-        let mut packs = self.objects.packs.unsealed();
-        packs.retain(|pack| !is_active(pack));
-        packs
-    }
-
     /// Whether packs wait for their seal.
     pub(crate) fn has_full_packs(&self) -> bool {
-        !self.full_packs().is_empty()
+        self.objects.count_full() > 0
     }
 
     /// Whether no pack waits for its seal; why the last attempt has failed, once: whoever asks again waits for the next.
@@ -72,7 +62,12 @@ impl Core {
 
     /// Seals them here and now. If that fails, they are left to the background.
     pub(super) fn seal_full_packs(self: &Arc<Self>) -> Result<()> {
-        let sealed = self.full_packs().iter().try_for_each(|pack| self.seal(pack));
+        let sealed = self
+            .objects
+            .packs
+            .full()
+            .iter()
+            .try_for_each(|pack| self.seal(pack));
         sealed.inspect_err(|_| self.schedule_seal())
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::pack::Pack;
 use super::place::Place;
-use super::{DIRECTORY, Objects, fresh};
+use super::{DIRECTORY, Objects};
 use crate::engine::core::Core;
 use crate::engine::keyspace::KeyspaceCore;
 use crate::manifest::{Edit, Record};
 use crate::options::{KeyspaceOptions, Order};
-use crate::pack::shared::{Prepared, SharedPack};
+use crate::pack::shared::Prepared;
 use crate::pack::{ObjectId, RecordOptions, Salt};
 use crate::planted::{self, Bug};
 use crate::record_log::is_sync_failure;
@@ -17,9 +17,6 @@ use crate::sst::Compression;
 use crate::types::{KeyspaceId, ObjectRef};
 use crate::wal::PayloadBuilder;
 use crate::{Error, Result};
-
-/// A pack takes no more objects than so many: the rows of its index are in memory until it is sealed, some 40 bytes each.
-const MOST_OBJECTS: u64 = 1 << 17;
 
 /// Bytes of content that are compressed and checked together.
 const CHUNK_SIZE: u32 = 64 << 10;
@@ -172,7 +169,7 @@ impl Core {
             self.objects.count_duplicate(stored.object.len);
             return Ok(());
         }
-        let place = self.place_in(&mut active, prepared)?;
+        let place = self.append(&mut active, prepared)?;
         // Before the pack can become a sealed one, which collections look at.
         stored.wrote(place);
         Ok(())
@@ -180,47 +177,7 @@ impl Core {
 
     /// Writes the copy of a record.
     pub(super) fn place(self: &Arc<Self>, prepared: &Prepared<'_>) -> Result<Place> {
-        self.place_in(&mut self.objects.active.lock(), prepared)
-    }
-
-    /// Writes a record to the active pack, or to the next one where that is full.
-    fn place_in(self: &Arc<Self>, active: &mut Option<Arc<Pack>>, prepared: &Prepared<'_>) -> Result<Place> {
-        let full = |pack: &Pack, writer: &SharedPack| {
-            let len = writer.len().saturating_add(prepared.record_len());
-            writer.objects() > 0
-                && (len > self.objects.packs.roll_after() || writer.objects() >= MOST_OBJECTS)
-                || pack.is_sealed()
-        };
-        let writer = |pack: &Arc<Pack>| Some((pack.number, pack.writer()?));
-        let room = active
-            .as_ref()
-            .and_then(|pack| writer(pack).filter(|(_, writer)| !full(pack, writer)));
-        let (number, writer) = match room {
-            Some(room) => room,
-            None => {
-                let next = self.begin_pack()?;
-                if active.replace(next.clone()).is_some() {
-                    self.schedule_seal();
-                    self.update_pressure();
-                }
-                writer(&next).ok_or(Error::Closed)?
-            }
-        };
-        let record = writer.append(prepared)?;
-        Ok(Place { pack: number, record })
-    }
-
-    /// A new pack, which the manifest names durably.
-    fn begin_pack(&self) -> Result<Arc<Pack>> {
-        let (number, path, identity) = self.name_pack()?;
-        let writer = SharedPack::create(&*self.env.fs, &path, identity, number)?;
-        let len = writer.sync().map_err(|e| self.poison_if_sync(e))?;
-        self.sync_names()?;
-        let file = writer.reader();
-        let meta = fresh(number, identity, len);
-        let pack = Pack::new(&meta, file, Some(Arc::new(writer)), path, &self.trash);
-        self.add_pack(Record::Pack(meta), pack.clone())?;
-        Ok(pack)
+        self.append(&mut self.objects.active.lock(), prepared)
     }
 
     /// Makes it durable and true that there is this pack. If that fails, its file stays: a crash may find the edit done.
