@@ -80,8 +80,8 @@ pub(crate) struct Args {
     /// it, else as each engine does by itself].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(32..=1_000_000_000))]
     apart: Option<u64>,
-    /// MiB of page cache that are filled and given back before each process: in a virtual machine the first to use memory may have to wait for
-    /// it.
+    /// MiB of page cache that are filled and given back right before each load: in a virtual machine the first to use memory waits for the
+    /// host, which takes free memory back within seconds.
     #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
     touch: u64,
     /// Writes a second of the writer beside readers.

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     /// Seconds of reading beside a writer, and the writer's writes a second.
     pub(crate) mixed_seconds: u64,
     pub(crate) writer_rate: u64,
+    /// Bytes of page cache that are filled and given back before each load.
+    pub(crate) touch: u64,
 }
 
 impl Plan {

@@ -105,7 +105,6 @@ fn turn(
         let place = dir.join(format!("{engine}-{}-{round}", scenario.name));
         std::fs::create_dir(&place).map_err(|e| format!("cannot create {}: {e}", place.display()))?;
         let plan = plan(request, setting, scenario, names, &engine, place.clone());
-        touch(&place.join("touch"), request.touch)?;
         let outcome = measure(&plan);
         // Remove what the run left, whether or not it went well.
         std::fs::remove_dir_all(&place)?;
@@ -175,20 +174,8 @@ fn plan(
         step_seconds: request.step_seconds,
         mixed_seconds: request.mixed_seconds,
         writer_rate: request.writer_rate,
+        touch: request.touch,
     }
-}
-
-/// Fills so many bytes of page cache and gives them back.
-fn touch(path: &Path, bytes: u64) -> Result<()> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let (mut file, piece) = (std::fs::File::create(path)?, vec![1; 256 << 10]);
-    for _ in 0..bytes / piece.len() as u64 {
-        file.write_all(&piece)?;
-    }
-    drop(file);
-    Ok(std::fs::remove_file(path)?)
 }
 
 /// Runs one plan, in one process or, for a reopening, two.

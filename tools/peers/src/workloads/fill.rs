@@ -1,5 +1,7 @@
 //! Loads, and overwriting.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ const OVERWRITE_SEED: u64 = 50;
 
 impl Run<'_> {
     pub(super) fn fill(&mut self, name: &str, batches: bool) -> Result<()> {
+        touch(&self.plan.dir.join("touch"), self.plan.touch)?;
         let before = (written()?, self.db.counters());
         let limit = Limit::after(self.plan.load_seconds);
         let start = Instant::now();
@@ -207,4 +210,17 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Fills so many bytes of page cache and gives them back.
+fn touch(path: &Path, bytes: u64) -> Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let (mut file, piece) = (std::fs::File::create(path)?, vec![1; 256 << 10]);
+    for _ in 0..bytes / piece.len() as u64 {
+        file.write_all(&piece)?;
+    }
+    drop(file);
+    Ok(std::fs::remove_file(path)?)
 }
