@@ -100,16 +100,19 @@ impl World {
     }
 }
 
+/// The calls of an adoption to which nothing happens: the first of them, and the one behind the last.
+fn calls(mode: AdoptMode) -> (u64, u64) {
+    let world = World::new(0, mode);
+    let db = world.open();
+    let first = world.sim.io_count();
+    world.adopt(&db).unwrap();
+    (first, world.sim.io_count())
+}
+
 #[test]
 fn the_power_goes_at_any_call() {
     for mode in MODES {
-        let (first, last) = {
-            let world = World::new(0, mode);
-            let db = world.open();
-            let first = world.sim.io_count();
-            world.adopt(&db).unwrap();
-            (first, world.sim.io_count())
-        };
+        let (first, last) = calls(mode);
         assert!(last - first > 20);
         for index in first..=last {
             for style in [
@@ -140,13 +143,7 @@ fn the_power_goes_at_any_call() {
 #[test]
 fn any_call_fails() {
     for mode in MODES {
-        let (first, last) = {
-            let world = World::new(0, mode);
-            let db = world.open();
-            let first = world.sim.io_count();
-            world.adopt(&db).unwrap();
-            (first, world.sim.io_count())
-        };
+        let (first, last) = calls(mode);
         for index in first..last {
             for effect in [Effect::Nothing, Effect::Partial] {
                 let when = format!("{mode:?}, call {index} of {first} to {last}, {effect:?}");

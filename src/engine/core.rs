@@ -76,7 +76,7 @@ pub(crate) struct WriteState {
 }
 
 impl WriteState {
-    /// Takes note of how large a keyspace's memtable has become, and says so.
+    /// Takes note of how large a keyspace's memtable has become: its bytes, and those of the objects that it refers to.
     pub(crate) fn note_bytes(&mut self, id: KeyspaceId) -> (u64, u64) {
         let Some(active) = self.active.get_mut(&id) else {
             return (0, 0);

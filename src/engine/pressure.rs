@@ -220,6 +220,29 @@ mod tests {
     }
 
     #[test]
+    fn garbage_slows_writers_of_objects_and_never_stops_them() {
+        let delays: Vec<u64> = (0..=1000).map(|dead| delay(object_debt(dead, 1000, 0))).collect();
+        assert!(delays.is_sorted());
+        assert_eq!((delays[300], delay(object_debt(0, 0, 0))), (0, 0));
+        assert!(delays[310] > 0);
+        assert_eq!(delays[380], delay(MOST_OWED));
+        assert_eq!(delays[1000], delays[380]);
+        assert!(delays[1000] < STOP);
+    }
+
+    #[test]
+    fn full_packs_that_wait_for_their_seal_slow_writers_of_objects() {
+        let delays: Vec<u64> = (0..10).map(|full| delay(object_debt(0, 1000, full))).collect();
+        assert!(delays.is_sorted());
+        assert_eq!(delays[1], 0, "one is being sealed");
+        assert!(delays[2] > 0 && delays[2] < delays[3]);
+        assert_eq!(delays[FULL_UNSEALED], delay(MOST_OWED));
+        assert_eq!(delays[9], delays[FULL_UNSEALED]);
+        // The greater of the two.
+        assert_eq!(delay(object_debt(340, 1000, 9)), delays[9]);
+    }
+
+    #[test]
     fn the_curve_is_as_drawn() {
         let micros = [0.1, 0.3, 0.62, 0.91, 0.95].map(|debt| (delay(debt) + 500) / 1000);
         assert_eq!(micros, [1, 13, 101, 920, 1805]);

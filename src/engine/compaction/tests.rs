@@ -63,6 +63,12 @@ impl File {
         self
     }
 
+    /// Its entries refer to so many tenths of what makes a level 0 due.
+    fn refers(mut self, tenths: u64) -> File {
+        self.meta.referenced_bytes = UNIT * tenths / 10;
+        self
+    }
+
     fn keys(mut self, count: u64) -> File {
         self.keys = count;
         self
@@ -137,6 +143,32 @@ fn three_files_of_level_0_are_left_alone_and_four_go_into_the_base() {
         case(4).picked(),
         Some((Action::Merge, vec![1, 2, 3, 4, 1000, 1001], 6))
     );
+}
+
+#[test]
+fn a_level_0_that_refers_to_much_is_due_however_few_files_it_has() {
+    let case = |tenths: &[u64]| {
+        let refer = |((level, file), tenths): ((usize, File), &u64)| (level, file.refers(*tenths));
+        Case::new(
+            level_0(tenths.len() as u64)
+                .zip(tenths)
+                .map(refer)
+                .chain(last_level(2)),
+        )
+    };
+    assert_eq!(case(&[4, 5]).picked(), None);
+    assert_eq!(
+        case(&[5, 5]).picked(),
+        Some((Action::Merge, vec![1, 2, 1000, 1001], 6))
+    );
+    assert_eq!(
+        case(&[10]).picked(),
+        Some((Action::Merge, vec![1, 1000, 1001], 6))
+    );
+    // What another compaction works on does not count.
+    let mut claimed = case(&[10, 0, 0]);
+    claimed.start();
+    assert_eq!(claimed.picked(), None);
 }
 
 #[test]

@@ -118,3 +118,67 @@ impl Core {
         Ok(pack)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::engine::table::Trash;
+    use crate::env::sim::SimEnv;
+    use crate::pack::shared::RecordBuffers;
+    use crate::pack::{ObjectId, Salt};
+
+    /// Packs of these numbers that are not sealed: empty ones and others.
+    fn packs(numbers: &[(u64, bool)]) -> Vec<Arc<Pack>> {
+        let sim = SimEnv::new(1);
+        let trash = Trash::new(&sim.env());
+        let pack = |(number, is_empty): &(u64, bool)| {
+            let path = PathBuf::from(format!("/{number}"));
+            let writer = SharedPack::create(&*sim.env().fs, &path, [1; 16], *number).unwrap();
+            if !is_empty {
+                let options = super::super::store::record_options(Salt::default()).unwrap();
+                let mut buffers = RecordBuffers::default();
+                let record = buffers.prepare(b"content", ObjectId::of(b"content"), &options);
+                writer.append(&record).unwrap();
+            }
+            let meta = fresh(*number, [1; 16], writer.len());
+            Pack::new(&meta, writer.reader(), Some(Arc::new(writer)), path, &trash)
+        };
+        numbers.iter().map(pack).collect()
+    }
+
+    /// The active pack's number, the next one's, and those of the full ones.
+    fn resumed(numbers: &[(u64, bool)]) -> (Option<u64>, Option<u64>, Vec<u64>) {
+        let packs = packs(numbers);
+        let mut active = Active::default();
+        active.resume(packs.clone());
+        let number = |pack: &Option<Arc<Pack>>| pack.as_ref().map(|pack| pack.number);
+        let full = packs.iter().filter(|pack| pack.is_full());
+        (
+            number(&active.pack),
+            number(&active.next),
+            full.map(|pack| pack.number).collect(),
+        )
+    }
+
+    #[test]
+    fn the_newest_pack_that_holds_something_goes_on() {
+        let (begun, empty) = (false, true);
+        assert_eq!(resumed(&[]), (None, None, vec![]));
+        assert_eq!(resumed(&[(7, begun)]), (Some(7), None, vec![]));
+        assert_eq!(resumed(&[(7, empty)]), (Some(7), None, vec![]));
+        assert_eq!(resumed(&[(7, begun), (8, empty)]), (Some(7), Some(8), vec![]));
+        // One began in the background, and in a hurry another one after it.
+        assert_eq!(resumed(&[(7, empty), (8, begun)]), (Some(8), Some(7), vec![]));
+        assert_eq!(
+            resumed(&[(6, begun), (7, begun), (8, begun)]),
+            (Some(8), None, vec![6, 7])
+        );
+        assert_eq!(
+            resumed(&[(5, begun), (6, begun), (7, empty), (8, empty)]),
+            (Some(6), Some(7), vec![5, 8])
+        );
+        assert_eq!(resumed(&[(6, empty), (7, empty)]), (Some(6), Some(7), vec![]));
+    }
+}

@@ -320,7 +320,7 @@ impl Adoption {
                 record: place_of(entry),
             });
             pending.claimed.0 += 1;
-            pending.claimed.1 += entry.stored;
+            pending.claimed.1 = pending.claimed.1.saturating_add(entry.stored);
             return Ok(stored);
         }
         core.throttle_object(entry.len);
@@ -332,7 +332,8 @@ impl Adoption {
         match stored.is_new() {
             true => {
                 self.report.objects_copied += 1;
-                self.report.bytes_copied += entry.stored;
+                let bytes = &mut self.report.bytes_copied;
+                *bytes = bytes.saturating_add(entry.stored);
             }
             // Somebody else has stored it meanwhile.
             false => self.report.duplicates += 1,

@@ -22,7 +22,7 @@
 //! How dead a pack is, is an estimate between collections: flushes and compactions count the references that they leave out, each against the pack of its object, whether or not
 //! others are left. A collection knows, and corrects it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Objects;
@@ -71,8 +71,10 @@ pub struct CollectionReport {
 /// A sealed pack that is looked at.
 pub(super) struct Victim {
     pub(super) pack: Arc<Pack>,
-    /// The objects that the directory finds here.
-    pub(super) objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
+    /// The objects that the directory finds here, with their lengths.
+    objects: BTreeMap<ObjectId, (RecordPlace, u64)>,
+    /// The bytes of their records.
+    live: u64,
     /// The bytes of all its records.
     pub(super) records: u64,
     /// It is being emptied.
@@ -80,10 +82,53 @@ pub(super) struct Victim {
 }
 
 impl Victim {
+    pub(super) fn new(pack: Arc<Pack>) -> Victim {
+        Victim {
+            pack,
+            objects: BTreeMap::new(),
+            live: 0,
+            records: 0,
+            moving: false,
+        }
+    }
+
+    /// The directory finds this object here.
+    pub(super) fn add(&mut self, id: ObjectId, place: RecordPlace, len: u64) {
+        if self.objects.insert(id, (place, len)).is_none() {
+            self.live = self.live.saturating_add(place.record_len);
+        }
+    }
+
+    /// These are gone.
+    pub(super) fn forget(&mut self, dead: &BTreeSet<ObjectId>) {
+        let live = &mut self.live;
+        self.objects.retain(|id, (place, _)| {
+            let stays = !dead.contains(id);
+            if !stays {
+                *live = live.saturating_sub(place.record_len);
+            }
+            stays
+        });
+    }
+
+    /// The next object that is to be moved, which is not one of them from now on.
+    pub(super) fn take_next(&mut self) -> Option<(ObjectId, RecordPlace, u64)> {
+        let (id, (place, len)) = self.objects.pop_first()?;
+        self.live = self.live.saturating_sub(place.record_len);
+        Some((id, place, len))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ObjectId> {
+        self.objects.keys().copied()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.objects.len() as u64
+    }
+
     /// The bytes of the records that the directory finds here.
     pub(super) fn live(&self) -> u64 {
-        let lens = self.objects.values().map(|(place, _)| place.record_len);
-        lens.fold(0, u64::saturating_add)
+        self.live
     }
 }
 
@@ -304,11 +349,16 @@ impl Core {
 
 impl CollectionReport {
     fn add(&mut self, other: &CollectionReport) {
-        self.packs_examined += other.packs_examined;
-        self.packs_removed += other.packs_removed;
-        self.bytes_removed += other.bytes_removed;
-        self.objects_removed += other.objects_removed;
-        self.objects_moved += other.objects_moved;
-        self.bytes_moved += other.bytes_moved;
+        let both = [
+            (&mut self.packs_examined, other.packs_examined),
+            (&mut self.packs_removed, other.packs_removed),
+            (&mut self.bytes_removed, other.bytes_removed),
+            (&mut self.objects_removed, other.objects_removed),
+            (&mut self.objects_moved, other.objects_moved),
+            (&mut self.bytes_moved, other.bytes_moved),
+        ];
+        for (sum, more) in both {
+            *sum = sum.saturating_add(more);
+        }
     }
 }

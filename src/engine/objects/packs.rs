@@ -140,3 +140,111 @@ impl Packs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::engine::table::Trash;
+    use crate::env::sim::SimEnv;
+    use crate::manifest::PackMeta;
+    use crate::pack::shared::SharedPack;
+
+    const MIB: u64 = 1 << 20;
+
+    struct World {
+        sim: SimEnv,
+        trash: Arc<Trash>,
+    }
+
+    impl World {
+        fn new() -> World {
+            let sim = SimEnv::new(1);
+            let trash = Trash::new(&sim.env());
+            World { sim, trash }
+        }
+
+        /// A pack that the manifest says is so long, some of it dead; or one that is not sealed, and empty.
+        fn pack(&self, number: u64, sealed: Option<(u64, u64)>) -> Arc<Pack> {
+            let path = PathBuf::from(format!("/{number}"));
+            let writer = SharedPack::create(&*self.sim.env().fs, &path, [1; 16], number).unwrap();
+            let (len, dead) = sealed.unwrap_or((writer.len(), 0));
+            let meta = PackMeta {
+                number,
+                identity: [1; 16],
+                sealed: sealed.is_some(),
+                len,
+                dead,
+            };
+            let file = writer.reader();
+            let writer = sealed.is_none().then(|| Arc::new(writer));
+            Pack::new(&meta, file, writer, path, &self.trash)
+        }
+    }
+
+    #[test]
+    fn small_databases_have_small_packs_and_flush_at_a_part_of_a_write_buffer() {
+        let packs = Packs::new(64 * MIB, 256 * MIB);
+        assert_eq!((packs.flush_after(), packs.roll_after()), (16 * MIB, 16 * MIB));
+        // Neither is more than the options allow.
+        let packs = Packs::new(8 * MIB, MIB);
+        assert_eq!((packs.flush_after(), packs.roll_after()), (2 * MIB, MIB));
+    }
+
+    #[test]
+    fn what_is_flushed_and_how_long_packs_are_follows_from_all_packs() {
+        let (world, packs) = (World::new(), Packs::new(64 * MIB, 256 * MIB));
+        for (number, all, flush, roll) in [
+            (1, 512, 16, 16),
+            (2, 1024, 16, 32),
+            (3, 2048, 32, 64),
+            (4, 8192, 128, 256),
+            (5, 16384, 256, 256), // no longer than they are to be
+        ] {
+            let others = packs.garbage().1;
+            packs.add(world.pack(number, Some((all * MIB - others, 0))));
+            assert_eq!(packs.garbage(), (0, all * MIB));
+            assert_eq!(
+                (packs.flush_after(), packs.roll_after()),
+                (flush * MIB, roll * MIB)
+            );
+        }
+        for number in 1..=5 {
+            packs.remove(number);
+        }
+        assert_eq!((packs.flush_after(), packs.roll_after()), (16 * MIB, 16 * MIB));
+    }
+
+    #[test]
+    fn garbage_is_what_collections_may_take() {
+        let (world, packs) = (World::new(), Packs::new(64 * MIB, 256 * MIB));
+        packs.add(world.pack(1, Some((1000, 300))));
+        packs.add(world.pack(2, Some((1000, 5000)))); // an estimate, never more than there is
+        let damaged = world.pack(3, Some((1000, 400)));
+        let unreadable = crate::Error::corruption(std::path::Path::new("/3"), 0, "");
+        damaged.unreadable(unreadable).unwrap();
+        packs.add(damaged);
+        let unsealed = world.pack(4, None);
+        packs.add(unsealed.clone());
+        unsealed.add_dead(10);
+        assert_eq!(packs.garbage(), (1300, 3000 + unsealed.len()));
+    }
+
+    #[test]
+    fn full_packs_are_those_that_take_no_more_values_and_are_not_sealed() {
+        let (world, packs) = (World::new(), Packs::new(64 * MIB, 256 * MIB));
+        packs.add(world.pack(1, Some((1000, 0))));
+        let (full, active, next) = (world.pack(2, None), world.pack(3, None), world.pack(4, None));
+        for pack in [&full, &active, &next] {
+            packs.add((*pack).clone());
+        }
+        assert_eq!((packs.count_full(), packs.unsealed().len()), (0, 3));
+        full.retire();
+        let numbers = |packs: Vec<Arc<Pack>>| packs.iter().map(|pack| pack.number).collect::<Vec<_>>();
+        assert_eq!(numbers(packs.full()), [2]);
+        packs.note_sealed(&full, 5000);
+        assert_eq!((packs.count_full(), packs.unsealed().len()), (0, 2));
+        assert_eq!((full.len(), full.is_full()), (5000, false));
+    }
+}

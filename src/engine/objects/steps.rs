@@ -1,6 +1,6 @@
 //! What a collection does, step by step; the numbers are those of `collect`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::collect::{Collection, CollectionReport, Victim};
@@ -37,14 +37,11 @@ impl Core {
             && let Some(pack) = packs.pop()
         {
             victims.extend(self.victim(pack)?);
-            objects = victims
-                .iter()
-                .map(|victim: &Victim| victim.objects.len() as u64)
-                .sum();
+            objects = victims.iter().map(Victim::count).sum();
         }
         packs.reverse();
         collection.report.packs_examined = victims.len() as u64;
-        let ids = victims.iter().flat_map(|victim| victim.objects.keys().copied());
+        let ids = victims.iter().flat_map(Victim::ids);
         self.objects.leases.doom(ids);
         Ok(())
     }
@@ -58,12 +55,7 @@ impl Core {
         if gone || !pack.is_sealed() || self.objects.leases.has_place_in(pack.number) {
             return Ok(None);
         }
-        let mut victim = Victim {
-            pack,
-            objects: BTreeMap::new(),
-            records: 0,
-            moving: false,
-        };
+        let mut victim = Victim::new(pack);
         let index = match victim.pack.file.index(0) {
             Ok(index) => index,
             Err(error) => return victim.pack.unreadable(error).map(|()| None),
@@ -79,7 +71,7 @@ impl Core {
             // The directory's place, and not the index's: an object may lie in a pack twice.
             let found = self.find_object(&id)?;
             if let Some(place) = found.filter(|place| place.pack == victim.pack.number) {
-                victim.objects.insert(id, (place.record, len));
+                victim.add(id, place.record, len);
             }
         }
         Ok(Some(victim))
@@ -91,10 +83,7 @@ impl Core {
             return Ok(());
         }
         let directory = self.object_directory()?;
-        let ids = collection
-            .victims
-            .iter()
-            .flat_map(|victim| victim.objects.keys().copied());
+        let ids = collection.victims.iter().flat_map(Victim::ids);
         let mut marks = Marks::new(ids.collect());
         self.mark_referenced(&mut marks)?;
         for id in marks.marked() {
@@ -105,7 +94,7 @@ impl Core {
         self.objects.leases.end_removing();
         removed?;
         for victim in &mut collection.victims {
-            victim.objects.retain(|id, _| !dead.contains(id));
+            victim.forget(&dead);
         }
         collection.report.objects_removed = dead.len() as u64;
         Ok(())
@@ -146,7 +135,7 @@ impl Core {
         let all = self.move_some(&mut victim, &mut collection.report)?;
         collection.copied = collection.copied.saturating_add(live - victim.live());
         match all {
-            true if victim.objects.is_empty() => collection.emptied.push(victim.pack),
+            true if victim.count() == 0 => collection.emptied.push(victim.pack),
             true => collection.victims.push(victim),
             false => {} // some of it can't be read: it stays
         }
@@ -161,7 +150,7 @@ impl Core {
         while copied < STEP
             && (payload.count() as usize) < BATCH
             && matches!(outcome, Ok(true))
-            && let Some((id, (place, len))) = victim.objects.pop_first()
+            && let Some((id, place, len)) = victim.take_next()
         {
             match self.move_record(&victim.pack, place, &id, len) {
                 Ok(Some(new)) => {

@@ -83,6 +83,34 @@ fn buffers_one_behind_the_other_are_filled_in_order() {
     }
 }
 
+/// The same ways, for writing.
+#[test]
+fn buffers_are_written_one_behind_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = RealFs::default().create(&dir.path().join("f")).unwrap();
+    let sim = crate::env::sim::SimEnv::new(1);
+    sim.set_flaky(Some(3));
+    let simulated = sim.env().fs.create(std::path::Path::new("/f")).unwrap();
+    let other = RealFs::default().create(&dir.path().join("g")).unwrap();
+    let stingy: Arc<dyn File> = Arc::new(Stingy(other, AtomicUsize::new(0)));
+    let slices = || [&b"he"[..], b"", b"llo wor", b"", b"ld"].map(io::IoSlice::new);
+    for file in [&real, &simulated, &stingy] {
+        file.write_all_vectored_at(0, &mut []).unwrap();
+        assert_eq!(file.len().unwrap(), 0);
+        file.write_all_vectored_at(3, &mut slices()).unwrap();
+        file.write_all_vectored_at(14, &mut [io::IoSlice::new(b"!"), io::IoSlice::new(b"")])
+            .unwrap();
+        assert_eq!(file.len().unwrap(), 15);
+        let mut buf = [1; 15];
+        file.read_exact_at(0, &mut buf).unwrap();
+        assert_eq!(&buf, b"\0\0\0hello world!");
+    }
+    // What one call has written it says, also where that is more than one buffer.
+    assert_eq!(real.write_vectored_at(0, &slices()).unwrap(), 11);
+    let readable = RealFs::default().open(&dir.path().join("f")).unwrap();
+    assert!(readable.write_vectored_at(0, &slices()).is_err());
+}
+
 #[test]
 fn set_len_cuts_and_grows_with_zeros() {
     let dir = tempfile::tempdir().unwrap();

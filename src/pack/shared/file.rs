@@ -42,16 +42,21 @@ pub(super) fn expect_pack(
     let found = read_header(&file, len)?;
     // One that was taken over has kept the number that programs give.
     let is_it = found.identity == *identity && (found.number == number || found.number == 0);
-    if !is_it {
-        let what = format!(
-            "expected pack {number} with the identity {}, found pack {} with {}: this is another file",
-            ObjectId(*identity),
-            found.number,
-            ObjectId(found.identity)
-        );
-        return Err(file.damaged(0, what));
+    match is_it {
+        true => Ok((file, found)),
+        false => Err(another_file(&file, identity, number, &found)),
     }
-    Ok((file, found))
+}
+
+/// The error for the header of another pack than the one that is expected.
+pub(super) fn another_file(file: &RecordFile, identity: &[u8; 16], number: u64, found: &FileHeader) -> Error {
+    let what = format!(
+        "expected pack {number} with the identity {}, found pack {} with {}: this is another file",
+        ObjectId(*identity),
+        found.number,
+        ObjectId(found.identity)
+    );
+    file.damaged(0, what)
 }
 
 impl PackFile {

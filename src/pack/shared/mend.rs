@@ -24,6 +24,7 @@ use super::super::reader::{Pack, read_header};
 use super::super::record::RecordOptions;
 use super::super::scan::{Scan, find_record};
 use super::RecordBuffers;
+use super::file::another_file;
 use crate::env::{File, FileSystem};
 use crate::sst::Compression;
 use crate::{Error, Result};
@@ -122,15 +123,8 @@ fn examine(file: &RecordFile, identity: &[u8; 16], number: u64, known: u64) -> R
                 wreck.damage.push(file.damaged(SEALED_LEN_AT, what));
             }
         }
-        Ok(found) => {
-            let what = format!(
-                "expected pack {number} with the identity {}, found pack {} with {}: this is another file",
-                ObjectId(*identity),
-                found.number,
-                ObjectId(found.identity)
-            );
-            return Err(file.damaged(0, what));
-        }
+        // Not the number 0 either: a pack that was taken over is sealed.
+        Ok(found) => return Err(another_file(file, identity, number, &found)),
         Err(error @ Error::Corruption { .. }) => {
             wreck.header = true;
             wreck.damage.push(error);
