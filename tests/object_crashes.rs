@@ -128,7 +128,7 @@ fn the_histories_do_what_they_are_for() {
     assert!(collections.moved > 3, "{collections:?}");
     assert!(long.moved_bytes > 70_000 && long.moved > 1, "{long:?}");
     assert!(snapshot.moved > 0, "{snapshot:?}");
-    assert!(unasked.bytes < unasked.pack_bytes_written, "{unasked:?}");
+    assert!(unasked.moved > 0, "{unasked:?}");
     assert!(reopenings.packs == 1, "{reopenings:?}");
     assert!(full.packs > 2, "{full:?}");
 }

@@ -223,9 +223,10 @@ fn collections_beside_a_snapshot() -> History {
 /// Each step of a collection is a job, between which others run.
 fn collections_unasked() -> History {
     let mut steps = vec![Keyspace("a")];
-    steps.push(values(5, &[500, 600]));
-    for round in 0..4 {
-        let longer = |len: usize| len + 100 * round;
+    for round in 0..6 {
+        // Each pack has a value that stays.
+        steps.push(values(10 + round, &[1100 + 100 * round as usize]));
+        let longer = |len: usize| len + 100 * round as usize;
         steps.extend([values(1, &[1900, 1300, 1600].map(longer)), Flush, RunOne]);
     }
     steps.push(Compact("a"));
