@@ -74,6 +74,7 @@ fn a_seal_that_fails_in_a_collection_is_left_to_the_background() {
         let mut world = World::new(history, 1);
         let run = world.open(Loss::Nothing).and_then(|()| world.run(&history.steps));
         run.unwrap();
+        world.db().wait_for_background().unwrap(); // for the next pack, whose write would be the one that fails
         world.sim.fail_matching(
             Some(Op::Write),
             ".pack",

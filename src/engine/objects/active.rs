@@ -42,6 +42,11 @@ impl Active {
         begun.into_iter().chain(empty).for_each(|pack| pack.retire());
     }
 
+    /// Whether the background is about to begin the next pack.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.beginning
+    }
+
     /// The active pack takes no more values; true if there was one.
     pub(super) fn retire(&mut self) -> bool {
         self.pack.take().inspect(|pack| pack.retire()).is_some()
@@ -103,6 +108,8 @@ impl Core {
         active.beginning = false;
         active.failed = begun.is_err();
         active.next = begun.ok();
+        drop(active);
+        self.progress.notify();
     }
 
     /// A new pack, which the manifest names durably.

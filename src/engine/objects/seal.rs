@@ -51,10 +51,11 @@ impl Core {
         self.objects.count_full() > 0
     }
 
-    /// Whether no pack waits for its seal; why the last attempt has failed, once: whoever asks again waits for the next.
+    /// Whether no pack waits for its seal, and none is about to begin; why the last attempt to seal has failed, once: whoever asks again waits
+    /// for the next.
     pub(crate) fn packs_are_settled(&self) -> Result<bool> {
         if !self.has_full_packs() {
-            return Ok(true);
+            return Ok(!self.objects.active.lock().is_beginning());
         }
         let failed = self.objects.seal_failure.lock().take();
         failed.map_or(Ok(false), Err)
