@@ -46,6 +46,7 @@ mod id;
 mod layout;
 mod merge;
 mod object;
+mod opening;
 mod options;
 mod output;
 mod reader;

@@ -19,7 +19,7 @@ use super::format::{
 };
 use super::id::ObjectId;
 use super::object::{ObjectReader, RecordFile, RecordInfo, RecordPlace, shared_path};
-use super::reader::read_header;
+use super::opening::read_header;
 use super::recover::identity_of_a_footer;
 use super::scan::{Scan, find_record};
 use super::shared::PackFile;

@@ -15,7 +15,8 @@ use super::format::{FILE_HEADER_LEN, SEAL_LEN, SEALED_LEN_AT, SectionKind, decod
 use super::id::ObjectId;
 use super::merge::Rows;
 use super::object::{ObjectReader, RecordFile, RecordInfo};
-use super::reader::{Pack, Segment};
+use super::opening::Segment;
+use super::reader::Pack;
 use super::scan::Scan;
 use super::section::{Located, SectionReader};
 use crate::sst::BlockCache;

@@ -1,6 +1,7 @@
 //! Each part decodes to what was encoded, lies where the drawing says, and nothing else is taken for it.
 
 use super::*;
+use crate::pack::id::ObjectId;
 
 const SEED: [u8; 16] = [3; 16];
 

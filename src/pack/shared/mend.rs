@@ -20,7 +20,8 @@ use super::super::format::{
 };
 use super::super::id::{ObjectId, Salt};
 use super::super::object::{ObjectReader, RecordFile, RecordInfo, shared_path};
-use super::super::reader::{Pack, read_header};
+use super::super::opening::read_header;
+use super::super::reader::Pack;
 use super::super::record::RecordOptions;
 use super::super::scan::{Scan, find_record};
 use super::RecordBuffers;
