@@ -155,7 +155,7 @@ impl Options {
 
     /// Bytes at which a pack of large values is full, and the next one begins, 4 KiB to 1 TiB. A longer value gets a pack of its own. Whole packs
     /// are what is sealed, linked into checkpoints and rewritten when values in them have died. While all packs together are smaller than 32 of that size, a pack is full at a thirty-second
-    /// of them, or 16 MiB if that is more: so garbage is a small part of a small database, too. Default: 256 MiB.
+    /// of them, or 8 MiB if that is more: so garbage is a small part of a small database, too. Default: 256 MiB.
     pub fn pack_size(mut self, bytes: u64) -> Self {
         self.pack_size = bytes;
         self

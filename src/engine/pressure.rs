@@ -50,7 +50,7 @@ const FULL_UNSEALED: usize = 6;
 /// The part of all packs that is known to be dead up to which writers run free: a collection is at work by then.
 const SLOW_GARBAGE: f64 = 0.30;
 /// The part at which writers of objects are slowed the most: with what has not been noticed yet packs take 1.8 times what lives then.
-const FULL_GARBAGE: f64 = 0.38;
+const FULL_GARBAGE: f64 = 0.36;
 /// Nanoseconds for each KiB at the point of the curve where d²/(1-d) is one (d = 0.62): 10 MB/s.
 const SCALE_NANOS: f64 = 100_000.0;
 /// Delays are paid in sleeps of at least this long: shorter ones oversleep by their own length.
@@ -225,8 +225,8 @@ mod tests {
         assert!(delays.is_sorted());
         assert_eq!((delays[300], delay(object_debt(0, 0, 0))), (0, 0));
         assert!(delays[310] > 0);
-        assert_eq!(delays[380], delay(MOST_OWED));
-        assert_eq!(delays[1000], delays[380]);
+        assert_eq!(delays[360], delay(MOST_OWED));
+        assert_eq!(delays[1000], delays[360]);
         assert!(delays[1000] < STOP);
     }
 

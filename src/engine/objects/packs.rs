@@ -10,14 +10,14 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// The number of objects' bytes, as a part of all packs, that a memtable may refer to.
 const FLUSHED_TOGETHER: u64 = 64;
 
-/// However small all packs are, a memtable may refer to so much: 16 MiB, a quarter of a write buffer if that is less.
-const LEAST_FLUSHED: u64 = 16 << 20;
+/// However small all packs are, a memtable may refer to so much: 8 MiB, a quarter of a write buffer if that is less.
+const LEAST_FLUSHED: u64 = 8 << 20;
 
 /// There are to be so many packs, unless they got smaller than [`LEAST_PACK`]: what is in the active one, and in the one that is being moved, can't be given back.
 const PACKS: u64 = 32;
 
-/// 16 MiB.
-const LEAST_PACK: u64 = 16 << 20;
+/// 8 MiB.
+const LEAST_PACK: u64 = 8 << 20;
 
 /// See the module's comment.
 pub(super) struct Packs {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn small_databases_have_small_packs_and_flush_at_a_part_of_a_write_buffer() {
         let packs = Packs::new(64 * MIB, 256 * MIB);
-        assert_eq!((packs.flush_after(), packs.roll_after()), (16 * MIB, 16 * MIB));
+        assert_eq!((packs.flush_after(), packs.roll_after()), (8 * MIB, 8 * MIB));
         // Neither is more than the options allow.
         let packs = Packs::new(8 * MIB, MIB);
         assert_eq!((packs.flush_after(), packs.roll_after()), (2 * MIB, MIB));
@@ -196,7 +196,8 @@ mod tests {
     fn what_is_flushed_and_how_long_packs_are_follows_from_all_packs() {
         let (world, packs) = (World::new(), Packs::new(64 * MIB, 256 * MIB));
         for (number, all, flush, roll) in [
-            (1, 512, 16, 16),
+            (0, 256, 8, 8),
+            (1, 512, 8, 16),
             (2, 1024, 16, 32),
             (3, 2048, 32, 64),
             (4, 8192, 128, 256),
@@ -210,10 +211,10 @@ mod tests {
                 (flush * MIB, roll * MIB)
             );
         }
-        for number in 1..=5 {
+        for number in 0..=5 {
             packs.remove(number);
         }
-        assert_eq!((packs.flush_after(), packs.roll_after()), (16 * MIB, 16 * MIB));
+        assert_eq!((packs.flush_after(), packs.roll_after()), (8 * MIB, 8 * MIB));
     }
 
     #[test]
