@@ -409,5 +409,6 @@ fn a_stream_is_no_object_where_its_keyspace_has_none_of_that_length() {
     assert_eq!(pack_count(dir.path()), 0);
     let long = db.open_keyspace("long").unwrap();
     long.put_reader("key", &noise(4, 5 << 20)[..]).unwrap();
-    assert_eq!(pack_count(dir.path()), 1);
+    // A second pack may be there, for what comes next.
+    assert_eq!(db.metrics().objects.stored, 1);
 }
