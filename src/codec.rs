@@ -45,7 +45,7 @@ pub(crate) fn decompress(stored: &[u8], out: &mut [u8]) -> Option<()> {
     (written == out.len()).then_some(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(packstone_loom, packstone_shuttle))))]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
