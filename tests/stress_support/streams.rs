@@ -47,8 +47,7 @@ impl World {
         };
         let (value, key) = (data::value(len, stamp), self.key(item.key));
         let keyspace = self.keyspaces[&item.keyspace].clone();
-        let moved = self.db().metrics().objects.moved;
-        let (sim, packs) = (self.sim.clone(), (self.packs(), moved));
+        let (sim, packs) = (self.sim.clone(), (self.packs(), self.counted()));
         let mut source = Source {
             value: value.clone(),
             at: 0,
@@ -104,12 +103,18 @@ impl World {
         }
     }
 
+    /// Objects that collections have moved, and packs that the manifest names.
+    fn counted(&self) -> (u64, u64) {
+        let objects = self.db().metrics().objects;
+        (objects.moved, objects.packs)
+    }
+
     /// A stream that was given up leaves nothing behind.
-    fn left(&self, before: &(std::collections::BTreeSet<std::path::PathBuf>, u64)) -> Checked {
-        let (now, moved) = (self.packs(), self.db().metrics().objects.moved);
+    fn left(&self, before: &(std::collections::BTreeSet<std::path::PathBuf>, (u64, u64))) -> Checked {
+        let (now, counted) = (self.packs(), self.counted());
         match now.difference(&before.0).next() {
-            // A collection has made a new one meanwhile.
-            _ if moved != before.1 => Ok(()),
+            // A collection has made a new one meanwhile, or the next one has begun, which the manifest names.
+            _ if counted != before.1 => Ok(()),
             Some(more) if self.is_clean() && !self.sim.is_off() => {
                 Err(format!("a stream that was given up leaves {}", more.display()))
             }
