@@ -1,6 +1,8 @@
 //! Values piece by piece: written as streams, and read through readers that are held open across other steps.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use packstone::{Durability, Error, ValueReader};
 
@@ -47,7 +49,7 @@ impl World {
         };
         let (value, key) = (data::value(len, stamp), self.key(item.key));
         let keyspace = self.keyspaces[&item.keyspace].clone();
-        let (sim, packs) = (self.sim.clone(), (self.packs(), self.counted()));
+        let (sim, packs) = (self.sim.clone(), self.packs_and_named());
         let mut source = Source {
             value: value.clone(),
             at: 0,
@@ -103,19 +105,18 @@ impl World {
         }
     }
 
-    /// Objects that collections have moved, and packs that the manifest names.
-    fn counted(&self) -> (u64, u64) {
-        let objects = self.db().metrics().objects;
-        (objects.moved, objects.packs)
+    /// Pack files, and how many packs the manifest names.
+    fn packs_and_named(&self) -> (BTreeSet<PathBuf>, usize) {
+        (self.packs(), self.db().metrics().objects.packs as usize)
     }
 
-    /// A stream that was given up leaves nothing behind.
-    fn left(&self, before: &(std::collections::BTreeSet<std::path::PathBuf>, (u64, u64))) -> Checked {
-        let (now, counted) = (self.packs(), self.counted());
+    /// A stream that was given up leaves nothing behind. What collections and the next pack have made meanwhile the manifest names.
+    fn left(&self, before: &(BTreeSet<PathBuf>, usize)) -> Checked {
+        let (now, named) = self.packs_and_named();
+        let more_unnamed = now.len() + before.1 > before.0.len() + named;
+        let is_calm = self.is_clean() && !self.sim.is_off() && self.readers.is_empty();
         match now.difference(&before.0).next() {
-            // A collection has made a new one meanwhile, or the next one has begun, which the manifest names.
-            _ if counted != before.1 => Ok(()),
-            Some(more) if self.is_clean() && !self.sim.is_off() => {
+            Some(more) if more_unnamed && is_calm => {
                 Err(format!("a stream that was given up leaves {}", more.display()))
             }
             _ => Ok(()),
