@@ -54,7 +54,7 @@ mod tests {
 
     fn compressed(content: &[u8]) -> Vec<u8> {
         let mut stored = vec![0; most_compressed(content.len())];
-        let len = compress(content, &mut stored).unwrap();
+        let len = compress(content, &mut stored).unwrap_or_default();
         stored.truncate(len);
         stored
     }
